@@ -1,0 +1,1 @@
+//! From an ONNX model to a WebAssembly component with an exact, certified fuel cost.

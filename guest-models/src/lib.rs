@@ -1,0 +1,1 @@
+//! The four reference models, with their validation and test data, embedded.

@@ -1,0 +1,2 @@
+//! A slow device, a real link and a fog host on one machine: the experiment and its report.
+pub mod study;

@@ -1,0 +1,1 @@
+//! The device: sandbox, calibration, link and fog estimates, offloader.

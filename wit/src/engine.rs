@@ -1,0 +1,37 @@
+//! The engine settings that a certificate's fuel and a component's bits hold
+//! for. The compiler writes them down, the runtime compares them with its own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// What must be the same for the certified fuel and the output bits to hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineClaim {
+    /// The release line of wasmtime, for example `48`. Its maintainers promise
+    /// nothing about one unit of fuel between release lines.
+    pub wasmtime: String,
+    /// The digest of the operator-cost table (wasmtime's `OperatorCost`).
+    pub fuel_table: Digest,
+    /// Whether the engine makes NaNs canonical after every float operation.
+    /// Off for the compiler's components, which do so at each cut themselves.
+    pub nan_canonicalization: bool,
+    /// Whether relaxed SIMD instructions may be used. Off: their results differ
+    /// between machines.
+    pub relaxed_simd: bool,
+}
+
+impl EngineClaim {
+    /// The settings of the compiler's components, for the wasmtime whose full
+    /// `version` is given (`48.0.8`) and whose default operator-cost table
+    /// prints as `table` by its `Debug`.
+    pub fn of_compiled(version: &str, table: &str) -> Self {
+        let line = version.split('.').next().unwrap_or(version);
+        Self {
+            wasmtime: line.to_owned(),
+            fuel_table: Digest::of(table.as_bytes()),
+            nan_canonicalization: false,
+            relaxed_simd: false,
+        }
+    }
+}
