@@ -29,10 +29,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-# Read when JAX is imported. One thread: the order of the sums stays the same.
+# Read when JAX is imported. With one thread the order of every sum stays the same.
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["NPROC"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 import jax
 import jax.numpy as jnp
