@@ -1,0 +1,158 @@
+//! The sandbox itself: one engine, its code cache and its deadlines' thread.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use leeway_contract::{Certificate, Digest, EngineClaim, section};
+use wasmtime::component::{Component, Linker};
+
+use super::cache::Cache;
+use super::check;
+use super::config::{EngineKind, SandboxConfig};
+use super::error::{LoadError, SandboxError};
+use super::instance::StoreState;
+use super::module::{Compiled, Module};
+use super::watchdog::Watchdog;
+
+/// Loads and checks components. Cheap to clone; a clone is the same sandbox.
+#[derive(Clone)]
+pub struct Sandbox {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) engine: wasmtime::Engine,
+    pub(super) config: SandboxConfig,
+    pub(super) watchdog: Watchdog,
+    cache: Option<Cache>,
+}
+
+impl Sandbox {
+    /// Makes an engine with these settings. A cache directory that cannot be
+    /// used is a warning in the log, not an error.
+    pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
+        let engine = config.engine().map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+        let watchdog = Watchdog::new(engine.clone(), config.on_watchdog_start.clone());
+        let cache = config.cache_dir.clone().map(|directory| Cache::new(directory, &engine));
+        Ok(Self { inner: Arc::new(Inner { engine, config, watchdog, cache }) })
+    }
+
+    /// What executes the code.
+    pub fn engine_kind(&self) -> EngineKind {
+        self.inner.config.engine
+    }
+
+    /// What a component's certificate must say of the engine: the release line
+    /// of the wasmtime that is linked here, and its own fuel table.
+    pub fn engine_claim() -> EngineClaim {
+        let version = wasmtime::ModuleVersionStrategy::WasmtimeVersion;
+        let table = format!("{:?}", wasmtime::OperatorCost::default());
+        EngineClaim::of_compiled(version.as_str(), &table)
+    }
+
+    /// Loads a component from its bytes.
+    ///
+    /// In this order: it is a component, with a valid certificate, whose claims
+    /// about the engine hold here; it imports nothing; it exports the one
+    /// interface; its memories are as certified. Then it is compiled (or taken
+    /// from the cache), the types of its functions are checked, and its
+    /// `stage-count` is compared with the certificate.
+    pub fn load(&self, bytes: &[u8]) -> Result<Module, LoadError> {
+        self.load_checked(bytes, Digest::of(bytes))
+    }
+
+    /// Loads a component whose digest is known: other bytes are refused before
+    /// anything else is looked at.
+    pub fn load_expecting(&self, bytes: &[u8], wanted: Digest) -> Result<Module, LoadError> {
+        let seen = Digest::of(bytes);
+        if seen != wanted {
+            return Err(LoadError::Digest { wanted, seen });
+        }
+        self.load_checked(bytes, seen)
+    }
+
+    /// Loads a component from a file.
+    pub fn load_file(&self, path: impl AsRef<Path>) -> Result<Module, LoadError> {
+        self.load(&read(path.as_ref())?)
+    }
+
+    /// Loads a component from a file that must have the digest `wanted`.
+    pub fn load_file_expecting(
+        &self,
+        path: impl AsRef<Path>,
+        wanted: Digest,
+    ) -> Result<Module, LoadError> {
+        self.load_expecting(&read(path.as_ref())?, wanted)
+    }
+
+    fn load_checked(&self, bytes: &[u8], digest: Digest) -> Result<Module, LoadError> {
+        let certificate = section::read_certificate(bytes)?;
+        check::engine_claim(&certificate.engine, &Self::engine_claim())?;
+        check::shape(bytes, &certificate)?;
+        let golden = section::read_golden(bytes, &certificate)?;
+        let code = self.compile(bytes, digest)?;
+        tracing::debug!(
+            %digest, model = certificate.model.name, version = certificate.model.version,
+            from_cache = code.from_cache, time = ?code.time, "loaded"
+        );
+        let module = self.module(code, digest, certificate, golden)?;
+        module.check_first_instance()?;
+        Ok(module)
+    }
+
+    fn compile(&self, bytes: &[u8], digest: Digest) -> Result<Code, LoadError> {
+        let Inner { engine, cache, .. } = &*self.inner;
+        let start = Instant::now();
+        if let Some(component) = cache.as_ref().and_then(|cache| cache.get(engine, digest)) {
+            return Ok(Code { component, from_cache: true, time: start.elapsed() });
+        }
+        let component = Component::from_binary(engine, bytes)
+            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        let time = start.elapsed();
+        if let Some(cache) = cache {
+            cache.put(digest, &component);
+        }
+        Ok(Code { component, from_cache: false, time })
+    }
+
+    fn module(
+        &self,
+        code: Code,
+        digest: Digest,
+        certificate: Certificate,
+        golden: Vec<section::GoldenVector>,
+    ) -> Result<Module, LoadError> {
+        // Nothing is defined in it: nothing is granted.
+        let linker = Linker::<StoreState>::new(&self.inner.engine);
+        let instance_pre = linker
+            .instantiate_pre(&code.component)
+            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        Ok(Module::new(Compiled {
+            sandbox: Arc::clone(&self.inner),
+            instance_pre,
+            digest,
+            certificate,
+            golden,
+            from_cache: code.from_cache,
+            compile_time: code.time,
+        }))
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}
+
+struct Code {
+    component: Component,
+    from_cache: bool,
+    time: Duration,
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })
+}
