@@ -1,1 +1,86 @@
-//! From an ONNX model to a WebAssembly component with an exact, certified fuel cost.
+//! From an ONNX model to a WebAssembly component with an exact, certified fuel
+//! cost.
+//!
+//! The way of a model through this crate, one module each: [`import`] reads it
+//! with tract, [`lower`] turns the typed graph into a [`schedule`] with the help
+//! of [`ops`], [`fuse`] merges element-wise work, [`stages`] cuts it, [`plan`]
+//! gives everything an address, the [`kernels`] and the [`abi`] emit code, whose
+//! fuel [`cost`] counts, and [`component`] puts it together. [`oracle`] runs the
+//! same graph natively, to compare with.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use leeway_contract::Digest;
+
+pub mod abi;
+pub mod component;
+pub mod cost;
+pub mod emit;
+pub mod error;
+pub mod expr;
+pub mod fuse;
+pub mod import;
+pub mod kernels;
+pub mod lower;
+pub mod ops;
+pub mod oracle;
+pub mod plan;
+pub mod schedule;
+pub mod stages;
+
+pub use component::{Compiled, Sealed};
+pub use error::CompileError;
+pub use oracle::Oracle;
+pub use stages::Granularity;
+
+/// How a model is to be compiled.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The name under which it is deployed.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The name of its file, for messages.
+    pub file: String,
+    /// Where files beside it are looked for (ONNX external data). `None`: it
+    /// must be in one file.
+    pub directory: Option<PathBuf>,
+    /// Sizes for symbolic dimensions, by name. A leading dimension that is not
+    /// known is a batch, and 1 by default.
+    pub sizes: BTreeMap<String, usize>,
+    /// How finely it is cut into stages.
+    pub granularity: Granularity,
+    /// The names of its classes.
+    pub labels: Option<Vec<String>>,
+}
+
+impl Options {
+    /// Options for a model in a file of its own: its name is the file's.
+    pub fn for_file(path: &Path) -> Self {
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        Self {
+            name: stem.unwrap_or_else(|| "model".into()),
+            version: "0.1.0".into(),
+            file: path.display().to_string(),
+            directory: path.parent().map(Path::to_owned),
+            ..Self::default()
+        }
+    }
+}
+
+/// Compiles the ONNX model in `bytes`.
+pub fn compile(bytes: &[u8], options: &Options) -> Result<Compiled, CompileError> {
+    let directory = options.directory.as_deref();
+    let imported = import::read_onnx(bytes, &options.file, directory, &options.sizes)?;
+    let mut schedule = lower::lower(&imported, &options.file)?;
+    fuse::fuse(&mut schedule);
+    component::emit(&schedule, options, Digest::of(bytes))
+}
+
+/// Compiles the ONNX model in a file.
+pub fn compile_file(path: &Path, options: &Options) -> Result<Compiled, CompileError> {
+    let file = || path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|source| CompileError::Io { file: file(), source })?;
+    compile(&bytes, options)
+}

@@ -192,7 +192,9 @@ pub enum CertificateError {
     #[error("the certificate does not parse: {0}")]
     Parse(#[from] serde_json::Error),
     /// Another version of the format.
-    #[error("the certificate's format is {seen}, this program reads {FORMAT}: build the model again")]
+    #[error(
+        "the certificate's format is {seen}, this program reads {FORMAT}: build the model again"
+    )]
     Format {
         /// The version in the certificate.
         seen: u64,
@@ -252,10 +254,7 @@ impl Certificate {
         }
         let compute: Fuel = self.stages[first..=last].iter().map(|s| s.fuel.compute).sum();
         Some(
-            self.call_fuel
-                + self.stages[first].fuel.enter
-                + compute
-                + self.stages[last].fuel.leave,
+            self.call_fuel + self.stages[first].fuel.enter + compute + self.stages[last].fuel.leave,
         )
     }
 
@@ -351,11 +350,7 @@ pub(crate) mod tests {
         };
         Certificate {
             format: FORMAT,
-            model: Model {
-                name: "m".into(),
-                version: "1".into(),
-                source: Digest::of(b"onnx"),
-            },
+            model: Model { name: "m".into(), version: "1".into(), source: Digest::of(b"onnx") },
             compiler: Compiler { name: "leeway".into(), version: "0".into() },
             engine: EngineClaim::of_compiled("48.0.8", "table"),
             call_fuel: Fuel(5),

@@ -23,7 +23,9 @@ pub enum SectionError {
     #[error("not a WebAssembly component: {0}")]
     Malformed(#[from] wasmparser::BinaryReaderError),
     /// A core module where a component is wanted.
-    #[error("a WebAssembly core module, wanted a component: wrap it with `wasm-tools component new`")]
+    #[error(
+        "a WebAssembly core module, wanted a component: wrap it with `wasm-tools component new`"
+    )]
     CoreModule,
     /// A component without the section.
     #[error("the component has no custom section {CERTIFICATE:?}: build it with `leeway build`")]

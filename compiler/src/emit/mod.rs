@@ -1,0 +1,7 @@
+//! Emitting WebAssembly: functions, loop nests, element-wise mathematics, and
+//! the module they are put into.
+
+pub mod code;
+pub mod math;
+pub mod module;
+pub mod nest;

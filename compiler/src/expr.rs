@@ -1,0 +1,219 @@
+//! Element-wise work as an expression over four `f32` lanes at a time: the body
+//! of the `map` kernel, and the epilogue of kernels that took such work over.
+
+use crate::emit::code::{Code, Local};
+use crate::emit::math;
+
+/// A function of one element.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unary {
+    /// `-x`
+    Neg,
+    /// `|x|`
+    Abs,
+    /// The square root.
+    Sqrt,
+    /// `1 / x`
+    Recip,
+    /// `1 / sqrt(x)`
+    Rsqrt,
+    /// `x * x`
+    Square,
+    /// The largest integer that is not larger.
+    Floor,
+    /// The smallest integer that is not smaller.
+    Ceil,
+    /// The nearest integer, the even one of two.
+    RoundEven,
+    /// `e^x`
+    Exp,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `1 / (1 + e^-x)`
+    Sigmoid,
+    /// `x / (1 + e^-x)`
+    Silu,
+    /// `x * clamp(x/6 + 1/2, 0, 1)`
+    HardSwish,
+    /// `x` where it is positive, else `x` times the factor.
+    LeakyRelu(f32),
+}
+
+/// A function of two elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    /// `a + b`
+    Add,
+    /// `a - b`
+    Sub,
+    /// `a * b`
+    Mul,
+    /// `a / b`
+    Div,
+    /// The smaller one; NaN if either is.
+    Min,
+    /// The larger one; NaN if either is.
+    Max,
+}
+
+/// A node of an expression. Arguments are indices of nodes before it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Node {
+    /// The operand with this index.
+    Operand(usize),
+    /// The same number for every element.
+    Constant(f32),
+    /// A function of one node.
+    Unary(Unary, usize),
+    /// A function of two nodes.
+    Binary(Binary, usize, usize),
+}
+
+/// An expression: its last node is its result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    nodes: Vec<Node>,
+}
+
+impl Expr {
+    /// Its first operand, unchanged.
+    pub fn identity() -> Self {
+        Self { nodes: vec![Node::Operand(0)] }
+    }
+
+    /// An expression of these nodes, of which there must be one.
+    pub fn of(nodes: Vec<Node>) -> Self {
+        assert!(!nodes.is_empty(), "an expression has a result");
+        Self { nodes }
+    }
+
+    /// Its nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_identity(&self) -> bool {
+        self.nodes == [Node::Operand(0)]
+    }
+
+    /// `self` with `inner` in the place of its operand `slot`. The operands of
+    /// the result are those of `self` without that one, and then those of
+    /// `inner`, as `renumber` maps them.
+    pub fn compose(
+        &self,
+        slot: usize,
+        inner: &Expr,
+        outer_operand: impl Fn(usize) -> usize,
+        inner_operand: impl Fn(usize) -> usize,
+    ) -> Expr {
+        let mut nodes: Vec<Node> = inner
+            .nodes
+            .iter()
+            .map(|&node| match node {
+                Node::Operand(i) => Node::Operand(inner_operand(i)),
+                other => other,
+            })
+            .collect();
+        let result = nodes.len() - 1;
+        let mut placed = Vec::with_capacity(self.nodes.len());
+        for &node in &self.nodes {
+            let moved = match node {
+                Node::Operand(i) if i == slot => {
+                    placed.push(result);
+                    continue;
+                }
+                Node::Operand(i) => Node::Operand(outer_operand(i)),
+                Node::Constant(value) => Node::Constant(value),
+                Node::Unary(f, a) => Node::Unary(f, placed[a]),
+                Node::Binary(f, a, b) => Node::Binary(f, placed[a], placed[b]),
+            };
+            nodes.push(moved);
+            placed.push(nodes.len() - 1);
+        }
+        Expr { nodes }
+    }
+
+    /// `then` applied to the result; `then`'s only operand is operand 0.
+    pub fn followed_by(&self, then: &Expr) -> Expr {
+        then.compose(0, self, |i| i, |i| i)
+    }
+
+    /// Emits code that leaves the result for four elements on the stack.
+    /// `operand` must leave the operand of an index there; it is called once for
+    /// each node that names one.
+    pub fn emit(&self, code: &mut Code, mut operand: impl FnMut(&mut Code, usize)) {
+        let mut uses = vec![0usize; self.nodes.len()];
+        for node in &self.nodes {
+            match *node {
+                Node::Unary(_, a) => uses[a] += 1,
+                Node::Binary(_, a, b) => {
+                    uses[a] += 1;
+                    uses[b] += 1;
+                }
+                Node::Operand(_) | Node::Constant(_) => {}
+            }
+        }
+        let mut kept: Vec<Option<Local>> = vec![None; self.nodes.len()];
+        // What is used twice is computed first and kept in a local; all else is
+        // computed where it is used.
+        for at in 0..self.nodes.len() {
+            if uses[at] > 1 && !matches!(self.nodes[at], Node::Constant(_)) {
+                self.emit_node(code, at, &kept, &mut operand);
+                let local = code.v128_local();
+                code.set(local);
+                kept[at] = Some(local);
+            }
+        }
+        self.emit_node(code, self.nodes.len() - 1, &kept, &mut operand);
+        code.release(kept.into_iter().flatten());
+    }
+
+    fn emit_node(
+        &self,
+        code: &mut Code,
+        at: usize,
+        kept: &[Option<Local>],
+        operand: &mut impl FnMut(&mut Code, usize),
+    ) {
+        if let Some(local) = kept[at] {
+            code.get(local);
+            return;
+        }
+        match self.nodes[at] {
+            Node::Operand(i) => operand(code, i),
+            Node::Constant(value) => {
+                code.splat(value);
+            }
+            Node::Unary(f, a) => {
+                self.emit_node(code, a, kept, operand);
+                math::unary(code, f);
+            }
+            Node::Binary(f, a, b) => {
+                self.emit_node(code, a, kept, operand);
+                self.emit_node(code, b, kept, operand);
+                // With a number for its right side, the one-instruction forms
+                // give what `min` and `max` give: a NaN on the left stays.
+                let number = matches!(self.nodes[b], Node::Constant(c) if !c.is_nan());
+                math::binary(code, f, number);
+            }
+        }
+    }
+}
+
+/// Element-wise work on the output of a kernel, offered to it.
+#[derive(Clone, Debug)]
+pub enum Fusion {
+    /// An expression whose only operand is the kernel's output.
+    Then(Expr),
+    /// `out = out * scale + shift`, with `scale` and `shift` constant along all
+    /// axes but `axis`, along which they have one number for each index.
+    PerChannel {
+        /// The axis of the kernel's output.
+        axis: usize,
+        /// What is multiplied.
+        scale: Vec<f32>,
+        /// What is added.
+        shift: Vec<f32>,
+    },
+}

@@ -1,0 +1,162 @@
+//! Element-wise steps merged into the kernels before them, so that a tensor is
+//! not written and read again for a bias, an activation or a cast.
+
+use leeway_contract::DType;
+
+use crate::emit::nest::dense_strides;
+use crate::expr::{Binary, Fusion, Node};
+use crate::kernels::map::{Map, Operand};
+use crate::schedule::{Origin, Schedule, ValueId};
+
+/// Merges what can be merged, until nothing more can.
+pub fn fuse(schedule: &mut Schedule) {
+    while fuse_one_into_producer(schedule) {}
+    while merge_two_maps(schedule) {}
+    remove_unread_steps(schedule);
+}
+
+/// The step that makes a value, if it is the value's only origin.
+fn producer(schedule: &Schedule, value: ValueId) -> Option<usize> {
+    schedule.steps.iter().position(|step| step.outputs == [value])
+}
+
+/// Whether nothing but the step `at` reads the value, in its own or another shape.
+fn read_only_by(schedule: &Schedule, value: ValueId, at: usize) -> bool {
+    let reads = |v: &ValueId| schedule.root(*v) == value;
+    !schedule.outputs.iter().any(reads)
+        && schedule.steps.iter().enumerate().all(|(i, s)| i == at || !s.inputs.iter().any(reads))
+        && schedule.steps[at].inputs.iter().filter(|v| reads(v)).count() == 1
+}
+
+/// A map after a kernel that takes such work over: the step goes, and its output
+/// becomes the kernel's.
+fn fuse_one_into_producer(schedule: &mut Schedule) -> bool {
+    for at in 0..schedule.steps.len() {
+        let step = &schedule.steps[at];
+        let Some(map) = step.kernel.as_any().downcast_ref::<Map>() else { continue };
+        if map.output != DType::F32 {
+            continue;
+        }
+        let computed = |&i: &usize| !schedule.is_constant(step.inputs[i]);
+        let mut operands = (0..map.operands.len()).filter(computed);
+        let (Some(operand), None) = (operands.next(), operands.next()) else { continue };
+        let input = step.inputs[operand];
+        let Some(before) = producer(schedule, input) else { continue };
+        let reads_all_of_it = map.operands[operand].strides == dense_strides(&map.shape)
+            && schedule.value(input).shape == map.shape;
+        let is_map = schedule.steps[before].kernel.as_any().is::<Map>();
+        if !reads_all_of_it || is_map || !read_only_by(schedule, input, at) {
+            continue;
+        }
+        let Some(fusion) = as_fusion(schedule, map, operand, &step.inputs) else { continue };
+        let output = step.outputs[0];
+        if schedule.steps[before].kernel.fuse(&fusion) {
+            schedule.steps[before].outputs = vec![output];
+            schedule.steps.remove(at);
+            return true;
+        }
+    }
+    false
+}
+
+/// A map as work on its one computed operand.
+fn as_fusion(schedule: &Schedule, map: &Map, operand: usize, inputs: &[ValueId]) -> Option<Fusion> {
+    if map.operands.len() == 1 {
+        return Some(Fusion::Then(map.expr.clone()));
+    }
+    let &[Node::Operand(a), Node::Operand(b), Node::Binary(function, x, y)] = map.expr.nodes()
+    else {
+        return None;
+    };
+    let constant = if a == operand { b } else { a };
+    let constant_is_right = [a, b][y] == constant;
+    if x == y {
+        return None;
+    }
+    let strides = &map.operands[constant].strides;
+    let mut along = (0..map.shape.len()).filter(|&axis| strides[axis] != 0 && map.shape[axis] > 1);
+    let (Some(axis), None) = (along.next(), along.next()) else { return None };
+    let values = constant_elements(schedule, inputs[constant])?;
+    if values.len() != map.shape[axis] {
+        return None;
+    }
+    let ones = || vec![1.0; values.len()];
+    let zeros = || vec![0.0; values.len()];
+    let negated = || values.iter().map(|v| -v).collect();
+    let (scale, shift) = match (function, constant_is_right) {
+        (Binary::Add, _) => (ones(), values),
+        (Binary::Sub, true) => (ones(), negated()),
+        (Binary::Sub, false) => (vec![-1.0; values.len()], values),
+        (Binary::Mul, _) => (values.clone(), zeros()),
+        (Binary::Div, true) => (values.iter().map(|v| 1.0 / v).collect(), zeros()),
+        _ => return None,
+    };
+    Some(Fusion::PerChannel { axis, scale, shift })
+}
+
+fn constant_elements(schedule: &Schedule, id: ValueId) -> Option<Vec<f32>> {
+    let value = schedule.value(schedule.root(id));
+    match &value.origin {
+        Origin::Constant(bytes) if value.dtype == DType::F32 => Some(
+            bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes(b.try_into().expect("chunks of four bytes")))
+                .collect(),
+        ),
+        _ => None,
+    }
+}
+
+/// A map whose operand is another map's output: one map.
+fn merge_two_maps(schedule: &mut Schedule) -> bool {
+    for at in 0..schedule.steps.len() {
+        let step = &schedule.steps[at];
+        let Some(outer) = step.kernel.as_any().downcast_ref::<Map>() else { continue };
+        for slot in 0..outer.operands.len() {
+            let value = step.inputs[slot];
+            let Some(before) = producer(schedule, value) else { continue };
+            let Some(inner) = schedule.steps[before].kernel.as_any().downcast_ref::<Map>() else {
+                continue;
+            };
+            let same = inner.shape == outer.shape
+                && inner.output == DType::F32
+                && outer.operands[slot].strides == dense_strides(&outer.shape);
+            if !same || !read_only_by(schedule, value, at) {
+                continue;
+            }
+            let kept = |i: usize| if i > slot { i - 1 } else { i };
+            let first_inner = outer.operands.len() - 1;
+            let expr = outer.expr.compose(slot, &inner.expr, kept, |i| first_inner + i);
+            let without = |i: &usize| *i != slot;
+            let operands: Vec<Operand> = (0..outer.operands.len())
+                .filter(without)
+                .map(|i| outer.operands[i].clone())
+                .chain(inner.operands.iter().cloned())
+                .collect();
+            let inputs = (0..step.inputs.len())
+                .filter(without)
+                .map(|i| step.inputs[i])
+                .chain(schedule.steps[before].inputs.iter().copied())
+                .collect();
+            let merged = Map { shape: outer.shape.clone(), operands, expr, output: outer.output };
+            schedule.steps[at].kernel = Box::new(merged);
+            schedule.steps[at].inputs = inputs;
+            schedule.steps.remove(before);
+            return true;
+        }
+    }
+    false
+}
+
+/// Steps whose outputs nothing reads.
+fn remove_unread_steps(schedule: &mut Schedule) {
+    loop {
+        let last = schedule.last_reads();
+        let unread =
+            |step: &crate::schedule::Step| step.outputs.iter().all(|o| last[o.0].is_none());
+        match schedule.steps.iter().position(unread) {
+            Some(at) => drop(schedule.steps.remove(at)),
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Reading a model: ONNX in, tract's decluttered typed graph out, all shapes
+//! known.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::internal::*;
+
+use crate::error::CompileError;
+
+/// A graph, and what its file says of its nodes.
+pub struct Imported {
+    /// Decluttered: constants folded, shapes concrete.
+    pub model: TypedModel,
+    /// The operator of each node, by the node's name in the file.
+    pub operators: BTreeMap<String, String>,
+}
+
+impl Imported {
+    /// The operator, by its ONNX name, that a node of the graph came from, or
+    /// else tract's name for it.
+    pub fn operator_of(&self, node: &TypedNode) -> String {
+        // tract derives the names of nodes from those in the file: `relu1` may
+        // have become `relu1.low.cast`.
+        let candidates = self.operators.range(..=node.name.clone()).rev();
+        let prefix = candidates.take(64).find(|(name, _)| {
+            node.name.strip_prefix(name.as_str()).is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with(|c: char| !c.is_alphanumeric())
+            })
+        });
+        prefix.map_or_else(|| node.op().name().into_owned(), |(_, operator)| operator.clone())
+    }
+}
+
+/// Reads the model in `bytes`. `file` is its name in messages; weights in files
+/// beside it are looked for in `directory`. `sizes` gives symbolic dimensions a
+/// size, by name.
+pub fn read_onnx(
+    bytes: &[u8],
+    file: &str,
+    directory: Option<&Path>,
+    sizes: &BTreeMap<String, usize>,
+) -> Result<Imported, CompileError> {
+    let invalid =
+        |error: TractError| CompileError::Invalid { file: file.into(), reason: chain(&error) };
+    let onnx = onnx();
+    let proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(invalid)?;
+    let operators = operators(&proto);
+    let directory = directory.and_then(Path::to_str);
+    let mut model = onnx.parse(&proto, directory).map_err(invalid)?.model;
+
+    for input in 0..model.inputs.len() {
+        let name = model.node(model.inputs[input].node).name.clone();
+        let fact = model.input_fact(input).map_err(invalid)?.clone();
+        let shape = concrete_shape(file, &name, &fact, sizes)?;
+        let fact = InferenceFact { shape: ShapeFactoid::from(shape), ..fact };
+        model.set_input_fact(input, fact).map_err(invalid)?;
+    }
+    // What the file says of its outputs may be in the symbols just replaced.
+    for output in 0..model.outputs.len() {
+        model.set_output_fact(output, InferenceFact::default()).map_err(invalid)?;
+    }
+    model.analyse(false).map_err(invalid)?;
+    let model = model.into_typed().and_then(TypedModel::into_decluttered).map_err(invalid)?;
+    Ok(Imported { model, operators })
+}
+
+fn concrete_shape(
+    file: &str,
+    input: &str,
+    fact: &InferenceFact,
+    sizes: &BTreeMap<String, usize>,
+) -> Result<TVec<usize>, CompileError> {
+    if fact.shape.is_open() {
+        return Err(CompileError::Invalid {
+            file: file.into(),
+            reason: format!("input {input:?} has no shape"),
+        });
+    }
+    let mut shape = TVec::new();
+    for (axis, dim) in fact.shape.dims().enumerate() {
+        let known = dim.concretize();
+        let size = match &known {
+            Some(dim) => match dim.to_usize() {
+                Ok(size) => Some(size),
+                Err(_) => sizes.get(&dim.to_string()).copied().or((axis == 0).then_some(1)),
+            },
+            None => (axis == 0).then_some(1),
+        };
+        shape.push(size.filter(|&size| size > 0).ok_or_else(|| {
+            CompileError::SymbolicDimension {
+                file: file.into(),
+                input: input.into(),
+                axis,
+                seen: known.map_or_else(|| "?".into(), |dim| dim.to_string()),
+            }
+        })?);
+    }
+    Ok(shape)
+}
+
+fn operators(proto: &ModelProto) -> BTreeMap<String, String> {
+    let nodes = proto.graph.iter().flat_map(|graph| &graph.node);
+    nodes.map(|node| (node.name.clone(), node.op_type.clone())).collect()
+}
+
+/// An error and its causes, outermost first.
+pub fn chain(error: &TractError) -> String {
+    let causes: Vec<String> = error.chain().map(|cause| cause.to_string()).collect();
+    causes.join(": ")
+}

@@ -1,0 +1,432 @@
+//! The `conv` kernel: direct 1-D and 2-D convolution over NCHW, four pixels to a
+//! vector, a register tile of output channels times vectors.
+//!
+//! The image is padded and split by the phases of the stride first (see
+//! [`crate::kernels::planes`]), unless that changes nothing; then every tap of the
+//! window is a constant offset, and the kernel a matrix product without an
+//! im2col. The tile's form is the one that burns the least fuel.
+
+use std::any::Any;
+
+use wasm_encoder::Instruction as I;
+
+use super::planes::{Axis, Planes};
+use super::tile::{self, Band, Vector, Walker};
+use crate::emit::code::{Code, Local};
+use crate::expr::{Expr, Fusion};
+use crate::schedule::{Kernel, Places};
+
+/// The most accumulators of a tile, so that they and their operands fit the 16
+/// vector registers of x86-64.
+const ACCUMULATORS: usize = 12;
+
+/// The most taps of a window that one loop over the channels takes.
+const TAPS_PER_LOOP: usize = 16;
+
+/// One spatial dimension of a convolution or pooling window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Pixels of the input.
+    pub input: usize,
+    /// Pixels of the output.
+    pub output: usize,
+    /// Taps.
+    pub taps: usize,
+    /// From one pixel of the output to the next, in pixels of the input.
+    pub stride: usize,
+    /// From one tap to the next, in pixels of the input.
+    pub dilation: usize,
+    /// Pixels of padding before the input.
+    pub before: usize,
+}
+
+impl Window {
+    /// Pixels of the padded input that the window reaches.
+    pub fn reach(&self) -> usize {
+        (self.output - 1) * self.stride + (self.taps - 1) * self.dilation + 1
+    }
+
+    /// Whether it reaches outside the input.
+    pub fn is_padded(&self) -> bool {
+        self.before > 0 || self.reach() > self.before + self.input
+    }
+
+    /// The dimension padded, and split into phases of `stride`.
+    pub fn axis(&self, stride: usize) -> Axis {
+        let phase_size = self.reach().div_ceil(stride);
+        Axis { size: self.input, before: self.before, stride, phase_size }
+    }
+}
+
+/// A convolution of `f32` images with constant weights.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// Images.
+    pub batch: usize,
+    /// Groups of channels.
+    pub groups: usize,
+    /// Input channels of one group.
+    pub inputs: usize,
+    /// Output channels of one group.
+    pub outputs: usize,
+    /// Rows.
+    pub y: Window,
+    /// Columns.
+    pub x: Window,
+    /// `[groups * outputs][inputs][y.taps][x.taps]`
+    pub weights: Vec<f32>,
+    /// `[groups * outputs]`
+    pub bias: Vec<f32>,
+    /// What is done to each element before it is stored.
+    pub then: Expr,
+}
+
+/// A tap: its index in the window, and its offset from the tile's first pixel.
+#[derive(Clone, Copy)]
+struct Tap {
+    index: usize,
+    offset_bytes: u64,
+}
+
+/// Everything that the emitter derives from the convolution.
+struct Layout {
+    planes: Option<Planes>,
+    /// Between rows of the plane that is read.
+    pitch: usize,
+    /// Between its channels, in elements.
+    channel: usize,
+    taps: Vec<Tap>,
+    /// Output channels of a tile.
+    rows: usize,
+    /// Vectors of a tile.
+    vectors: usize,
+    bands: Vec<Band>,
+}
+
+impl Conv {
+    /// The same convolution, with as little padding and as few rows as possible.
+    pub fn simplified(mut self) -> Self {
+        let pointwise = |w: &Window| w.taps == 1 && w.stride == 1 && !w.is_padded();
+        if pointwise(&self.y) && pointwise(&self.x) && self.y.input == self.y.output {
+            // Rows follow each other without a gap: one long row.
+            let pixels = self.y.input * self.x.input;
+            self.y = Window { input: 1, output: 1, ..self.y };
+            self.x = Window { input: pixels, output: pixels, ..self.x };
+        }
+        self
+    }
+
+    fn layout(&self) -> Layout {
+        let split = self.y.stride > 1 || self.x.stride > 1;
+        let planes = (split || self.y.is_padded() || self.x.is_padded()).then(|| {
+            let reached = |w: &Window| {
+                let mut phases: Vec<usize> =
+                    (0..w.taps).map(|t| t * w.dilation % w.stride).collect();
+                phases.sort_unstable();
+                phases.dedup();
+                phases
+            };
+            let columns = reached(&self.x);
+            Planes {
+                channels: self.batch * self.groups * self.inputs,
+                y: self.y.axis(self.y.stride),
+                x: self.x.axis(self.x.stride),
+                phases: reached(&self.y)
+                    .into_iter()
+                    .flat_map(|y| columns.iter().map(move |&x| (y, x)))
+                    .collect(),
+                fill: 0,
+            }
+        });
+        let (pitch, channel) = match &planes {
+            Some(planes) => (planes.x.phase_size, planes.channel_elements()),
+            None => (self.x.input, self.y.input * self.x.input),
+        };
+        let offset = |ty: usize, tx: usize| {
+            let (y, x) = (ty * self.y.dilation, tx * self.x.dilation);
+            let plane = planes.as_ref().map_or(0, |planes| {
+                let phase = (y % self.y.stride, x % self.x.stride);
+                let at = planes.phases.iter().position(|&p| p == phase);
+                at.expect("the phase of every tap has a plane") * planes.plane_elements()
+            });
+            4 * (plane + y / self.y.stride * pitch + x / self.x.stride) as u64
+        };
+        let taps = (0..self.y.taps * self.x.taps)
+            .map(|index| Tap {
+                index,
+                offset_bytes: offset(index / self.x.taps, index % self.x.taps),
+            })
+            .collect();
+        let (rows, vectors) = self.tile();
+        let bands = tile::bands(self.y.output, self.x.output, vectors);
+        Layout { planes, pitch, channel, taps, rows, vectors, bands }
+    }
+
+    /// The form of the register tile that burns the least fuel: output channels
+    /// and vectors.
+    fn tile(&self) -> (usize, usize) {
+        let reduced = self.inputs * self.y.taps * self.x.taps;
+        let fuel = |&(rows, vectors): &(usize, usize)| {
+            let mut fuel = 0;
+            for band in tile::bands(self.y.output, self.x.output, vectors) {
+                for chunk in &band.chunks {
+                    let v = chunk.vectors.len();
+                    let one = |rows: usize| {
+                        // Loads of operands, multiplications and additions, per
+                        // tap; loop and epilogue, per tile.
+                        reduced * (3 * v + 3 * rows + 6 * rows * v) + 20 + 8 * rows * v
+                    };
+                    let (whole, rest) = (self.outputs / rows, self.outputs % rows);
+                    let tiles = whole * one(rows) + if rest > 0 { one(rest) } else { 0 };
+                    fuel += tiles * chunk.repeat * band.repeat;
+                }
+            }
+            fuel
+        };
+        let forms = (1..=ACCUMULATORS.min(self.outputs))
+            .flat_map(|rows| (1..=4).map(move |vectors| (rows, vectors)))
+            .filter(|(rows, vectors)| rows * vectors <= ACCUMULATORS);
+        forms.min_by_key(fuel).expect("one row and one vector are a form")
+    }
+
+    /// The taps in the order of the loops over the channels, with the channels
+    /// that one iteration takes.
+    fn loops<'a>(&self, taps: &'a [Tap]) -> Vec<(&'a [Tap], usize)> {
+        let unroll = |taps: usize| (8 / taps).clamp(1, self.inputs);
+        taps.chunks(TAPS_PER_LOOP).map(|taps| (taps, unroll(taps.len()))).collect()
+    }
+
+    /// The tiles of output channels of one group: first channel and number.
+    fn row_tiles(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.outputs).step_by(rows).map(move |first| (first, rows.min(self.outputs - first)))
+    }
+}
+
+impl Kernel for Conv {
+    fn describe(&self) -> String {
+        let (rows, vectors) = self.tile();
+        format!("conv {rows}x{}", 4 * vectors)
+    }
+
+    fn macs(&self) -> u64 {
+        (self.batch * self.weights.len() * self.y.output * self.x.output) as u64
+    }
+
+    /// The weights, as the tiles read them, and the bias.
+    fn weights(&self) -> Vec<Vec<u8>> {
+        let layout = self.layout();
+        let taps = layout.taps.len();
+        let mut packed = Vec::with_capacity(4 * self.weights.len());
+        for group in 0..self.groups {
+            for (first, rows) in self.row_tiles(layout.rows) {
+                for (part, _) in self.loops(&layout.taps) {
+                    for channel in 0..self.inputs {
+                        for tap in part {
+                            for row in 0..rows {
+                                let output = group * self.outputs + first + row;
+                                let at = (output * self.inputs + channel) * taps + tap.index;
+                                packed.extend_from_slice(&self.weights[at].to_le_bytes());
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        vec![packed, self.bias.iter().flat_map(|b| b.to_le_bytes()).collect()]
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.layout().planes.map_or(0, |planes| planes.size_bytes())
+    }
+
+    fn emit(&self, code: &mut Code, places: &Places) {
+        let layout = self.layout();
+        let source = match &layout.planes {
+            Some(planes) => {
+                planes.emit(code, places.inputs[0], places.scratch);
+                places.scratch
+            }
+            None => places.inputs[0],
+        };
+        let cursor = Cursor {
+            pixel: code.i32_local(),
+            output: code.i32_local(),
+            weights: code.i32_local(),
+            bias: code.i32_local(),
+        };
+        code.assign(cursor.pixel, source);
+        code.assign(cursor.output, places.outputs[0]);
+        code.repeat(self.batch, |code| {
+            code.assign(cursor.weights, places.weights[0]);
+            code.assign(cursor.bias, places.weights[1]);
+            code.repeat(self.groups, |code| {
+                let (whole, rest) = (self.outputs / layout.rows, self.outputs % layout.rows);
+                code.repeat(whole, |code| self.emit_rows(code, &layout, cursor, layout.rows));
+                if rest > 0 {
+                    self.emit_rows(code, &layout, cursor, rest);
+                }
+                code.advance(cursor.pixel, (4 * self.inputs * layout.channel) as i64);
+            });
+        });
+        code.release([cursor.pixel, cursor.output, cursor.weights, cursor.bias]);
+    }
+
+    fn fuse(&mut self, then: &Fusion) -> bool {
+        match then {
+            Fusion::Then(expr) => {
+                self.then = self.then.followed_by(expr);
+                true
+            }
+            Fusion::PerChannel { axis: 1, scale, shift } if self.then.is_identity() => {
+                let per_output = self.weights.len() / self.bias.len();
+                for (i, (scale, shift)) in scale.iter().zip(shift).enumerate() {
+                    self.weights[i * per_output..][..per_output]
+                        .iter_mut()
+                        .for_each(|w| *w *= scale);
+                    self.bias[i] = self.bias[i] * scale + shift;
+                }
+                true
+            }
+            Fusion::PerChannel { .. } => false,
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Where the emitted loops are.
+#[derive(Clone, Copy)]
+struct Cursor {
+    pixel: Local,
+    output: Local,
+    weights: Local,
+    bias: Local,
+}
+
+impl Conv {
+    /// Emits all pixels of `rows` output channels, and moves on to the next.
+    fn emit_rows(&self, code: &mut Code, layout: &Layout, cursor: Cursor, rows: usize) {
+        let plane = 4 * self.y.output * self.x.output;
+        let walkers = [
+            Walker { pointer: cursor.pixel, pixel_bytes: 4, row_bytes: 4 * layout.pitch as i64 },
+            Walker { pointer: cursor.output, pixel_bytes: 4, row_bytes: 4 * self.x.output as i64 },
+        ];
+        tile::emit_tiles(code, &layout.bands, &walkers, &mut |code, vectors| {
+            self.emit_tile(code, layout, cursor, rows, vectors);
+        });
+        code.advance(cursor.output, (rows * plane) as i64);
+        code.advance(cursor.bias, 4 * rows as i64);
+        code.advance(cursor.weights, (4 * rows * self.inputs * layout.taps.len()) as i64);
+    }
+
+    fn emit_tile(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        cursor: Cursor,
+        rows: usize,
+        vectors: &[Vector],
+    ) {
+        debug_assert!(vectors.len() <= layout.vectors);
+        let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors.len())).collect();
+        for (row, sums) in sums.iter().enumerate() {
+            code.load_splat(cursor.bias, 4 * row as u64);
+            for &sum in sums {
+                code.tee(sum);
+            }
+            code.op(I::Drop);
+        }
+
+        let (pixel, weight) = (code.i32_local(), code.i32_local());
+        code.copy(weight, cursor.weights);
+        let channel = 4 * layout.channel as u64;
+        for (taps, unroll) in self.loops(&layout.taps) {
+            code.copy(pixel, cursor.pixel);
+            let per_channel = (4 * taps.len() * rows) as u64;
+            let emit_channels = |code: &mut Code, channels: usize| {
+                for c in 0..channels as u64 {
+                    for (t, tap) in taps.iter().enumerate() {
+                        let pixels = c * channel + tap.offset_bytes;
+                        let weights = c * per_channel + (4 * t * rows) as u64;
+                        emit_tap(code, &sums, vectors, layout, (pixel, pixels), (weight, weights));
+                    }
+                }
+                code.advance(pixel, (channels as u64 * channel) as i64);
+                code.advance(weight, (channels as u64 * per_channel) as i64);
+            };
+            code.repeat(self.inputs / unroll, |code| emit_channels(code, unroll));
+            if !self.inputs.is_multiple_of(unroll) {
+                emit_channels(code, self.inputs % unroll);
+            }
+        }
+        code.release([pixel, weight]);
+
+        for (row, sums) in sums.iter().enumerate() {
+            for (&sum, vector) in sums.iter().zip(vectors) {
+                if !self.then.is_identity() {
+                    self.then.emit(code, |code, _| {
+                        code.get(sum);
+                    });
+                    code.set(sum);
+                }
+                let pixel = (row * self.y.output + vector.y) * self.x.output + vector.x;
+                code.store_lanes(cursor.output, 4 * pixel as u64, sum, vector.lanes);
+            }
+        }
+        code.release(sums.into_iter().flatten());
+    }
+}
+
+/// Emits `sums[row][vector] += weight[row] * pixels[vector]` for one tap. The
+/// operands of which there are fewer are held in registers.
+fn emit_tap(
+    code: &mut Code,
+    sums: &[Vec<Local>],
+    vectors: &[Vector],
+    layout: &Layout,
+    (pixel, pixel_offset): (Local, u64),
+    (weight, weight_offset): (Local, u64),
+) {
+    let load_pixels = |code: &mut Code, v: &Vector| {
+        code.load(pixel, pixel_offset + 4 * (v.y * layout.pitch + v.x) as u64);
+    };
+    let load_weight = |code: &mut Code, row: usize| {
+        code.load_splat(weight, weight_offset + 4 * row as u64);
+    };
+    let add = |code: &mut Code, sum: Local, a: Local, b: Local| {
+        code.get(sum).get(a).get(b).op(I::F32x4Mul).op(I::F32x4Add).set(sum);
+    };
+    let other = code.v128_local();
+    if sums.len() <= vectors.len() {
+        let held = code.v128_locals(sums.len());
+        for (row, &held) in held.iter().enumerate() {
+            load_weight(code, row);
+            code.set(held);
+        }
+        for (v, vector) in vectors.iter().enumerate() {
+            load_pixels(code, vector);
+            code.set(other);
+            for (sums, &held) in sums.iter().zip(&held) {
+                add(code, sums[v], held, other);
+            }
+        }
+        code.release(held);
+    } else {
+        let held = code.v128_locals(vectors.len());
+        for (vector, &held) in vectors.iter().zip(&held) {
+            load_pixels(code, vector);
+            code.set(held);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            load_weight(code, row);
+            code.set(other);
+            for (&sum, &held) in sums.iter().zip(&held) {
+                add(code, sum, other, held);
+            }
+        }
+        code.release(held);
+    }
+    code.release([other]);
+}

@@ -1,0 +1,221 @@
+//! The `dense` kernel: a matrix times constant weights. The weights are packed
+//! in panels of columns, and are streamed once for each few rows.
+
+use std::any::Any;
+
+use wasm_encoder::Instruction as I;
+
+use crate::emit::code::{Code, Local};
+use crate::expr::{Expr, Fusion};
+use crate::schedule::{Kernel, Places};
+
+/// Rows of the inner dimension that one iteration takes.
+const UNROLL: usize = 4;
+
+/// `out[m][n] = in[m][k] * weights[k][n] + bias[n]`, in `f32`.
+#[derive(Clone, Debug)]
+pub struct Dense {
+    /// Rows of the input.
+    pub m: usize,
+    /// The inner dimension.
+    pub k: usize,
+    /// Columns of the output.
+    pub n: usize,
+    /// `[k][n]`
+    pub weights: Vec<f32>,
+    /// `[n]`
+    pub bias: Vec<f32>,
+    /// What is done to each element before it is stored.
+    pub then: Expr,
+}
+
+impl Dense {
+    /// Rows of the register tile.
+    fn tile_rows(&self) -> usize {
+        match self.m {
+            1 => 1,
+            2 => 2,
+            _ => 3,
+        }
+    }
+
+    /// Vectors of the register tile, and of a panel of weights.
+    fn tile_vectors(&self) -> usize {
+        let most = match self.tile_rows() {
+            1 => 8,
+            2 => 6,
+            _ => 4,
+        };
+        most.min(self.n.div_ceil(4))
+    }
+
+    /// The panels of columns: first column and number.
+    fn panels(&self) -> impl Iterator<Item = (usize, usize)> {
+        let width = 4 * self.tile_vectors();
+        (0..self.n).step_by(width).map(move |first| (first, width.min(self.n - first)))
+    }
+}
+
+impl Kernel for Dense {
+    fn describe(&self) -> String {
+        format!("dense {}x{}", self.tile_rows(), 4 * self.tile_vectors())
+    }
+
+    fn macs(&self) -> u64 {
+        (self.m * self.k * self.n) as u64
+    }
+
+    /// The panels of weights, each padded to whole vectors with zeros, and the
+    /// bias, padded in the same way.
+    fn weights(&self) -> Vec<Vec<u8>> {
+        let mut packed = Vec::new();
+        let mut bias = Vec::new();
+        let push = |to: &mut Vec<u8>, row: &[f32], first: usize, width: usize| {
+            for column in first..first + width.next_multiple_of(4) {
+                let value = if column < first + width { row[column] } else { 0.0 };
+                to.extend_from_slice(&value.to_le_bytes());
+            }
+        };
+        for (first, width) in self.panels() {
+            for row in self.weights.chunks(self.n) {
+                push(&mut packed, row, first, width);
+            }
+            push(&mut bias, &self.bias, first, width);
+        }
+        vec![packed, bias]
+    }
+
+    fn emit(&self, code: &mut Code, places: &Places) {
+        let cursor = Cursor {
+            input: code.i32_local(),
+            weights: code.i32_local(),
+            bias: code.i32_local(),
+            output: code.i32_local(),
+        };
+        code.assign(cursor.weights, places.weights[0]);
+        code.assign(cursor.bias, places.weights[1]);
+        code.assign(cursor.output, places.outputs[0]);
+        let width = 4 * self.tile_vectors();
+        let (whole, rest) = (self.n / width, self.n % width);
+        code.repeat(whole, |code| self.emit_panel(code, places.inputs[0], cursor, width));
+        if rest > 0 {
+            self.emit_panel(code, places.inputs[0], cursor, rest);
+        }
+        code.release([cursor.input, cursor.weights, cursor.bias, cursor.output]);
+    }
+
+    fn fuse(&mut self, then: &Fusion) -> bool {
+        match then {
+            Fusion::Then(expr) => {
+                self.then = self.then.followed_by(expr);
+                true
+            }
+            Fusion::PerChannel { axis, scale, shift } if self.then.is_identity() => {
+                // The lowering keeps the columns on the last axis.
+                let _ = axis;
+                for row in self.weights.chunks_mut(self.n) {
+                    row.iter_mut().zip(scale).for_each(|(w, scale)| *w *= scale);
+                }
+                for ((bias, scale), shift) in self.bias.iter_mut().zip(scale).zip(shift) {
+                    *bias = *bias * scale + shift;
+                }
+                true
+            }
+            Fusion::PerChannel { .. } => false,
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Where the emitted loops are.
+#[derive(Clone, Copy)]
+struct Cursor {
+    input: Local,
+    weights: Local,
+    bias: Local,
+    output: Local,
+}
+
+impl Dense {
+    /// Emits all rows of one panel of `width` columns, and moves on to the next.
+    fn emit_panel(&self, code: &mut Code, input: u32, cursor: Cursor, width: usize) {
+        let rows = self.tile_rows();
+        code.assign(cursor.input, input);
+        code.repeat(self.m / rows, |code| self.emit_tile(code, cursor, rows, width));
+        if !self.m.is_multiple_of(rows) {
+            self.emit_tile(code, cursor, self.m % rows, width);
+        }
+        code.advance(cursor.output, 4 * (width as i64 - (self.m * self.n) as i64));
+        let vectors = width.div_ceil(4);
+        code.advance(cursor.weights, (16 * vectors * self.k) as i64);
+        code.advance(cursor.bias, 16 * vectors as i64);
+    }
+
+    /// Emits `rows` rows of one panel, and moves on to the next rows.
+    fn emit_tile(&self, code: &mut Code, cursor: Cursor, rows: usize, width: usize) {
+        let vectors = width.div_ceil(4);
+        let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors)).collect();
+        for v in 0..vectors {
+            code.load(cursor.bias, 16 * v as u64);
+            for sums in &sums {
+                code.tee(sums[v]);
+            }
+            code.op(I::Drop);
+        }
+
+        let (input, weights) = (code.i32_local(), code.i32_local());
+        code.copy(input, cursor.input);
+        code.copy(weights, cursor.weights);
+        code.repeat(self.k / UNROLL, |code| {
+            (0..UNROLL).for_each(|u| self.emit_rank_1(code, &sums, (input, weights), u));
+            code.advance(input, 4 * UNROLL as i64);
+            code.advance(weights, (16 * vectors * UNROLL) as i64);
+        });
+        (0..self.k % UNROLL).for_each(|u| self.emit_rank_1(code, &sums, (input, weights), u));
+        code.release([input, weights]);
+
+        for (row, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
+                if !self.then.is_identity() {
+                    self.then.emit(code, |code, _| {
+                        code.get(sum);
+                    });
+                    code.set(sum);
+                }
+                let lanes = (width - 4 * v).min(4);
+                code.store_lanes(cursor.output, 4 * (row * self.n + 4 * v) as u64, sum, lanes);
+            }
+        }
+        code.release(sums.into_iter().flatten());
+        code.advance(cursor.input, (4 * rows * self.k) as i64);
+        code.advance(cursor.output, (4 * rows * self.n) as i64);
+    }
+
+    /// Emits `sums[row][v] += input[row][u] * weights[u][v]`.
+    fn emit_rank_1(
+        &self,
+        code: &mut Code,
+        sums: &[Vec<Local>],
+        (input, weights): (Local, Local),
+        u: usize,
+    ) {
+        let vectors = sums[0].len();
+        let factors = code.v128_locals(sums.len());
+        for (row, &factor) in factors.iter().enumerate() {
+            code.load_splat(input, 4 * (row * self.k + u) as u64).set(factor);
+        }
+        let weight = code.v128_local();
+        for v in 0..vectors {
+            code.load(weights, 16 * (u * vectors + v) as u64).set(weight);
+            for (sums, &factor) in sums.iter().zip(&factors) {
+                code.get(sums[v]).get(factor).get(weight);
+                code.op(I::F32x4Mul).op(I::F32x4Add).set(sums[v]);
+            }
+        }
+        code.release(factors);
+        code.release([weight]);
+    }
+}

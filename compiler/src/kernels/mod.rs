@@ -1,0 +1,11 @@
+//! The kernels: work on tensors, and how it is emitted. A kernel knows shapes,
+//! strides and addresses, and nothing of graphs.
+
+pub mod conv;
+pub mod copy;
+pub mod dense;
+pub mod map;
+pub mod planes;
+pub mod pool;
+pub mod rows;
+pub mod tile;

@@ -1,0 +1,220 @@
+//! The `pool` kernel: the maximum or the mean over a window, 1-D and 2-D, over
+//! NCHW, four pixels to a vector.
+
+use std::any::Any;
+
+use wasm_encoder::Instruction as I;
+
+use super::conv::Window;
+use super::planes::{Planes, load_strided};
+use super::tile::{self, Vector, Walker};
+use crate::emit::code::{Code, Local};
+use crate::expr::{Expr, Fusion};
+use crate::schedule::{Kernel, Places};
+
+/// Vectors of a tile.
+const VECTORS: usize = 4;
+
+/// Taps that are emitted one after the other; more are a loop.
+const UNROLLED_TAPS: usize = 32;
+
+/// What becomes of the pixels in a window.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pooling {
+    /// Their maximum. A NaN loses against any number.
+    Max,
+    /// Their sum, divided by the same number everywhere.
+    Sum {
+        /// 1 for a plain sum.
+        divisor: f32,
+    },
+    /// Their sum, divided by a number for each pixel of the output, which are
+    /// given as a plane.
+    Mean {
+        /// `[y.output][x.output]`
+        divisors: Vec<f32>,
+    },
+}
+
+/// Pools each channel of `f32` images.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Channels, of all images together.
+    pub channels: usize,
+    /// Rows.
+    pub y: Window,
+    /// Columns.
+    pub x: Window,
+    /// What is done.
+    pub pooling: Pooling,
+    /// What is done to each element before it is stored.
+    pub then: Expr,
+}
+
+impl Pool {
+    fn planes(&self) -> Option<Planes> {
+        (self.y.is_padded() || self.x.is_padded()).then(|| Planes {
+            channels: self.channels,
+            y: self.y.axis(1),
+            x: self.x.axis(1),
+            phases: vec![(0, 0)],
+            fill: self.neutral().to_bits(),
+        })
+    }
+
+    /// What padding is, and an empty window gives.
+    fn neutral(&self) -> f32 {
+        match self.pooling {
+            Pooling::Max => f32::NEG_INFINITY,
+            Pooling::Sum { .. } | Pooling::Mean { .. } => 0.0,
+        }
+    }
+
+    fn accumulate(&self) -> I<'static> {
+        match self.pooling {
+            Pooling::Max => I::F32x4PMax,
+            Pooling::Sum { .. } | Pooling::Mean { .. } => I::F32x4Add,
+        }
+    }
+}
+
+impl Kernel for Pool {
+    fn describe(&self) -> String {
+        let what = match self.pooling {
+            Pooling::Max => "max",
+            Pooling::Sum { .. } | Pooling::Mean { .. } => "mean",
+        };
+        format!("pool {what} 1x{}", 4 * VECTORS)
+    }
+
+    /// The divisors, where they differ.
+    fn weights(&self) -> Vec<Vec<u8>> {
+        match &self.pooling {
+            Pooling::Mean { divisors } => {
+                vec![divisors.iter().flat_map(|d| d.to_le_bytes()).collect()]
+            }
+            Pooling::Max | Pooling::Sum { .. } => Vec::new(),
+        }
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.planes().map_or(0, |planes| planes.size_bytes())
+    }
+
+    fn emit(&self, code: &mut Code, places: &Places) {
+        let (source, height, pitch) = match self.planes() {
+            Some(planes) => {
+                planes.emit(code, places.inputs[0], places.scratch);
+                (places.scratch, planes.y.phase_size, planes.x.phase_size)
+            }
+            None => (places.inputs[0], self.y.input, self.x.input),
+        };
+        let (pixel, output, divisor) = (code.i32_local(), code.i32_local(), code.i32_local());
+        code.assign(pixel, source);
+        code.assign(output, places.outputs[0]);
+        let row_bytes = 4 * self.x.output as i64;
+        let mut walkers = vec![
+            Walker {
+                pointer: pixel,
+                pixel_bytes: 4 * self.x.stride as i64,
+                row_bytes: (4 * self.y.stride * pitch) as i64,
+            },
+            Walker { pointer: output, pixel_bytes: 4, row_bytes },
+        ];
+        if let Some(&divisors) = places.weights.first() {
+            code.assign(divisor, divisors);
+            walkers.push(Walker { pointer: divisor, pixel_bytes: 4, row_bytes });
+        }
+        let bands = tile::bands(self.y.output, self.x.output, VECTORS);
+        code.repeat(self.channels, |code| {
+            tile::emit_tiles(code, &bands, &walkers, &mut |code, vectors| {
+                self.emit_tile(code, pitch, vectors, pixel, output, divisor);
+            });
+            code.advance(pixel, (4 * height * pitch) as i64);
+            code.advance(output, row_bytes * self.y.output as i64);
+        });
+        code.release([pixel, output, divisor]);
+    }
+
+    fn fuse(&mut self, then: &Fusion) -> bool {
+        match then {
+            Fusion::Then(expr) => {
+                self.then = self.then.followed_by(expr);
+                true
+            }
+            Fusion::PerChannel { .. } => false,
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Pool {
+    fn emit_tile(
+        &self,
+        code: &mut Code,
+        pitch: usize,
+        vectors: &[Vector],
+        pixel: Local,
+        output: Local,
+        divisor: Local,
+    ) {
+        let sums = code.v128_locals(vectors.len());
+        code.splat(self.neutral());
+        for &sum in &sums {
+            code.tee(sum);
+        }
+        code.op(I::Drop);
+
+        let tap = |code: &mut Code, from: Local, offset: u64| {
+            for (&sum, v) in sums.iter().zip(vectors) {
+                let first = v.y * self.y.stride * pitch + v.x * self.x.stride;
+                code.get(sum);
+                load_strided(code, from, offset + 4 * first as u64, self.x.stride, v.lanes);
+                code.op(self.accumulate()).set(sum);
+            }
+        };
+        let (down, right) = (4 * self.y.dilation * pitch, 4 * self.x.dilation);
+        if self.y.taps * self.x.taps <= UNROLLED_TAPS {
+            for ty in 0..self.y.taps {
+                for tx in 0..self.x.taps {
+                    tap(code, pixel, (ty * down + tx * right) as u64);
+                }
+            }
+        } else {
+            let from = code.i32_local();
+            code.copy(from, pixel);
+            code.repeat(self.y.taps, |code| {
+                code.repeat(self.x.taps, |code| {
+                    tap(code, from, 0);
+                    code.advance(from, right as i64);
+                });
+                code.advance(from, down as i64 - (right * self.x.taps) as i64);
+            });
+            code.release([from]);
+        }
+
+        for (&sum, v) in sums.iter().zip(vectors) {
+            let offset = 4 * (v.y * self.x.output + v.x) as u64;
+            match &self.pooling {
+                Pooling::Sum { divisor } if *divisor != 1.0 => {
+                    code.get(sum).splat(*divisor).op(I::F32x4Div).set(sum);
+                }
+                Pooling::Mean { .. } => {
+                    code.get(sum).load(divisor, offset).op(I::F32x4Div).set(sum);
+                }
+                Pooling::Max | Pooling::Sum { .. } => {}
+            }
+            if !self.then.is_identity() {
+                self.then.emit(code, |code, _| {
+                    code.get(sum);
+                });
+                code.set(sum);
+            }
+            code.store_lanes(output, offset, sum, v.lanes);
+        }
+        code.release(sums);
+    }
+}

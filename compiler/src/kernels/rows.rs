@@ -1,0 +1,302 @@
+//! Kernels over rows: `softmax` and `reduce`, along one axis of a tensor seen as
+//! `[outer][axis][inner]`.
+
+use std::any::Any;
+
+use wasm_encoder::Instruction as I;
+
+use crate::emit::code::{Code, Local};
+use crate::emit::math;
+use crate::expr::Unary;
+use crate::schedule::{Kernel, Places};
+
+/// Elements of a row that are emitted one after the other; more are a loop.
+const UNROLL: usize = 4;
+
+/// A tensor seen along one axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// The product of the dimensions before the axis.
+    pub outer: usize,
+    /// The size of the axis.
+    pub axis: usize,
+    /// The product of the dimensions after the axis.
+    pub inner: usize,
+}
+
+/// What is accumulated along a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    /// The sum.
+    Sum,
+    /// The sum of the squares.
+    SumOfSquares,
+    /// The product.
+    Product,
+    /// The maximum; NaN if any is.
+    Max,
+    /// The minimum; NaN if any is.
+    Min,
+}
+
+impl Fold {
+    fn neutral(self) -> f32 {
+        match self {
+            Fold::Sum | Fold::SumOfSquares => 0.0,
+            Fold::Product => 1.0,
+            Fold::Max => f32::NEG_INFINITY,
+            Fold::Min => f32::INFINITY,
+        }
+    }
+
+    fn combine(self) -> I<'static> {
+        match self {
+            Fold::Sum | Fold::SumOfSquares => I::F32x4Add,
+            Fold::Product => I::F32x4Mul,
+            Fold::Max => I::F32x4Max,
+            Fold::Min => I::F32x4Min,
+        }
+    }
+
+    /// Replaces an element on the stack by what is accumulated of it.
+    fn prepare(self, code: &mut Code) {
+        if self == Fold::SumOfSquares {
+            math::unary(code, Unary::Square);
+        }
+    }
+}
+
+impl Rows {
+    /// A tensor of this shape along neighbouring axes; `None` where they are
+    /// not, or there are none.
+    pub fn along(shape: &[usize], axes: &[usize]) -> Option<Self> {
+        let (&first, &last) = (axes.iter().min()?, axes.iter().max()?);
+        (last - first + 1 == axes.len()).then(|| Self {
+            outer: shape[..first].iter().product(),
+            axis: shape[first..=last].iter().product(),
+            inner: shape[last + 1..].iter().product(),
+        })
+    }
+
+    /// Bytes from one element of a row to the next.
+    fn step(&self) -> u64 {
+        4 * self.inner as u64
+    }
+
+    /// Emits a loop over the rows' starts. Where a row's elements are
+    /// neighbours, `row(code, lanes)` is called for one row at a time, with
+    /// `lanes` 0. Elsewhere for up to four neighbouring rows at a time. Each
+    /// pointer advances by its number of bytes for each row.
+    fn emit_rows(
+        &self,
+        code: &mut Code,
+        pointers: &[(Local, i64)],
+        row_end: &[i64],
+        row: &mut dyn FnMut(&mut Code, usize),
+    ) {
+        code.repeat(self.outer, |code| {
+            if self.inner == 1 {
+                row(code, 0);
+                for &(pointer, bytes) in pointers {
+                    code.advance(pointer, bytes);
+                }
+            } else {
+                let (vectors, rest) = (self.inner / 4, self.inner % 4);
+                code.repeat(vectors, |code| {
+                    row(code, 4);
+                    for &(pointer, _) in pointers {
+                        code.advance(pointer, 16);
+                    }
+                });
+                if rest > 0 {
+                    row(code, rest);
+                }
+                for (&(pointer, _), end) in pointers.iter().zip(row_end) {
+                    code.advance(pointer, end - 16 * vectors as i64);
+                }
+            }
+        });
+    }
+
+    /// Emits a fold of the row(s) at `from` and leaves it on the stack: of one
+    /// row in all lanes, or of four rows in a lane each.
+    fn emit_fold(&self, code: &mut Code, from: Local, lanes: usize, fold: Fold) {
+        let sum = code.v128_local();
+        code.splat(fold.neutral()).set(sum);
+        let along_row = lanes == 0;
+        let (steps, step) = match along_row {
+            true => (self.axis / 4, 16),
+            false => (self.axis, self.step()),
+        };
+        let pointer = code.i32_local();
+        code.copy(pointer, from);
+        let add = |code: &mut Code, offset: u64| {
+            code.get(sum).load(pointer, offset);
+            fold.prepare(code);
+            code.op(fold.combine()).set(sum);
+        };
+        code.repeat(steps / UNROLL, |code| {
+            (0..UNROLL as u64).for_each(|u| add(code, u * step));
+            code.advance(pointer, (UNROLL as u64 * step) as i64);
+        });
+        (0..(steps % UNROLL) as u64).for_each(|u| add(code, u * step));
+        let tail = self.axis % 4;
+        if along_row && tail > 0 {
+            let offset = (steps % UNROLL) as u64 * step;
+            code.get(sum);
+            load_tail(code, pointer, offset, tail, fold.neutral());
+            fold.prepare(code);
+            code.op(fold.combine()).set(sum);
+        }
+        code.get(sum);
+        if along_row {
+            across_lanes(code, fold);
+        }
+        code.release([sum, pointer]);
+    }
+}
+
+/// Pushes the first `lanes` of the vector at `address + offset`, with `other`
+/// in the rest.
+fn load_tail(code: &mut Code, address: Local, offset: u64, lanes: usize, other: f32) {
+    let mask = (0..lanes).fold(0u128, |mask, lane| mask | 0xffff_ffff << (32 * lane));
+    code.load(address, offset).splat(other);
+    code.op(I::V128Const(mask as i128)).op(I::V128Bitselect);
+}
+
+/// Replaces a vector by the fold of its lanes, in all lanes.
+fn across_lanes(code: &mut Code, fold: Fold) {
+    const SWAP_HALVES: [u8; 16] = [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7];
+    const SWAP_PAIRS: [u8; 16] = [4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11];
+    let x = code.v128_local();
+    for lanes in [SWAP_HALVES, SWAP_PAIRS] {
+        code.tee(x).get(x).get(x).op(I::I8x16Shuffle(lanes)).op(fold.combine());
+    }
+    code.release([x]);
+}
+
+/// `e^x / sum(e^x)` along an axis, computed as `e^(x - max)`.
+#[derive(Clone, Debug)]
+pub struct Softmax {
+    /// The tensor.
+    pub rows: Rows,
+}
+
+impl Kernel for Softmax {
+    fn describe(&self) -> String {
+        "softmax".into()
+    }
+
+    fn emit(&self, code: &mut Code, places: &Places) {
+        let (from, to) = (code.i32_local(), code.i32_local());
+        code.assign(from, places.inputs[0]);
+        code.assign(to, places.outputs[0]);
+        let row_bytes = 4 * self.rows.axis as i64;
+        // Four neighbouring rows have been passed; the rest of the block follows.
+        let block_end = 4 * (self.rows.axis * self.rows.inner) as i64;
+        self.rows.emit_rows(
+            code,
+            &[(from, row_bytes), (to, row_bytes)],
+            &[block_end, block_end],
+            &mut |code, lanes| self.emit_row(code, from, to, lanes),
+        );
+        code.release([from, to]);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Softmax {
+    fn emit_row(&self, code: &mut Code, from: Local, to: Local, lanes: usize) {
+        let (max, sum) = (code.v128_local(), code.v128_local());
+        self.rows.emit_fold(code, from, lanes, Fold::Max);
+        code.set(max).splat(0.0).set(sum);
+
+        let along_row = lanes == 0;
+        let (steps, step) = match along_row {
+            true => (self.rows.axis / 4, 16),
+            false => (self.rows.axis, self.rows.step()),
+        };
+        let tail = if along_row { self.rows.axis % 4 } else { 0 };
+        let (source, target) = (code.i32_local(), code.i32_local());
+        let value = code.v128_local();
+        code.copy(source, from);
+        code.copy(target, to);
+        code.repeat(steps, |code| {
+            code.load(source, 0).get(max).op(I::F32x4Sub);
+            math::unary(code, Unary::Exp);
+            code.tee(value).get(sum).op(I::F32x4Add).set(sum);
+            code.store_lanes(target, 0, value, if along_row { 4 } else { lanes });
+            code.advance(source, step as i64);
+            code.advance(target, step as i64);
+        });
+        if tail > 0 {
+            // e^-inf is 0: lanes that are not there add nothing.
+            load_tail(code, source, 0, tail, f32::NEG_INFINITY);
+            code.get(max).op(I::F32x4Sub);
+            math::unary(code, Unary::Exp);
+            code.tee(value).get(sum).op(I::F32x4Add).set(sum);
+            code.store_lanes(target, 0, value, tail);
+        }
+
+        if along_row {
+            code.get(sum);
+            across_lanes(code, Fold::Sum);
+            code.set(sum);
+        }
+        code.splat(1.0).get(sum).op(I::F32x4Div).set(sum);
+        code.copy(target, to);
+        code.repeat(steps, |code| {
+            code.load(target, 0).get(sum).op(I::F32x4Mul).set(value);
+            code.store_lanes(target, 0, value, if along_row { 4 } else { lanes });
+            code.advance(target, step as i64);
+        });
+        if tail > 0 {
+            code.load(target, 0).get(sum).op(I::F32x4Mul).set(value);
+            code.store_lanes(target, 0, value, tail);
+        }
+        code.release([max, sum, source, target, value]);
+    }
+}
+
+/// A fold along an axis, times a constant.
+#[derive(Clone, Debug)]
+pub struct Reduce {
+    /// The tensor.
+    pub rows: Rows,
+    /// What is accumulated.
+    pub fold: Fold,
+    /// What the result is multiplied by: 1, or `1 / axis` for a mean.
+    pub scale: f32,
+}
+
+impl Kernel for Reduce {
+    fn describe(&self) -> String {
+        format!("reduce {:?}", self.fold).to_lowercase()
+    }
+
+    fn emit(&self, code: &mut Code, places: &Places) {
+        let (from, to) = (code.i32_local(), code.i32_local());
+        code.assign(from, places.inputs[0]);
+        code.assign(to, places.outputs[0]);
+        let row_bytes = 4 * self.rows.axis as i64;
+        let ends = [4 * (self.rows.axis * self.rows.inner) as i64, 4 * self.rows.inner as i64];
+        self.rows.emit_rows(code, &[(from, row_bytes), (to, 4)], &ends, &mut |code, lanes| {
+            self.rows.emit_fold(code, from, lanes, self.fold);
+            if self.scale != 1.0 {
+                code.splat(self.scale).op(I::F32x4Mul);
+            }
+            let value = code.v128_local();
+            code.set(value);
+            code.store_lanes(to, 0, value, lanes.max(1));
+            code.release([value]);
+        });
+        code.release([from, to]);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

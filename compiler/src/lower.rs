@@ -1,0 +1,282 @@
+//! From the typed graph to the schedule: each node is handed to the operators of
+//! [`crate::ops`] until one knows it.
+
+use std::collections::HashMap;
+
+use leeway_contract::DType;
+use tract_onnx::tract_hir::internal::*;
+
+use crate::emit::nest::dense_strides;
+use crate::error::CompileError;
+use crate::import::Imported;
+use crate::kernels::copy::{Copy, Part};
+use crate::ops;
+use crate::schedule::{Kernel, Origin, Schedule, Step, Value, ValueId};
+
+/// A graph on its way to a schedule.
+pub struct Lowering<'a> {
+    imported: &'a Imported,
+    file: &'a str,
+    /// What has been made so far.
+    pub schedule: Schedule,
+    values: HashMap<OutletId, ValueId>,
+}
+
+/// Lowers a graph. `file` is its name in messages.
+pub fn lower(imported: &Imported, file: &str) -> Result<Schedule, CompileError> {
+    let model = &imported.model;
+    let mut lowering =
+        Lowering { imported, file, schedule: Schedule::default(), values: HashMap::new() };
+    for (index, &outlet) in model.inputs.iter().enumerate() {
+        let node = model.node(outlet.node);
+        let (dtype, shape) = lowering.type_of(node, outlet)?;
+        let origin = Origin::Input(index);
+        let value = Value { name: node.name.clone(), dtype, shape, origin };
+        let id = lowering.schedule.add(value);
+        lowering.schedule.inputs.push(id);
+        lowering.values.insert(outlet, id);
+    }
+    let order = model.eval_order().map_err(|error| CompileError::Invalid {
+        file: file.into(),
+        reason: crate::import::chain(&error),
+    })?;
+    for id in order {
+        let node = model.node(id);
+        let is_input = model.inputs.iter().any(|input| input.node == id);
+        if is_input || node.op_is::<tract_core::ops::konst::Const>() {
+            continue;
+        }
+        match ops::OPERATORS.iter().find_map(|operator| operator(&mut lowering, node)) {
+            Some(lowered) => lowered?,
+            None => return Err(lowering.unsupported(node, "the operator is not supported")),
+        }
+    }
+    for &outlet in &model.outputs {
+        let node = model.node(outlet.node);
+        let mut output = lowering.value(node, outlet)?;
+        // An output needs memory of its own, even if nothing is computed.
+        if lowering.schedule.value(lowering.schedule.root(output)).origin != Origin::Step {
+            output = lowering.identity(node, output);
+        }
+        if let Some(label) = model.outlet_label(outlet) {
+            lowering.schedule.values[output.0].name = label.to_owned();
+        }
+        lowering.schedule.outputs.push(output);
+    }
+    Ok(lowering.schedule)
+}
+
+impl Lowering<'_> {
+    /// The error for a node that cannot be compiled: what is not supported, and
+    /// what is.
+    pub fn unsupported(&self, node: &TypedNode, detail: impl Into<String>) -> CompileError {
+        CompileError::Unsupported {
+            file: self.file.into(),
+            node: node.name.clone(),
+            operator: self.imported.operator_of(node),
+            detail: detail.into(),
+        }
+    }
+
+    /// The type and shape of what comes out of an outlet.
+    fn type_of(
+        &self,
+        node: &TypedNode,
+        outlet: OutletId,
+    ) -> Result<(DType, Vec<usize>), CompileError> {
+        let fact = self.fact(outlet);
+        let Some(shape) = fact.shape.as_concrete() else {
+            let detail = format!("its shape {:?} is not known when compiling", fact.shape);
+            return Err(self.unsupported(node, detail));
+        };
+        let dtype = match fact.datum_type {
+            DatumType::F32 => DType::F32,
+            DatumType::F64 => DType::F64,
+            DatumType::F16 => DType::F16,
+            DatumType::U8 => DType::U8,
+            DatumType::I8 => DType::I8,
+            DatumType::I32 => DType::I32,
+            DatumType::I64 => DType::I64,
+            DatumType::Bool => DType::Bool,
+            other => {
+                let detail = format!("tensors of type {other:?} are not supported");
+                return Err(self.unsupported(node, detail));
+            }
+        };
+        if shape.contains(&0) {
+            let detail = format!("its shape {shape:?} is empty");
+            return Err(self.unsupported(node, detail));
+        }
+        Ok((dtype, shape.to_vec()))
+    }
+
+    fn fact(&self, outlet: OutletId) -> &TypedFact {
+        &self.imported.model.node(outlet.node).outputs[outlet.slot].fact
+    }
+
+    /// tract's name for the type of a node's output.
+    pub fn datum_type(&self, node: &TypedNode, slot: usize) -> DatumType {
+        node.outputs[slot].fact.datum_type
+    }
+
+    /// The tensor at a node's input, where it is known when compiling.
+    pub fn constant(&self, node: &TypedNode, input: usize) -> Option<Arc<Tensor>> {
+        self.fact(node.inputs[input]).konst.clone()
+    }
+
+    /// The `f32` elements of the tensor at a node's input, where it is known.
+    pub fn constant_f32(&self, node: &TypedNode, input: usize) -> Option<Vec<f32>> {
+        let tensor = self.constant(node, input)?;
+        let tensor = tensor.cast_to::<f32>().ok()?;
+        let view = tensor.to_plain_array_view::<f32>().ok()?;
+        Some(view.iter().copied().collect())
+    }
+
+    /// The value at a node's input.
+    pub fn input(&mut self, node: &TypedNode, input: usize) -> Result<ValueId, CompileError> {
+        self.value(node, node.inputs[input])
+    }
+
+    fn value(&mut self, node: &TypedNode, outlet: OutletId) -> Result<ValueId, CompileError> {
+        if let Some(&id) = self.values.get(&outlet) {
+            return Ok(id);
+        }
+        let Some(tensor) = self.fact(outlet).konst.clone() else {
+            return Err(self.unsupported(node, "one of its inputs was not computed before it"));
+        };
+        let (dtype, shape) = self.type_of(node, outlet)?;
+        let Ok(bytes) = tensor.try_as_plain_ram().map(|plain| plain.as_bytes().to_vec()) else {
+            return Err(self.unsupported(node, "a constant of an opaque type"));
+        };
+        let name = self.imported.model.node(outlet.node).name.clone();
+        let id = self.schedule.add(Value { name, dtype, shape, origin: Origin::Constant(bytes) });
+        self.values.insert(outlet, id);
+        Ok(id)
+    }
+
+    /// The shape of a value.
+    pub fn shape(&self, id: ValueId) -> Vec<usize> {
+        self.schedule.value(id).shape.clone()
+    }
+
+    /// The type of a value's elements.
+    pub fn dtype(&self, id: ValueId) -> DType {
+        self.schedule.value(id).dtype
+    }
+
+    /// The type and shape of a node's output.
+    pub fn output_type(
+        &self,
+        node: &TypedNode,
+        slot: usize,
+    ) -> Result<(DType, Vec<usize>), CompileError> {
+        self.type_of(node, OutletId::new(node.id, slot))
+    }
+
+    /// An error unless all values are of type F32.
+    pub fn want_f32(&self, node: &TypedNode, values: &[ValueId]) -> Result<(), CompileError> {
+        match values.iter().map(|&v| self.dtype(v)).find(|&dtype| dtype != DType::F32) {
+            None => Ok(()),
+            Some(dtype) => {
+                Err(self
+                    .unsupported(node, format!("on tensors of type {dtype}; FP32 is supported")))
+            }
+        }
+    }
+
+    /// Says what a node's output is.
+    pub fn bind(&mut self, node: &TypedNode, slot: usize, value: ValueId) {
+        self.values.insert(OutletId::new(node.id, slot), value);
+    }
+
+    /// Adds a step with one output.
+    pub fn step(
+        &mut self,
+        node: &TypedNode,
+        kernel: impl Kernel,
+        inputs: &[ValueId],
+        dtype: DType,
+        shape: Vec<usize>,
+    ) -> ValueId {
+        let output = self.schedule.add(Value {
+            name: node.name.clone(),
+            dtype,
+            shape,
+            origin: Origin::Step,
+        });
+        self.schedule.steps.push(Step {
+            name: node.name.clone(),
+            operator: self.imported.operator_of(node),
+            kernel: Box::new(kernel),
+            inputs: inputs.to_vec(),
+            outputs: vec![output],
+        });
+        output
+    }
+
+    /// The same bytes with another shape.
+    pub fn view(&mut self, node: &TypedNode, of: ValueId, shape: Vec<usize>) -> ValueId {
+        if self.shape(of) == shape {
+            return of;
+        }
+        debug_assert_eq!(
+            self.shape(of).iter().product::<usize>(),
+            shape.iter().product::<usize>(),
+            "a view has as many elements"
+        );
+        let dtype = self.dtype(of);
+        self.schedule.add(Value { name: node.name.clone(), dtype, shape, origin: Origin::View(of) })
+    }
+
+    /// The value with its axes in another order: axis `i` of the result is axis
+    /// `order[i]` of the value.
+    pub fn transpose(&mut self, node: &TypedNode, value: ValueId, order: &[usize]) -> ValueId {
+        let shape = self.shape(value);
+        let to_shape: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
+        let moved: Vec<usize> = order.iter().copied().filter(|&axis| shape[axis] > 1).collect();
+        if moved.is_sorted() {
+            return self.view(node, value, to_shape);
+        }
+        let strides = dense_strides(&shape);
+        let part = Part {
+            input: 0,
+            shape: to_shape.clone(),
+            from: 0,
+            from_strides: order.iter().map(|&axis| strides[axis]).collect(),
+            to: 0,
+            to_strides: dense_strides(&to_shape),
+        };
+        self.copy(node, "transpose", &[value], None, vec![part], to_shape)
+    }
+
+    /// Adds a copy.
+    pub fn copy(
+        &mut self,
+        node: &TypedNode,
+        what: &'static str,
+        inputs: &[ValueId],
+        fill: Option<[u8; 16]>,
+        parts: Vec<Part>,
+        shape: Vec<usize>,
+    ) -> ValueId {
+        let dtype = self.dtype(inputs[0]);
+        let element_bytes = dtype.size_bytes();
+        let bytes = shape.iter().product::<usize>() * element_bytes;
+        let fill = fill.map(|pattern| (bytes, pattern));
+        self.step(node, Copy { what, element_bytes, fill, parts }, inputs, dtype, shape)
+    }
+
+    fn identity(&mut self, node: &TypedNode, value: ValueId) -> ValueId {
+        let shape = self.shape(value);
+        let strides = dense_strides(&shape);
+        let part = Part {
+            input: 0,
+            shape: shape.clone(),
+            from: 0,
+            from_strides: strides.clone(),
+            to: 0,
+            to_strides: strides,
+        };
+        self.copy(node, "identity", &[value], None, vec![part], shape)
+    }
+}

@@ -1,0 +1,163 @@
+//! `Conv`, 1-D and 2-D, with constant weights.
+
+use leeway_contract::DType;
+use tract_onnx::tract_hir::internal::{DimLike, TypedNode};
+use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv as Op, KernelFormat, PoolSpec};
+use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
+
+use crate::error::CompileError;
+use crate::expr::Expr;
+use crate::kernels::conv::{Conv, Window};
+use crate::lower::Lowering;
+use crate::schedule::ValueId;
+
+pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
+    let op = node.op_as::<Op>()?;
+    Some(lower_conv(lowering, node, op))
+}
+
+fn lower_conv(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<(), CompileError> {
+    if op.q_params.is_some() {
+        return Err(lowering.unsupported(node, "quantised convolution is not supported; FP32 is"));
+    }
+    let images = Images::of(lowering, node, &op.pool_spec)?;
+    lowering.want_f32(node, &[images.value])?;
+    let Some(weights) = lowering.constant_f32(node, 1) else {
+        let detail = "its weights are computed; only constant weights are supported";
+        return Err(lowering.unsupported(node, detail));
+    };
+    let Some(bias) = lowering.constant_f32(node, 2) else {
+        let detail = "its bias is computed; only a constant bias is supported";
+        return Err(lowering.unsupported(node, detail));
+    };
+    if op.kernel_fmt != KernelFormat::OIHW {
+        let detail = format!("weights in the order {:?}; OIHW is supported", op.kernel_fmt);
+        return Err(lowering.unsupported(node, detail));
+    }
+    let outputs = op.pool_spec.output_channels;
+    let bias = match bias[..] {
+        [] => vec![0.0; outputs],
+        [one] => vec![one; outputs],
+        _ => bias,
+    };
+    let conv = Conv {
+        batch: images.batch,
+        groups: op.group,
+        inputs: op.pool_spec.input_channels / op.group,
+        outputs: outputs / op.group,
+        y: images.y,
+        x: images.x,
+        weights,
+        bias,
+        then: Expr::identity(),
+    };
+    images.finish(lowering, node, outputs, conv.simplified())
+}
+
+/// The images that a window slides over, as the kernels want them: NCHW, with
+/// rows and columns.
+pub struct Images {
+    /// The images.
+    pub value: ValueId,
+    /// Their number.
+    pub batch: usize,
+    /// Their channels.
+    pub channels: usize,
+    /// Rows; a single one where the window is 1-D.
+    pub y: Window,
+    /// Columns.
+    pub x: Window,
+    format: DataFormat,
+}
+
+impl Images {
+    /// The images at the node's first input, under the window of `spec`.
+    pub fn of(
+        lowering: &mut Lowering,
+        node: &TypedNode,
+        spec: &PoolSpec,
+    ) -> Result<Self, CompileError> {
+        let input = lowering.input(node, 0)?;
+        let shape = lowering.shape(input);
+        let data = match spec.data_format.shape(&shape[..]) {
+            Ok(data) => data,
+            Err(error) => return Err(lowering.unsupported(node, error.to_string())),
+        };
+        let batch = data.n().map_or(1, |&n| n);
+        let channels = *data.c();
+        let pixels = data.hw_dims().to_vec();
+        if pixels.len() > 2 || pixels.is_empty() {
+            let detail = format!("{} spatial dimensions; 1 and 2 are supported", pixels.len());
+            return Err(lowering.unsupported(node, detail));
+        }
+        let computed = spec.computed_padding(&pixels);
+        let mut windows = Vec::new();
+        for (axis, &size) in pixels.iter().enumerate() {
+            let (Ok(output), Ok(before)) =
+                (computed[axis].convoluted.to_usize(), computed[axis].pad_before.to_usize())
+            else {
+                return Err(lowering.unsupported(node, "its padding is not known when compiling"));
+            };
+            windows.push(Window {
+                input: size,
+                output,
+                taps: spec.kernel_shape[axis],
+                stride: spec.stride(axis),
+                dilation: spec.dilation(axis),
+                before,
+            });
+        }
+        let x = windows.pop().expect("there are one or two dimensions");
+        let single = Window { input: 1, output: 1, taps: 1, stride: 1, dilation: 1, before: 0 };
+        let y = windows.pop().unwrap_or(single);
+        let value = match spec.data_format {
+            DataFormat::NCHW | DataFormat::CHW => input,
+            DataFormat::NHWC | DataFormat::HWC => {
+                let mut order: Vec<usize> = (0..shape.len()).collect();
+                let channel = order.pop().expect("there is an axis of channels");
+                order.insert(usize::from(spec.data_format == DataFormat::NHWC), channel);
+                lowering.transpose(node, input, &order)
+            }
+        };
+        Ok(Self { value, batch, channels, y, x, format: spec.data_format })
+    }
+
+    /// Adds the step with `kernel`, which gives images of this many channels, and
+    /// binds it to the node's output, in the node's own order of axes.
+    pub fn finish(
+        self,
+        lowering: &mut Lowering,
+        node: &TypedNode,
+        channels: usize,
+        kernel: impl crate::schedule::Kernel,
+    ) -> Result<(), CompileError> {
+        let (_, shape) = lowering.output_type(node, 0)?;
+        let rank = shape.len();
+        let output = match self.format {
+            DataFormat::NCHW => lowering.step(node, kernel, &[self.value], DType::F32, shape),
+            DataFormat::CHW | DataFormat::NHWC | DataFormat::HWC => {
+                // The kernel's shape has the channels on axis 1, as folds into
+                // it expect.
+                let mut kernel_shape = vec![self.batch, channels];
+                if rank - 1 - usize::from(self.format == DataFormat::NHWC) == 2 {
+                    kernel_shape.push(self.y.output);
+                }
+                kernel_shape.push(self.x.output);
+                let step = lowering.step(node, kernel, &[self.value], DType::F32, kernel_shape);
+                match self.format {
+                    DataFormat::CHW => lowering.view(node, step, shape),
+                    _ => {
+                        let rank = lowering.shape(step).len();
+                        let mut order: Vec<usize> = (0..rank).collect();
+                        let channel = order.remove(1);
+                        order.push(channel);
+                        let moved = lowering.transpose(node, step, &order);
+                        lowering.view(node, moved, shape)
+                    }
+                }
+            }
+        };
+        lowering.bind(node, 0, output);
+        Ok(())
+    }
+}

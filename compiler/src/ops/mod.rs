@@ -1,0 +1,42 @@
+//! The operators: one file each, which turns a node of tract's typed graph into
+//! steps. To add one, write its file and add it to [`OPERATORS`].
+
+use tract_onnx::tract_hir::internal::TypedNode;
+
+use crate::error::CompileError;
+use crate::lower::Lowering;
+
+mod axis;
+mod binary;
+mod broadcast;
+mod cast;
+mod concat;
+mod conv;
+mod einsum;
+mod pad;
+mod pool;
+mod reduce;
+mod slice;
+mod softmax;
+mod unary;
+
+/// Lowers a node, or returns `None` if it is of another operator.
+pub type Operator = fn(&mut Lowering, &TypedNode) -> Option<Result<(), CompileError>>;
+
+/// All operators, in the order in which they are asked.
+pub const OPERATORS: &[Operator] = &[
+    axis::lower,
+    binary::lower,
+    broadcast::lower,
+    cast::lower,
+    concat::lower,
+    conv::lower,
+    einsum::lower,
+    pad::lower,
+    pool::lower_max,
+    pool::lower_sum,
+    reduce::lower,
+    slice::lower,
+    softmax::lower,
+    unary::lower,
+];

@@ -1,0 +1,57 @@
+//! `ReduceSum`, `ReduceMean`, `ReduceMax`, `ReduceMin`, `ReduceProd` and
+//! `GlobalAveragePool`: folds along axes, which stay with size 1.
+
+use tract_onnx::tract_hir::internal::TypedNode;
+use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce as Op, Reducer};
+
+use crate::error::CompileError;
+use crate::kernels::rows::{Fold, Reduce, Rows};
+use crate::lower::Lowering;
+
+pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
+    let op = node.op_as::<Op>()?;
+    Some(lower_reduce(lowering, node, op))
+}
+
+fn lower_reduce(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<(), CompileError> {
+    let fold = match op.reducer {
+        Reducer::Sum => Fold::Sum,
+        Reducer::Prod => Fold::Product,
+        Reducer::Max => Fold::Max,
+        Reducer::Min => Fold::Min,
+        Reducer::MeanOfSquares => Fold::SumOfSquares,
+        other => {
+            let detail = format!(
+                "the reduction {other:?} is not supported; Sum, Mean, MeanOfSquares, Max, Min \
+                 and Prod are"
+            );
+            return Err(lowering.unsupported(node, detail));
+        }
+    };
+    let mut value = lowering.input(node, 0)?;
+    lowering.want_f32(node, &[value])?;
+    let mut shape = lowering.shape(value);
+    let reduced: usize = op.axes.iter().map(|&axis| shape[axis]).product();
+    let mut axes = op.axes.to_vec();
+    axes.sort_unstable();
+
+    // Axes next to each other are folded at once, the last ones first.
+    let mut first_fold = true;
+    while let Some(last) = axes.pop() {
+        let mut group = vec![last];
+        while axes.last().is_some_and(|&axis| axis + 1 == group[0]) {
+            group.insert(0, axes.remove(axes.len() - 1));
+        }
+        let rows = Rows::along(&shape, &group).expect("the axes of a group are neighbours");
+        let fold = if first_fold || fold != Fold::SumOfSquares { fold } else { Fold::Sum };
+        let is_mean = axes.is_empty() && op.reducer == Reducer::MeanOfSquares;
+        let scale = if is_mean { 1.0 / reduced as f32 } else { 1.0 };
+        group.iter().for_each(|&axis| shape[axis] = 1);
+        let dtype = lowering.dtype(value);
+        let kernel = Reduce { rows, fold, scale };
+        value = lowering.step(node, kernel, &[value], dtype, shape.clone());
+        first_fold = false;
+    }
+    lowering.bind(node, 0, value);
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! The compiler's own intermediate representation: a list of steps in execution
+//! order over dense row-major tensors, each step one kernel.
+//!
+//! A [`Schedule`] is what remains of a graph when everything but work and data
+//! is gone. Views (reshapes) are values, not steps. Where a value lies in memory
+//! is not decided here but in [`crate::plan`].
+
+use std::any::Any;
+use std::fmt::Debug;
+
+use leeway_contract::DType;
+
+use crate::emit::code::Code;
+
+/// The index of a value in its schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueId(pub usize);
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The input of the model with this index.
+    Input(usize),
+    /// Known when compiling: little-endian bytes.
+    Constant(Vec<u8>),
+    /// The output of a step.
+    Step,
+    /// The same bytes as another value, with another shape.
+    View(ValueId),
+}
+
+/// A tensor: dense, row-major.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// Its name in the source model.
+    pub name: String,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// The size of each dimension, outermost first.
+    pub shape: Vec<usize>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl Value {
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The size of its data in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.elements() * self.dtype.size_bytes()
+    }
+}
+
+/// The addresses that a kernel works on, in the linear memory.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Of its inputs. Up to [`crate::plan::READ_SLACK`] bytes past each may be
+    /// read; what is there is arbitrary.
+    pub inputs: Vec<u32>,
+    /// Of its outputs. Up to the next multiple of 16 bytes may be written.
+    pub outputs: Vec<u32>,
+    /// Of the blobs that [`Kernel::weights`] returned.
+    pub weights: Vec<u32>,
+    /// Of [`Kernel::scratch_bytes`] bytes, with arbitrary contents.
+    pub scratch: u32,
+}
+
+/// Work on tensors: what a step does, and how it is emitted.
+///
+/// The emitted code must run the same operators for every input, must not rely
+/// on what its outputs or scratch held before, and must not branch on, or pass
+/// on but as a NaN, the payload of a NaN.
+pub trait Kernel: Any + Debug {
+    /// The kernel chosen, for people: `conv 3x16 direct`.
+    fn describe(&self) -> String;
+
+    /// Multiply-accumulate operations.
+    fn macs(&self) -> u64 {
+        0
+    }
+
+    /// Constant data in the order in which the emitted code reads it. Each blob
+    /// is placed at a multiple of 16 bytes.
+    fn weights(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    /// Bytes of memory that it needs while it runs.
+    fn scratch_bytes(&self) -> usize {
+        0
+    }
+
+    /// Emits the work into the body of a function.
+    fn emit(&self, code: &mut Code, places: &Places);
+
+    /// Takes over the element-wise work `then` on its output, if it can. What it
+    /// may refuse, a step of its own does.
+    fn fuse(&mut self, then: &crate::expr::Fusion) -> bool {
+        let _ = then;
+        false
+    }
+
+    /// For passes that look for a certain kernel.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// One kernel and what it works on.
+#[derive(Debug)]
+pub struct Step {
+    /// The name of the node in the source model.
+    pub name: String,
+    /// The operator, by its name in the source model.
+    pub operator: String,
+    /// The work.
+    pub kernel: Box<dyn Kernel>,
+    /// What it reads.
+    pub inputs: Vec<ValueId>,
+    /// What it writes.
+    pub outputs: Vec<ValueId>,
+}
+
+/// A model as a list of steps.
+#[derive(Debug, Default)]
+pub struct Schedule {
+    /// All values, by [`ValueId`].
+    pub values: Vec<Value>,
+    /// The steps in execution order.
+    pub steps: Vec<Step>,
+    /// The model's inputs.
+    pub inputs: Vec<ValueId>,
+    /// The model's outputs.
+    pub outputs: Vec<ValueId>,
+}
+
+impl Schedule {
+    /// Adds a value.
+    pub fn add(&mut self, value: Value) -> ValueId {
+        self.values.push(value);
+        ValueId(self.values.len() - 1)
+    }
+
+    /// The value.
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.0]
+    }
+
+    /// The value whose bytes these are: itself, or what it is a view of.
+    pub fn root(&self, mut id: ValueId) -> ValueId {
+        while let Origin::View(of) = self.values[id.0].origin {
+            id = of;
+        }
+        id
+    }
+
+    /// Whether the value is known when compiling.
+    pub fn is_constant(&self, id: ValueId) -> bool {
+        matches!(self.value(self.root(id)).origin, Origin::Constant(_))
+    }
+
+    /// For each value, by index, the last step that reads it or a view of it.
+    /// The model's outputs are read after the last step.
+    pub fn last_reads(&self) -> Vec<Option<usize>> {
+        let mut last = vec![None; self.values.len()];
+        for (at, step) in self.steps.iter().enumerate() {
+            for &input in &step.inputs {
+                last[self.root(input).0] = Some(at);
+            }
+        }
+        for &output in &self.outputs {
+            last[self.root(output).0] = Some(self.steps.len());
+        }
+        last
+    }
+}
