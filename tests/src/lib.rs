@@ -1,1 +1,6 @@
-//! Whole-system tests and benchmarks across the crates.
+//! What the whole-system tests share: ONNX models made on the spot, random
+//! tensors, and the comparison of a component with native tract.
+
+pub mod compare;
+pub mod onnx;
+pub mod random;

@@ -1,0 +1,174 @@
+//! A builder of small ONNX models.
+
+use prost::Message as _;
+use tract_onnx::pb::tensor_shape_proto::Dimension;
+use tract_onnx::pb::tensor_shape_proto::dimension::Value as Size;
+use tract_onnx::pb::type_proto::{Tensor as TensorType, Value as TypeValue};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
+};
+
+/// ONNX's number for the type FP32.
+pub const FLOAT: i32 = 1;
+/// ONNX's number for the type U8.
+pub const UINT8: i32 = 2;
+/// ONNX's number for the type I8.
+pub const INT8: i32 = 3;
+/// ONNX's number for the type I32.
+pub const INT32: i32 = 6;
+/// ONNX's number for the type I64.
+pub const INT64: i32 = 7;
+
+/// A dimension of an input: a number or a symbol.
+#[derive(Clone, Debug)]
+pub enum Dim {
+    /// Known.
+    Size(usize),
+    /// A symbol.
+    Symbol(&'static str),
+}
+
+impl From<usize> for Dim {
+    fn from(size: usize) -> Self {
+        Dim::Size(size)
+    }
+}
+
+/// A graph under construction. Values are named by strings; each node's output
+/// has the node's name.
+#[derive(Default)]
+pub struct Graph {
+    graph: GraphProto,
+    nodes: usize,
+}
+
+/// An attribute of a node.
+pub enum Attribute<'a> {
+    /// One integer.
+    Int(i64),
+    /// Integers.
+    Ints(&'a [i64]),
+    /// One float.
+    Float(f32),
+    /// A string.
+    String(&'a str),
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        let graph = GraphProto { name: "test".into(), ..GraphProto::default() };
+        Self { graph, nodes: 0 }
+    }
+
+    /// Adds an input of this type and shape.
+    pub fn input(&mut self, name: &str, dtype: i32, shape: &[Dim]) -> String {
+        self.graph.input.push(value_info(name, dtype, Some(shape)));
+        name.to_owned()
+    }
+
+    /// Adds constant floats.
+    pub fn floats(&mut self, shape: &[usize], values: &[f32]) -> String {
+        assert_eq!(shape.iter().product::<usize>(), values.len());
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(FLOAT, shape, bytes)
+    }
+
+    /// Adds constant integers.
+    pub fn ints(&mut self, values: &[i64]) -> String {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(INT64, &[values.len()], bytes)
+    }
+
+    fn constant(&mut self, dtype: i32, shape: &[usize], bytes: Vec<u8>) -> String {
+        let name = format!("constant{}", self.graph.initializer.len());
+        self.graph.initializer.push(TensorProto {
+            name: name.clone(),
+            data_type: dtype,
+            dims: shape.iter().map(|&d| d as i64).collect(),
+            raw_data: bytes,
+            ..TensorProto::default()
+        });
+        name
+    }
+
+    /// Adds a node with one output, and returns the output's name.
+    pub fn node(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[(&str, Attribute)],
+    ) -> String {
+        self.nodes += 1;
+        let name = format!("{}_{}", operator.to_lowercase(), self.nodes);
+        let attribute = attributes.iter().map(|(name, value)| {
+            let mut proto =
+                AttributeProto { name: (*name).to_owned(), ..AttributeProto::default() };
+            match value {
+                Attribute::Int(i) => {
+                    proto.r#type = AttributeType::Int as i32;
+                    proto.i = *i;
+                }
+                Attribute::Ints(ints) => {
+                    proto.r#type = AttributeType::Ints as i32;
+                    proto.ints = ints.to_vec();
+                }
+                Attribute::Float(f) => {
+                    proto.r#type = AttributeType::Float as i32;
+                    proto.f = *f;
+                }
+                Attribute::String(s) => {
+                    proto.r#type = AttributeType::String as i32;
+                    proto.s = s.as_bytes().to_vec();
+                }
+            }
+            proto
+        });
+        self.graph.node.push(NodeProto {
+            name: name.clone(),
+            op_type: operator.to_owned(),
+            input: inputs.iter().map(|&i| i.to_owned()).collect(),
+            output: vec![name.clone()],
+            attribute: attribute.collect(),
+            ..NodeProto::default()
+        });
+        name
+    }
+
+    /// The model's file, with these outputs of type FP32.
+    pub fn finish(self, outputs: &[&str]) -> Vec<u8> {
+        self.finish_typed(outputs, FLOAT)
+    }
+
+    /// The model's file, with these outputs of one type.
+    pub fn finish_typed(mut self, outputs: &[&str], dtype: i32) -> Vec<u8> {
+        self.graph.output =
+            outputs.iter().map(|output| value_info(output, dtype, None)).collect();
+        let opset = OperatorSetIdProto { domain: String::new(), version: 17 };
+        ModelProto {
+            ir_version: 8,
+            opset_import: vec![opset],
+            graph: Some(self.graph),
+            ..ModelProto::default()
+        }
+        .encode_to_vec()
+    }
+}
+
+fn value_info(name: &str, dtype: i32, shape: Option<&[Dim]>) -> ValueInfoProto {
+    let dimension = |dim: &Dim| Dimension {
+        denotation: String::new(),
+        value: Some(match dim {
+            Dim::Size(size) => Size::DimValue(*size as i64),
+            Dim::Symbol(symbol) => Size::DimParam((*symbol).to_owned()),
+        }),
+    };
+    let shape = shape.map(|dims| TensorShapeProto { dim: dims.iter().map(dimension).collect() });
+    let tensor = TensorType { elem_type: dtype, shape };
+    let r#type = TypeProto {
+        denotation: String::new(),
+        value: Some(TypeValue::TensorType(tensor)),
+    };
+    ValueInfoProto { name: name.to_owned(), r#type: Some(r#type), doc_string: String::new() }
+}
