@@ -4,6 +4,23 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::link::LinkProfile;
+
+/// Name of the policy that runs everything on the device.
+pub const ALL_LOCAL: &str = "all-local";
+/// Name of the policy that sends everything to the fog host.
+pub const ALL_FOG: &str = "all-fog";
+/// Name of the talk's policy: to the fog host where WCET > T_L + T_F.
+pub const THRESHOLD: &str = "threshold";
+
+/// Placement of an input that was answered by the device.
+pub const LOCAL: &str = "local";
+/// Placement of an input that was answered by the fog host.
+pub const FOG: &str = "fog";
+/// Placement of an input that was sent to the fog host, which failed, and then
+/// answered by the device.
+pub const FALLBACK: &str = "fallback";
+
 /// A whole study: every model, under every policy, over every link.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Study {
@@ -74,6 +91,16 @@ pub struct LinkInfo {
     pub summary: String,
     /// Where the figures come from.
     pub source: String,
+}
+
+impl From<&LinkProfile> for LinkInfo {
+    fn from(profile: &LinkProfile) -> Self {
+        Self {
+            name: profile.name.to_owned(),
+            summary: profile.summary(),
+            source: profile.source.to_owned(),
+        }
+    }
 }
 
 /// One input, one policy, one link: what was estimated, chosen and seen.

@@ -1,0 +1,22 @@
+//! The report of a study: a table for the terminal, a page for the browser, and
+//! files for whoever wants to compute further. The same [`Study`] gives the same
+//! bytes.
+
+mod figures;
+mod files;
+mod page;
+mod quantile;
+mod summary;
+mod table;
+mod units;
+
+#[cfg(test)]
+mod synthetic;
+
+pub use files::{ReportError, ReportFiles, write};
+pub use page::html;
+pub use summary::{Figures, ModelRow, PolicyTotal, Summary, TOLERANCE, Verdict};
+pub use table::{Colour, terminal_table};
+
+#[cfg(doc)]
+use crate::study::Study;
