@@ -1,1 +1,39 @@
 //! The fog host: an HTTP server that runs the device's components, by digest.
+//!
+//! A device pushes a component once (`PUT /v1/modules/{digest}`) and then asks
+//! for ranges of its stages by the Open Inference Protocol v2, whose model name
+//! may be the digest itself. Names and versions are aliases to digests.
+//!
+//! What runs a component is the same sandbox as on the device, on threads of its
+//! own with a bounded queue before them: the asynchronous side never computes,
+//! and a request that would have to wait too long is refused at once.
+//!
+//! | file          | subject                                             |
+//! |---------------|-----------------------------------------------------|
+//! | `server`      | the listening socket, its life and its end          |
+//! | `running`     | a host on a thread of its own, for synchronous code |
+//! | `api`         | the routes, one file for each group                 |
+//! | `protocol`    | the Open Inference Protocol's messages              |
+//! | `host`        | what the routes share                               |
+//! | `modules`     | loaded modules, by digest                           |
+//! | `catalog`     | names and versions, and the digests they stand for  |
+//! | `repository`  | what is stored, and where                           |
+//! | `pool`        | the workers                                         |
+//! | `error`       | what the client is told, and what the log is told   |
+
+mod api;
+mod catalog;
+mod config;
+mod error;
+mod host;
+mod modules;
+mod pool;
+mod protocol;
+mod repository;
+mod running;
+mod server;
+
+pub use config::{FogConfig, StoreLocation};
+pub use repository::RepositoryError;
+pub use running::Running;
+pub use server::{BindError, FogHost};

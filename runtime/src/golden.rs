@@ -64,13 +64,18 @@ pub fn record(module: &Module, inputs: Vec<Vec<Tensor>>) -> Result<Vec<GoldenVec
 ///
 /// Fuel is not compared where the sandbox does not meter: it is 0 then.
 pub fn replay(module: &Module) -> Result<(), GoldenError> {
+    replay_within(module, &Limits::default())
+}
+
+/// [`replay`], with limits to the run of each vector.
+pub fn replay_within(module: &Module, limits: &Limits) -> Result<(), GoldenError> {
     let certificate = module.certificate();
     let exact = module.metered() && certificate.bound() == Bound::Static;
     let failed = |vector| move |source| GoldenError::Run { vector, source };
     let mut instance = module.instantiate().map_err(failed(0))?;
     for (vector, golden) in module.golden().iter().enumerate() {
         let execution = instance
-            .run(0..=certificate.last_stage(), &golden.inputs, &Limits::default())
+            .run(0..=certificate.last_stage(), &golden.inputs, limits)
             .map_err(failed(vector))?;
         let tensors = golden.outputs.iter().zip(&execution.outputs);
         for (spec, (wanted, seen)) in certificate.outputs().iter().zip(tensors) {

@@ -19,6 +19,8 @@ pub enum Behaviour {
     Scale(f32),
     /// It never returns.
     Spin,
+    /// It goes around an empty loop so often, and returns its input.
+    Busy(u32),
     /// It traps in a function named `boom`.
     Trap,
     /// Its output has another shape than certified.
@@ -227,6 +229,11 @@ impl TestModel {
                 )
             }
             Behaviour::Spin => "(loop $again (br $again))".into(),
+            Behaviour::Busy(times) => format!(
+                "(local.set $i (i32.const {times}))
+                 (loop $again
+                   (br_if $again (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))"
+            ),
             Behaviour::Trap => "(call $boom)".into(),
             Behaviour::WrongShape => "(i32.store (i32.load (local.get $ptr)) (i32.const 7))".into(),
             Behaviour::ShortData => "(i32.store offset=16 (local.get $ptr) (i32.const 12))".into(),

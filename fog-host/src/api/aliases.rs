@@ -1,0 +1,88 @@
+//! Names and versions as aliases to digests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use http::{HeaderMap, StatusCode};
+use leeway_contract::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::body::{self, BodyLimits};
+use super::params::Params;
+use crate::catalog::{ModelName, Version};
+use crate::error::HttpError;
+use crate::host::Host;
+
+const MAX_BODY_BYTES: usize = 64 << 10;
+
+#[derive(Serialize)]
+pub(super) struct List {
+    models: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    name: ModelName,
+    current: Version,
+    versions: BTreeMap<Version, Digest>,
+}
+
+/// What an alias stands for.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Alias {
+    digest: Digest,
+}
+
+fn names(params: Params<(String, String)>) -> Result<(ModelName, Version), HttpError> {
+    let Params((name, version)) = params;
+    let name = name.parse().map_err(HttpError::bad_request)?;
+    let version = version.parse().map_err(HttpError::bad_request)?;
+    Ok((name, version))
+}
+
+/// All names, with their versions and what these stand for.
+pub(super) async fn list(State(host): State<Arc<Host>>) -> Json<List> {
+    let entry = |(name, model): (ModelName, crate::catalog::Versions)| Entry {
+        name,
+        current: model.current,
+        versions: model.versions,
+    };
+    Json(List { models: host.catalog.all().into_iter().map(entry).collect() })
+}
+
+/// Makes a version stand for a module that is here, and its name for that
+/// version. The module is loaded before: the first request does not wait.
+pub(super) async fn put(
+    State(host): State<Arc<Host>>,
+    params: Params<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Alias>, HttpError> {
+    let (name, version) = names(params)?;
+    let limits = BodyLimits { bytes: MAX_BODY_BYTES, time: host.config.request_time };
+    let json = body::read(&headers, body, limits).await?;
+    let alias: Alias = serde_json::from_slice(&json).map_err(|error| {
+        HttpError::bad_request(format!("not an alias, wanted {{\"digest\": ...}}: {error}"))
+    })?;
+    host.module(alias.digest).await?;
+    host.catalog.set(&host.repository, name.clone(), version.clone(), alias.digest).await?;
+    tracing::info!(%name, %version, digest = %alias.digest, "an alias was set");
+    Ok(Json(alias))
+}
+
+/// Removes a version of a name.
+pub(super) async fn delete(
+    State(host): State<Arc<Host>>,
+    params: Params<(String, String)>,
+) -> Result<StatusCode, HttpError> {
+    let (name, version) = names(params)?;
+    if !host.catalog.remove(&host.repository, &name, &version).await? {
+        let message = format!("there is no version {version} of a model {name} here");
+        return Err(HttpError::not_found(message));
+    }
+    tracing::info!(%name, %version, "an alias was removed");
+    Ok(StatusCode::NO_CONTENT)
+}

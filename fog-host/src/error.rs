@@ -1,0 +1,167 @@
+//! The one error of all routes.
+//!
+//! Its goals: each error becomes the protocol's `{"error": "..."}` with a status
+//! that a client can act on; what the client did wrong is said so that it can be
+//! put right; what went wrong in here is told to the log in full, and to the
+//! client only in so far as it concerns it.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use leeway_contract::Digest;
+use leeway_runtime::sandbox::{LoadError, RunError};
+use serde::Serialize;
+
+use crate::modules::LoadFailure;
+use crate::pool::{JobError, SubmitError};
+use crate::repository::RepositoryError;
+
+/// Why a request was not answered with what it asked for.
+#[derive(Debug)]
+pub(crate) struct HttpError {
+    status: StatusCode,
+    /// For the client.
+    message: String,
+    /// For the log, where it is more than the client's message.
+    detail: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl HttpError {
+    fn new(status: StatusCode, message: impl Display) -> Self {
+        Self { status, message: message.to_string(), detail: None, retry_after: None }
+    }
+
+    /// 400: the request is wrong in itself.
+    pub(crate) fn bad_request(message: impl Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 404: there is no such thing here.
+    pub(crate) fn not_found(message: impl Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// 405: the path has other methods.
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not have this method")
+    }
+
+    /// 408: the request took too long to arrive.
+    pub(crate) fn too_slow(limit: Duration) -> Self {
+        let message = format!("the request did not arrive within {limit:?}");
+        Self::new(StatusCode::REQUEST_TIMEOUT, message)
+    }
+
+    /// 409: what is there forbids it.
+    pub(crate) fn conflict(message: impl Display) -> Self {
+        Self::new(StatusCode::CONFLICT, message)
+    }
+
+    /// 413: the body is too large.
+    pub(crate) fn too_large(limit_bytes: usize) -> Self {
+        let message = format!("the body has more than the {limit_bytes} bytes allowed here");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    /// 503: not now; try again after the time given.
+    pub(crate) fn unavailable(message: impl Display, retry_after: Duration) -> Self {
+        let retry_after = Some(retry_after);
+        Self { retry_after, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    /// 500: something failed in here that is none of the client's business.
+    pub(crate) fn internal(detail: impl Display) -> Self {
+        let detail = Some(detail.to_string());
+        Self {
+            detail,
+            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error, see the log")
+        }
+    }
+
+    /// A pushed module that does not load: 400 where the bytes are not those
+    /// that were named, 422 where they are and do not keep the contract.
+    pub(crate) fn refused_module(error: LoadFailure) -> Self {
+        match error {
+            LoadFailure::Refused(error @ LoadError::Digest { .. }) => Self::bad_request(error),
+            LoadFailure::Refused(_) | LoadFailure::Golden(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, format!("refused: {error}"))
+            }
+            LoadFailure::Stopped => Self::internal(error),
+        }
+    }
+
+    /// A module that was accepted once and does not load now.
+    pub(crate) fn broken_module(digest: Digest, error: LoadFailure) -> Self {
+        let message = format!("the stored module {digest} does not load, see the log");
+        let detail = Some(format!("the stored module {digest} does not load: {error}"));
+        Self { detail, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, message) }
+    }
+}
+
+impl From<SubmitError> for HttpError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Full { retry_after, .. } => Self::unavailable(error, retry_after),
+            SubmitError::Stopped => Self::unavailable(error, Duration::from_secs(1)),
+        }
+    }
+}
+
+impl From<JobError> for HttpError {
+    fn from(error: JobError) -> Self {
+        match &error {
+            JobError::TimedOut { .. } | JobError::Run(RunError::DeadlinePassed { .. }) => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, error)
+            }
+            JobError::Run(
+                RunError::InvalidRange { .. } | RunError::InputCount { .. } | RunError::Input(_),
+            ) => Self::bad_request(error),
+            JobError::Run(RunError::Trap { message, .. }) => {
+                let message = format!("the model trapped: {message}");
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                Self { detail: Some(error.to_string()), ..Self::new(status, message) }
+            }
+            JobError::Run(
+                RunError::OutOfFuel { .. }
+                | RunError::Guest(_)
+                | RunError::OutputCount { .. }
+                | RunError::Output(_),
+            ) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<RepositoryError> for HttpError {
+    fn from(error: RepositoryError) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// The protocol's error object.
+#[derive(Serialize)]
+struct ErrorObject {
+    error: String,
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        let Self { status, message, detail, retry_after } = self;
+        let detail = detail.as_deref().unwrap_or(&message);
+        if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
+            tracing::error!(status = status.as_u16(), detail, "request failed");
+        } else {
+            tracing::debug!(status = status.as_u16(), detail, "request refused");
+        }
+        let mut response = (status, Json(ErrorObject { error: message })).into_response();
+        if let Some(wait) = retry_after {
+            let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

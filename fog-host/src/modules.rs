@@ -1,0 +1,105 @@
+//! Loaded modules, by digest. A stored module is loaded when it is first asked
+//! for, once, however many ask.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use leeway_contract::Digest;
+use leeway_runtime::golden::{self, GoldenError};
+use leeway_runtime::sandbox::{Limits, LoadError, Module, Sandbox};
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::error::HttpError;
+use crate::repository::Repository;
+
+/// The modules that compile at the same time. Cranelift uses all processors for
+/// one module already.
+const COMPILATIONS: usize = 1;
+
+/// The longest that one golden vector may take.
+const REPLAY_TIME: Duration = Duration::from_secs(10);
+
+/// Why a module was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadFailure {
+    /// The sandbox refused it.
+    #[error(transparent)]
+    Refused(#[from] LoadError),
+    /// It does not give its own golden vectors' outputs here.
+    #[error(transparent)]
+    Golden(#[from] GoldenError),
+    /// Loading did not come to an end: the host stops, or has a defect.
+    #[error("loading the module was cut short")]
+    Stopped,
+}
+
+/// What is loaded, and how to load more.
+pub(crate) struct Modules {
+    sandbox: Sandbox,
+    loaded: Mutex<HashMap<Digest, Arc<OnceCell<Module>>>>,
+    compiling: Semaphore,
+}
+
+impl Modules {
+    pub(crate) fn new(sandbox: Sandbox) -> Self {
+        let compiling = Semaphore::new(COMPILATIONS);
+        Self { sandbox, loaded: Mutex::default(), compiling }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<OnceCell<Module>>>> {
+        // Nothing panics while it holds the lock.
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A module that is loaded already.
+    pub(crate) fn loaded(&self, digest: Digest) -> Option<Module> {
+        self.lock().get(&digest)?.get().cloned()
+    }
+
+    /// A module that is loaded already, or else from the repository; `None` if
+    /// it is not there either.
+    pub(crate) async fn get(
+        &self,
+        repository: &Repository,
+        digest: Digest,
+    ) -> Result<Option<Module>, HttpError> {
+        if let Some(module) = self.loaded(digest) {
+            return Ok(Some(module));
+        }
+        let Some(bytes) = repository.module(digest).await? else { return Ok(None) };
+        let cell = Arc::clone(self.lock().entry(digest).or_default());
+        match cell.get_or_try_init(async || self.load(bytes, digest).await).await {
+            Ok(module) => Ok(Some(module.clone())),
+            Err(error) => {
+                self.lock().remove(&digest);
+                Err(HttpError::broken_module(digest, error))
+            }
+        }
+    }
+
+    /// Loads bytes that must have this digest, and replays their golden
+    /// vectors. Does not keep the module yet.
+    pub(crate) async fn load(&self, bytes: Bytes, digest: Digest) -> Result<Module, LoadFailure> {
+        let Ok(_permit) = self.compiling.acquire().await else { return Err(LoadFailure::Stopped) };
+        let sandbox = self.sandbox.clone();
+        let load = move || -> Result<Module, LoadFailure> {
+            let module = sandbox.load_expecting(&bytes, digest)?;
+            golden::replay_within(&module, &Limits::within(REPLAY_TIME))?;
+            Ok(module)
+        };
+        tokio::task::spawn_blocking(load).await.unwrap_or(Err(LoadFailure::Stopped))
+    }
+
+    /// Keeps a module.
+    pub(crate) fn keep(&self, module: Module) {
+        let digest = module.digest();
+        self.lock().insert(digest, Arc::new(OnceCell::new_with(Some(module))));
+    }
+
+    /// Forgets a module.
+    pub(crate) fn forget(&self, digest: Digest) {
+        self.lock().remove(&digest);
+    }
+}

@@ -1,0 +1,9 @@
+//! The fog host over real sockets on the loopback interface.
+
+mod infer;
+mod lifecycle;
+mod modules;
+mod overload;
+mod support;
+#[path = "../../../runtime/src/testing.rs"]
+mod testing;
