@@ -143,8 +143,7 @@ impl Graph {
 
     /// The model's file, with these outputs of one type.
     pub fn finish_typed(mut self, outputs: &[&str], dtype: i32) -> Vec<u8> {
-        self.graph.output =
-            outputs.iter().map(|output| value_info(output, dtype, None)).collect();
+        self.graph.output = outputs.iter().map(|output| value_info(output, dtype, None)).collect();
         let opset = OperatorSetIdProto { domain: String::new(), version: 17 };
         ModelProto {
             ir_version: 8,
@@ -166,9 +165,7 @@ fn value_info(name: &str, dtype: i32, shape: Option<&[Dim]>) -> ValueInfoProto {
     };
     let shape = shape.map(|dims| TensorShapeProto { dim: dims.iter().map(dimension).collect() });
     let tensor = TensorType { elem_type: dtype, shape };
-    let r#type = TypeProto {
-        denotation: String::new(),
-        value: Some(TypeValue::TensorType(tensor)),
-    };
+    let r#type =
+        TypeProto { denotation: String::new(), value: Some(TypeValue::TensorType(tensor)) };
     ValueInfoProto { name: name.to_owned(), r#type: Some(r#type), doc_string: String::new() }
 }

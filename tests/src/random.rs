@@ -22,14 +22,8 @@ pub enum Style {
 }
 
 /// All styles.
-pub const STYLES: [Style; 6] = [
-    Style::Tame,
-    Style::AnyBits,
-    Style::Denormal,
-    Style::Extreme,
-    Style::Nan,
-    Style::Zero,
-];
+pub const STYLES: [Style; 6] =
+    [Style::Tame, Style::AnyBits, Style::Denormal, Style::Extreme, Style::Nan, Style::Zero];
 
 /// A generator of tensors.
 pub struct Random(ChaCha8Rng);
@@ -75,9 +69,7 @@ impl Random {
     pub fn tensor(&mut self, spec: &TensorSpec, style: Style) -> Tensor {
         let count = spec.elements().expect("the shape of a test fits the memory");
         let data = match spec.dtype {
-            DType::F32 => {
-                (0..count).flat_map(|_| self.number(style).to_le_bytes()).collect()
-            }
+            DType::F32 => (0..count).flat_map(|_| self.number(style).to_le_bytes()).collect(),
             _ => {
                 let mut bytes = vec![0; count * spec.dtype.size_bytes()];
                 self.0.fill_bytes(&mut bytes);

@@ -12,6 +12,7 @@ mod broadcast;
 mod cast;
 mod concat;
 mod conv;
+mod downsample;
 mod einsum;
 mod pad;
 mod pool;
@@ -31,6 +32,7 @@ pub const OPERATORS: &[Operator] = &[
     cast::lower,
     concat::lower,
     conv::lower,
+    downsample::lower,
     einsum::lower,
     pad::lower,
     pool::lower_max,
