@@ -1,0 +1,223 @@
+//! What an offloader believes at the moment, and which exchange would tell it
+//! more. Pure bookkeeping: it is told the time and does no I/O.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use leeway_contract::{Digest, Fuel};
+
+use super::estimate::{ExchangeKind, FogTimeEstimator, LinkEstimator};
+use super::fog::{FogAnswer, FogError, Traffic};
+use super::health::{BackOff, BackOffRule, LinkHealth, ModuleHealth};
+
+/// When to probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeRule {
+    /// Probes to begin with, and after a failure.
+    pub first: u32,
+    /// Without any contact for so long, probe; on a slow link, for 20 times its
+    /// round trip if that is longer.
+    pub refresh: Duration,
+    /// Measure the throughput so often, where no inference has been large enough
+    /// to do so.
+    pub throughput_refresh: Duration,
+    /// The time limit of a probe.
+    pub limit: Duration,
+    /// The time limit of pushing a module.
+    pub push_limit: Duration,
+    /// How failures are waited out.
+    pub back_off: BackOffRule,
+}
+
+impl Default for ProbeRule {
+    fn default() -> Self {
+        Self {
+            first: 3,
+            refresh: Duration::from_secs(1),
+            throughput_refresh: Duration::from_secs(60),
+            limit: Duration::from_secs(2),
+            push_limit: Duration::from_secs(60),
+            back_off: BackOffRule::default(),
+        }
+    }
+}
+
+/// The exchange that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// A probe whose time does not count, because it also opens the connection.
+    Connect,
+    /// A probe.
+    Probe,
+    /// A throughput probe with a body of so many bytes.
+    Throughput(usize),
+    /// The fog host lacks this module.
+    Push(Digest),
+}
+
+/// Estimates of one fog host over one link, and the health of both.
+#[derive(Debug, Default)]
+pub struct Beliefs {
+    link: LinkEstimator,
+    fog_times: FogTimeEstimator,
+    /// Whether there is a connection, as far as is known.
+    connected: bool,
+    last_contact: Option<Duration>,
+    last_throughput: Option<Duration>,
+    /// Probes since the connection was opened.
+    probes: u32,
+    link_failures: BackOff,
+    module_failures: HashMap<Digest, BackOff>,
+    missing: Vec<Digest>,
+}
+
+impl Beliefs {
+    /// The link's state at the time `now`.
+    pub fn link_health(&self, now: Duration) -> LinkHealth {
+        match (self.link_failures.failures(), self.last_contact) {
+            (0, None) => LinkHealth::Unknown,
+            (0, Some(at)) => LinkHealth::Up { age: now.saturating_sub(at) },
+            (failures, _) => LinkHealth::Down { failures },
+        }
+    }
+
+    /// How the fog host has served `module`.
+    pub fn module_health(&self, now: Duration, module: Digest) -> ModuleHealth {
+        match self.module_failures.get(&module) {
+            Some(back_off) if back_off.failures() > 0 => ModuleHealth::Failing {
+                failures: back_off.failures(),
+                retry: back_off.may_try(now),
+            },
+            _ => ModuleHealth::Good,
+        }
+    }
+
+    /// T_L of an inference with this traffic.
+    pub fn transfer(&self, traffic: Traffic) -> Option<Duration> {
+        self.link.estimate(traffic)
+    }
+
+    /// T_F of an inference of `module`.
+    pub fn fog(&self, module: Digest, fuel: Fuel) -> Option<Duration> {
+        self.fog_times.estimate(module, fuel)
+    }
+
+    /// The link's estimator.
+    pub fn link(&self) -> &LinkEstimator {
+        &self.link
+    }
+
+    /// The fog host has answered an inference. `transfer` is the round trip less
+    /// the answer's own time.
+    pub fn inferred(
+        &mut self,
+        now: Duration,
+        module: Digest,
+        answer: &FogAnswer,
+        transfer: Duration,
+    ) {
+        self.contact(now);
+        self.connected = true;
+        self.module_failures.remove(&module);
+        self.link.observe(ExchangeKind::Inference, answer.traffic, transfer);
+        self.fog_times.observe(module, answer.time);
+    }
+
+    /// The fog host has not answered an inference.
+    pub fn not_inferred(
+        &mut self,
+        now: Duration,
+        module: Digest,
+        error: &FogError,
+        rule: &BackOffRule,
+    ) {
+        let lacks_it = matches!(error, FogError::Refused { status: 404, .. });
+        if lacks_it && !self.missing.contains(&module) {
+            self.missing.push(module);
+        }
+        // A fog host that hangs on one module and answers probes fails the
+        // module; one that cannot be reached at all does not.
+        if !matches!(error, FogError::Unreachable(_)) {
+            self.module_failures.entry(module).or_default().failed(now, rule);
+        }
+        self.no_contact_if_of_link(now, error, rule);
+    }
+
+    /// A probe has failed. Whatever the error: what does not answer probes as it
+    /// should is not a fog host to send inputs to.
+    pub fn not_probed(&mut self, now: Duration, rule: &BackOffRule) {
+        self.connected = false;
+        self.probes = 0;
+        self.link_failures.failed(now, rule);
+    }
+
+    /// An exchange has succeeded that was due.
+    pub fn done(&mut self, now: Duration, due: Due, traffic: Traffic, time: Duration) {
+        self.contact(now);
+        match due {
+            Due::Connect => self.connected = true,
+            Due::Probe => {
+                self.probes = self.probes.saturating_add(1);
+                self.link.observe(ExchangeKind::Probe, traffic, time);
+            }
+            Due::Throughput(_) => {
+                self.last_throughput = Some(now);
+                self.link.observe(ExchangeKind::Probe, traffic, time);
+            }
+            Due::Push(module) => {
+                self.missing.retain(|&missing| missing != module);
+                self.module_failures.remove(&module);
+            }
+        }
+    }
+
+    /// A module that the fog host lacks could not be pushed: it is not tried there
+    /// for a while.
+    pub fn not_pushed(
+        &mut self,
+        now: Duration,
+        module: Digest,
+        error: &FogError,
+        rule: &ProbeRule,
+    ) {
+        self.missing.retain(|&missing| missing != module);
+        self.module_failures.entry(module).or_default().failed(now, &rule.back_off);
+        self.no_contact_if_of_link(now, error, &rule.back_off);
+    }
+
+    fn contact(&mut self, now: Duration) {
+        self.last_contact = Some(now);
+        self.link_failures.succeeded();
+    }
+
+    fn no_contact_if_of_link(&mut self, now: Duration, error: &FogError, rule: &BackOffRule) {
+        if error.is_of_link() {
+            self.not_probed(now, rule);
+        }
+    }
+
+    /// What to exchange next with the fog host, if it is time for anything.
+    pub fn due(&self, now: Duration, rule: &ProbeRule) -> Option<Due> {
+        if !self.link_failures.may_try(now) {
+            return None;
+        }
+        if !self.connected {
+            return Some(Due::Connect);
+        }
+        if let Some(&module) = self.missing.first() {
+            return Some(Due::Push(module));
+        }
+        if self.probes < rule.first {
+            return Some(Due::Probe);
+        }
+        let over = |since: Option<Duration>, wait| {
+            since.is_none_or(|since| now.saturating_sub(since) >= wait)
+        };
+        if !self.link.knows_throughput() && over(self.last_throughput, rule.throughput_refresh) {
+            return Some(Due::Throughput(self.link.probe_bytes()));
+        }
+        let round_trip = self.link.parameters().map_or(Duration::ZERO, |p| p.round_trip);
+        let refresh = rule.refresh.max(round_trip.saturating_mul(20));
+        over(self.last_contact, refresh).then_some(Due::Probe)
+    }
+}

@@ -1,0 +1,13 @@
+//! What the device believes about its link (T_L) and its fog host (T_F), from
+//! durations only: the two machines' clocks are never compared.
+
+mod fit;
+mod fog_time;
+mod link;
+mod weighted;
+
+pub use fog_time::{FogTime, FogTimeEstimator};
+pub use link::{ExchangeKind, LinkEstimator, LinkParameters, REMEMBERED};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! The fog host over HTTP/1.1: the Open Inference Protocol v2 with binary
+//! tensors for inference, and our own paths for modules and probes.
+//!
+//! One connection is kept alive from call to call, with TCP_NODELAY. A call that
+//! runs into its limit closes its connection, so that a late answer can never be
+//! taken for the next one's.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use leeway_contract::Digest;
+// This part of ureq may change between minor versions; Cargo.lock pins it.
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Body, http};
+
+use super::{Fog, FogAnswer, FogError, InferRequest, Pushed, Traffic, oip};
+
+/// What an exchange moves besides its bodies: request line, status line and
+/// headers, about.
+const HEADERS: Traffic = Traffic { up_bytes: 250, down_bytes: 150 };
+/// The largest answer to anything but an inference.
+const SMALL_ANSWER_BYTES: u64 = 64 << 10;
+/// The largest JSON header of an inference's answer.
+const LARGEST_HEAD_BYTES: u64 = 64 << 10;
+const MESSAGE_CHARS: usize = 300;
+
+/// A URL that names no fog host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not the URL of a fog host: {seen:?} (wanted http://HOST:PORT)")]
+pub struct HttpFogError {
+    seen: String,
+}
+
+/// A fog host that is reached over HTTP.
+pub struct HttpFog {
+    agent: Agent,
+    base: String,
+    names: Arc<NameCache>,
+}
+
+impl fmt::Debug for HttpFog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpFog").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl HttpFog {
+    /// The fog host at `base`, for example `http://192.0.2.7:8080`. Nothing is
+    /// sent yet.
+    pub fn new(base: &str) -> Result<Self, HttpFogError> {
+        let error = || HttpFogError { seen: base.chars().take(200).collect() };
+        let base = base.trim_end_matches('/').to_owned();
+        let uri: http::Uri = base.parse().map_err(|_| error())?;
+        let path = uri.path_and_query().map_or("/", |p| p.as_str());
+        if uri.scheme() != Some(&http::uri::Scheme::HTTP) || uri.host().is_none() || path != "/" {
+            return Err(error());
+        }
+        let names = Arc::new(NameCache::default());
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .no_delay(true)
+            .max_idle_age(Duration::from_secs(600))
+            .input_buffer_size(16 << 10)
+            .output_buffer_size(16 << 10)
+            .build();
+        let resolver = CachingResolver(Arc::clone(&names));
+        let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
+        Ok(Self { agent, base, names })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Sorts what went wrong below HTTP.
+    fn failed(&self, error: ureq::Error, limit: Duration) -> FogError {
+        let timed_out = |kind| matches!(kind, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
+        match error {
+            ureq::Error::Timeout(_) => FogError::TimedOut { limit },
+            ureq::Error::Io(error) if timed_out(error.kind()) => FogError::TimedOut { limit },
+            ureq::Error::Io(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
+                // The host may have moved: look its name up again.
+                self.names.forget();
+                FogError::Unreachable(error.to_string())
+            }
+            error => FogError::Malformed(error.to_string()),
+        }
+    }
+
+    fn read(
+        &self,
+        mut response: http::Response<Body>,
+        largest_bytes: u64,
+        limit: Duration,
+    ) -> Result<Vec<u8>, FogError> {
+        let status = response.status();
+        let refused = !status.is_success();
+        let largest = if refused { SMALL_ANSWER_BYTES } else { largest_bytes };
+        let body = response.body_mut().with_config().limit(largest).read_to_vec();
+        if refused {
+            let message = error_message(&body.unwrap_or_default());
+            return Err(FogError::Refused { status: status.as_u16(), message });
+        }
+        body.map_err(|error| self.failed(error, limit))
+    }
+}
+
+impl Fog for HttpFog {
+    fn infer(&self, request: &InferRequest<'_>, limit: Duration) -> Result<FogAnswer, FogError> {
+        let encoded = oip::encode(request)?;
+        let response = self
+            .agent
+            .post(self.url(&format!("/v2/models/{}/infer", request.digest)))
+            .config()
+            .timeout_global(Some(limit))
+            .build()
+            .header(oip::HEADER_LENGTH, encoded.head_bytes.to_string())
+            .content_type("application/octet-stream")
+            .send(&encoded.body[..])
+            .map_err(|error| self.failed(error, limit))?;
+
+        let head_bytes = response.headers().get(oip::HEADER_LENGTH);
+        let head_bytes = head_bytes.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let outputs = request.certificate.stages.get(*request.stages.end() as usize);
+        let output_bytes = outputs.map_or(0, |stage| {
+            stage.outputs.iter().filter_map(|spec| spec.size_bytes()).sum::<usize>() as u64
+        });
+        let body = self.read(response, output_bytes + LARGEST_HEAD_BYTES, limit)?;
+        let head_bytes = head_bytes.ok_or_else(|| {
+            FogError::Malformed(format!("it has no valid header {:?}", oip::HEADER_LENGTH))
+        })?;
+        let traffic = traffic(encoded.body.len(), body.len());
+        oip::decode(request, &body, head_bytes, traffic)
+    }
+
+    fn probe(&self, limit: Duration) -> Result<Traffic, FogError> {
+        let response = self
+            .agent
+            .get(self.url("/v2/health/live"))
+            .config()
+            .timeout_global(Some(limit))
+            .build()
+            .call()
+            .map_err(|error| self.failed(error, limit))?;
+        let body = self.read(response, SMALL_ANSWER_BYTES, limit)?;
+        Ok(traffic(0, body.len()))
+    }
+
+    fn probe_throughput(&self, body_bytes: usize, limit: Duration) -> Result<Traffic, FogError> {
+        // Not zeros: a link that compresses would look faster than it is.
+        let body: Vec<u8> =
+            (0..body_bytes as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let response = self
+            .agent
+            .post(self.url("/v1/echo"))
+            .config()
+            .timeout_global(Some(limit))
+            .build()
+            .content_type("application/octet-stream")
+            .send(&body[..])
+            .map_err(|error| self.failed(error, limit))?;
+        let answer = self.read(response, body_bytes as u64 + SMALL_ANSWER_BYTES, limit)?;
+        Ok(traffic(body.len(), answer.len()))
+    }
+
+    fn push(&self, digest: Digest, component: &[u8], limit: Duration) -> Result<Pushed, FogError> {
+        let url = self.url(&format!("/v1/modules/{digest}"));
+        let started = Instant::now();
+        let response = self
+            .agent
+            .head(&url)
+            .config()
+            .timeout_global(Some(limit))
+            .build()
+            .call()
+            .map_err(|error| self.failed(error, limit))?;
+        match response.status() {
+            status if status.is_success() => return Ok(Pushed::AlreadyThere),
+            http::StatusCode::NOT_FOUND => {}
+            _ => self.read(response, 0, limit).map(drop)?,
+        }
+        let response = self
+            .agent
+            .put(&url)
+            .config()
+            .timeout_global(Some(limit.saturating_sub(started.elapsed())))
+            .build()
+            .content_type("application/wasm")
+            .send(component)
+            .map_err(|error| self.failed(error, limit))?;
+        self.read(response, SMALL_ANSWER_BYTES, limit)?;
+        Ok(Pushed::Sent)
+    }
+}
+
+fn traffic(up: usize, down: usize) -> Traffic {
+    Traffic { up_bytes: HEADERS.up_bytes + up as u64, down_bytes: HEADERS.down_bytes + down as u64 }
+}
+
+/// The `error` member of the protocol's error object, or the text as it is.
+fn error_message(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct ErrorObject {
+        error: String,
+    }
+    let text = match serde_json::from_slice(body) {
+        Ok(ErrorObject { error }) => error,
+        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
+    };
+    text.chars().take(MESSAGE_CHARS).collect()
+}
+
+/// The addresses of the one host that is asked. Without it, a call with a time
+/// limit looks the name up on a new thread, each time.
+#[derive(Default)]
+struct NameCache(Mutex<Option<ResolvedSocketAddrs>>);
+
+impl NameCache {
+    fn get(&self) -> Option<ResolvedSocketAddrs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, addresses: &ResolvedSocketAddrs) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(addresses.clone());
+    }
+
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[derive(Clone)]
+struct CachingResolver(Arc<NameCache>);
+
+impl fmt::Debug for CachingResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CachingResolver")
+    }
+}
+
+impl Resolver for CachingResolver {
+    fn resolve(
+        &self,
+        uri: &http::Uri,
+        config: &ureq::config::Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        if let Some(addresses) = self.0.get() {
+            return Ok(addresses);
+        }
+        let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
+        self.0.put(&addresses);
+        Ok(addresses)
+    }
+}

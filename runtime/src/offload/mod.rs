@@ -1,0 +1,32 @@
+//! The offloader: decides for each input of each model whether the device or
+//! the fog host runs it, and lets no input go unanswered.
+//!
+//! - [`clock`]: time behind a trait, for simulation.
+//! - [`estimate`]: T_L and T_F from what was measured.
+//! - [`policy`]: the decision, behind one trait.
+//! - [`fog`]: the fog host, behind one trait, and over HTTP.
+//! - [`local`]: the device's executor, behind one trait.
+//! - [`Offloader`]: puts them together; [`Prober`] keeps the estimates fresh.
+//! - [`record`]: what is written down of every input.
+//! - [`sensor`]: where the inputs come from in experiments.
+//!
+//! It knows the fog host by its protocol only, and no server's code.
+
+mod beliefs;
+pub mod clock;
+pub mod estimate;
+pub mod fog;
+pub mod health;
+pub mod local;
+mod offloader;
+pub mod policy;
+mod prober;
+pub mod record;
+pub mod sensor;
+
+pub use beliefs::{Beliefs, Due, ProbeRule};
+pub use offloader::{Answer, InferError, Offloader, Options, Task, TaskId, WaitRule};
+pub use prober::{ProbeThread, Probed, Prober};
+
+#[cfg(test)]
+pub(crate) mod tests;

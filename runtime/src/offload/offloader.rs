@@ -1,0 +1,365 @@
+//! The offloader: for every input it asks the policy, tries the fog host if that
+//! is the decision, and runs the input on the device if it is not or if the fog
+//! host fails. No input is lost, and of every input it is written down what was
+//! believed, decided and measured.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use leeway_contract::{Digest, Fuel, Tensor};
+
+use super::beliefs::{Beliefs, ProbeRule};
+use super::clock::Clock;
+use super::fog::{Fog, FogAnswer, FogError, InferRequest, Traffic};
+use super::local::{Local, LocalError};
+use super::policy::{Context, Placement, Policy};
+use super::prober::Prober;
+use super::record::{DecisionRecord, Estimates, FogFailure, Offloaded, Outcome};
+
+/// One model that the offloader serves.
+pub struct Task {
+    /// Its name in the records.
+    pub name: String,
+    /// Executes it on the device.
+    pub local: Box<dyn Local>,
+    /// Its worst-case execution time there, from calibration.
+    pub wcet: Duration,
+    /// The deadline of an input, from its release.
+    pub deadline: Option<Duration>,
+    /// The component's bytes, to send to a fog host that lacks it.
+    pub component: Option<Arc<[u8]>>,
+}
+
+/// How long to wait for the fog host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitRule {
+    /// A multiple of what is expected, within bounds.
+    Estimate {
+        /// The multiple of T_L + T_F.
+        factor: u32,
+        /// At least this: a retransmission must not look like an outage.
+        floor: Duration,
+        /// At most this, and where there is no estimate.
+        ceiling: Duration,
+    },
+    /// As long as the device can still answer in time: until the deadline less
+    /// the WCET and a margin. Without a deadline, the fallback's ceiling.
+    Deadline {
+        /// Time kept for everything but the execution.
+        margin: Duration,
+        /// Where a task has no deadline.
+        ceiling: Duration,
+    },
+}
+
+impl Default for WaitRule {
+    /// Four times the estimate, from 0.5 to 5 s.
+    fn default() -> Self {
+        WaitRule::Estimate {
+            factor: 4,
+            floor: Duration::from_millis(500),
+            ceiling: Duration::from_secs(5),
+        }
+    }
+}
+
+impl WaitRule {
+    /// The limit for an input.
+    fn limit(&self, context: &Context) -> Duration {
+        match *self {
+            WaitRule::Estimate { factor, floor, ceiling } => {
+                match (context.transfer, context.fog) {
+                    (Some(transfer), Some(fog)) => transfer
+                        .saturating_add(fog)
+                        .saturating_mul(factor)
+                        .clamp(floor.min(ceiling), ceiling),
+                    _ => ceiling,
+                }
+            }
+            WaitRule::Deadline { margin, ceiling } => match context.deadline {
+                Some(left) => left.saturating_sub(context.wcet).saturating_sub(margin),
+                None => ceiling,
+            },
+        }
+    }
+}
+
+/// The settings of an [`Offloader`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How long to wait for the fog host.
+    pub wait: WaitRule,
+    /// When to probe it.
+    pub probe: ProbeRule,
+}
+
+/// What the offloader and its prober share. The lock is never held during an
+/// exchange.
+pub(super) struct Shared {
+    pub fog: Arc<dyn Fog>,
+    pub clock: Arc<dyn Clock>,
+    pub options: Options,
+    beliefs: Mutex<Beliefs>,
+}
+
+impl Shared {
+    pub fn beliefs(&self) -> MutexGuard<'_, Beliefs> {
+        self.beliefs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("fog", &self.fog).finish_non_exhaustive()
+    }
+}
+
+/// Names a task of one offloader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskId(usize);
+
+/// An answered input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The outputs of the model.
+    pub outputs: Vec<Tensor>,
+    /// How it came about.
+    pub record: DecisionRecord,
+}
+
+/// Why an input has no answer: neither machine has one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InferError {
+    /// No such task.
+    #[error("no task {0:?} in this offloader")]
+    NoTask(TaskId),
+    /// The device failed, after the fog host or without it.
+    #[error("task {task:?}: {source}{}", after(fog_failure))]
+    Local {
+        /// The task's name.
+        task: String,
+        /// What happened on the device.
+        source: LocalError,
+        /// What happened on the fog host, where it was asked.
+        fog_failure: Option<FogFailure>,
+    },
+}
+
+fn after(fog_failure: &Option<FogFailure>) -> String {
+    fog_failure.as_ref().map_or(String::new(), |f| format!(" (and before that: {})", f.message))
+}
+
+struct TaskState {
+    task: Task,
+    digest: Digest,
+    fuel: Fuel,
+    last_stage: u32,
+    next_sequence: u64,
+    /// Of the last inference on the fog host; before that, by the certificate.
+    traffic: Traffic,
+}
+
+/// What an exchange is taken to move over the tensors' own bytes, before the
+/// first one has shown it.
+const ASSUMED_OVERHEAD_BYTES: u64 = 500;
+
+/// Places each input on the device or on the fog host.
+pub struct Offloader {
+    tasks: Vec<TaskState>,
+    policy: Box<dyn Policy>,
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Offloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offloader")
+            .field("policy", &self.policy)
+            .field("tasks", &self.tasks.len())
+            .field("shared", &self.shared)
+            .finish()
+    }
+}
+
+impl Offloader {
+    /// An offloader without tasks, for one fog host.
+    pub fn new(
+        policy: Box<dyn Policy>,
+        fog: Arc<dyn Fog>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Self {
+        let shared = Shared { fog, clock, options, beliefs: Mutex::default() };
+        Self { tasks: Vec::new(), policy, shared: Arc::new(shared) }
+    }
+
+    /// Adds a task.
+    pub fn add(&mut self, task: Task) -> TaskId {
+        let certificate = task.local.certificate();
+        let bytes = |specs: &[leeway_contract::TensorSpec]| {
+            specs.iter().filter_map(|s| s.size_bytes()).sum::<usize>() as u64
+        };
+        let traffic = Traffic {
+            up_bytes: bytes(certificate.inputs()) + ASSUMED_OVERHEAD_BYTES,
+            down_bytes: bytes(certificate.outputs()) + ASSUMED_OVERHEAD_BYTES,
+        };
+        let state = TaskState {
+            digest: task.local.digest(),
+            fuel: certificate.total_fuel(),
+            last_stage: certificate.last_stage(),
+            next_sequence: 0,
+            traffic,
+            task,
+        };
+        self.tasks.push(state);
+        TaskId(self.tasks.len() - 1)
+    }
+
+    /// The policy's name.
+    pub fn policy(&self) -> &'static str {
+        self.policy.name()
+    }
+
+    /// A prober for this offloader's estimates, which can push the modules of
+    /// the tasks that have been added so far.
+    pub fn prober(&self) -> Prober {
+        let component = |state: &TaskState| Some((state.digest, state.task.component.clone()?));
+        let components: HashMap<_, _> = self.tasks.iter().filter_map(component).collect();
+        Prober::new(Arc::clone(&self.shared), components)
+    }
+
+    /// Looks at what is believed at the moment.
+    pub fn inspect<T>(&self, look: impl FnOnce(&Beliefs) -> T) -> T {
+        look(&self.shared.beliefs())
+    }
+
+    /// Answers one input, which was released at the time `released` of the
+    /// offloader's clock (`None`: now).
+    ///
+    /// # Errors
+    /// Only where the device itself cannot run the input.
+    pub fn infer(
+        &mut self,
+        id: TaskId,
+        inputs: &[Tensor],
+        released: Option<Duration>,
+    ) -> Result<Answer, InferError> {
+        let shared = &*self.shared;
+        let state = self.tasks.get_mut(id.0).ok_or(InferError::NoTask(id))?;
+        let start = shared.clock.now();
+        let released = released.map_or(start, |released| released.min(start));
+        let context = context(state, &shared.beliefs(), start, start - released);
+        let decision = self.policy.decide(&context);
+
+        let mut fog_failure = None;
+        let mut answered = None;
+        if decision.placement == Placement::Fog {
+            match shared.ask(state, &context, inputs) {
+                Ok(answer) => answered = Some(answer),
+                Err(failure) => {
+                    tracing::warn!(task = state.task.name, "{}", failure.message);
+                    fog_failure = Some(failure);
+                }
+            }
+        }
+        let (outputs, offloaded, local, fuel) = match answered {
+            Some((answer, measured)) => (answer.outputs, Some(measured), None, answer.time.fuel),
+            None => match state.task.local.run(0..=state.last_stage, inputs) {
+                Ok(run) => (run.outputs, None, Some(run.elapsed), run.fuel),
+                Err(source) => {
+                    let task = state.task.name.clone();
+                    return Err(InferError::Local { task, source, fog_failure });
+                }
+            },
+        };
+
+        let latency = shared.clock.now().saturating_sub(released);
+        let outcome = match (&offloaded, &fog_failure) {
+            (Some(_), _) => Outcome::Fog,
+            (None, Some(_)) => Outcome::Fallback,
+            (None, None) => Outcome::Local,
+        };
+        let record = DecisionRecord {
+            task: state.task.name.clone(),
+            module: state.digest,
+            sequence: state.next_sequence,
+            policy: self.policy.name().to_owned(),
+            released,
+            estimates: Estimates {
+                wcet: context.wcet,
+                transfer: context.transfer,
+                fog: context.fog,
+                link: context.link,
+                on_fog: context.on_fog,
+            },
+            decision,
+            outcome,
+            latency,
+            deadline: state.task.deadline,
+            offloaded,
+            fog_failure,
+            local,
+            fuel,
+        };
+        state.next_sequence += 1;
+        self.policy.observe(&record);
+        Ok(Answer { outputs, record })
+    }
+}
+
+fn context(state: &TaskState, beliefs: &Beliefs, now: Duration, age: Duration) -> Context {
+    Context {
+        module: state.digest,
+        wcet: state.task.wcet,
+        transfer: beliefs.transfer(state.traffic),
+        fog: beliefs.fog(state.digest, state.fuel),
+        deadline: state.task.deadline.map(|deadline| deadline.saturating_sub(age)),
+        link: beliefs.link_health(now),
+        on_fog: beliefs.module_health(now, state.digest),
+    }
+}
+
+impl Shared {
+    /// Asks the fog host, within the limit, and learns from the result.
+    fn ask(
+        &self,
+        state: &mut TaskState,
+        context: &Context,
+        inputs: &[Tensor],
+    ) -> Result<(FogAnswer, Offloaded), FogFailure> {
+        let limit = self.options.wait.limit(context);
+        if limit.is_zero() {
+            let error = FogError::TimedOut { limit };
+            return Err(FogFailure::new(&error, Duration::ZERO));
+        }
+        let request = InferRequest {
+            digest: state.digest,
+            certificate: state.task.local.certificate(),
+            stages: 0..=state.last_stage,
+            inputs,
+        };
+        let start = self.clock.now();
+        let result = self.fog.infer(&request, limit);
+        let now = self.clock.now();
+        let round_trip = now.saturating_sub(start);
+        match result {
+            Ok(answer) => {
+                // A fog host that reports more than all the time there was is
+                // not believed beyond it.
+                let fog = answer.time.total().min(round_trip);
+                let transfer = round_trip - fog;
+                self.beliefs().inferred(now, state.digest, &answer, transfer);
+                state.traffic = answer.traffic;
+                let (queue, traffic) = (answer.time.queue, answer.traffic);
+                Ok((answer, Offloaded { round_trip, transfer, fog, queue, traffic }))
+            }
+            Err(error) => {
+                let rule = &self.options.probe.back_off;
+                self.beliefs().not_inferred(now, state.digest, &error, rule);
+                Err(FogFailure::new(&error, round_trip))
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Where to run an input: the policies, behind one trait.
+//!
+//! A policy sees what is known at the moment of the decision and nothing else.
+//! It reads no clock and does no I/O, so that a decision is a pure function of
+//! its context and of what the policy has been told of earlier ones.
+
+mod fixed;
+mod threshold;
+
+use std::fmt;
+use std::time::Duration;
+
+use leeway_contract::Digest;
+use serde::{Deserialize, Serialize};
+
+pub use fixed::{AllFog, AllLocal};
+pub use threshold::Threshold;
+
+use super::health::{LinkHealth, ModuleHealth};
+use super::record::DecisionRecord;
+
+/// What is known when an input is to be placed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Context {
+    /// The module.
+    pub module: Digest,
+    /// Its worst-case execution time on this device, from calibration.
+    pub wcet: Duration,
+    /// T_L: what an inference would spend on the link. `None` where nothing has
+    /// been exchanged yet.
+    pub transfer: Option<Duration>,
+    /// T_F: what it would spend on the fog host. `None` where the fog host has
+    /// not run anything yet.
+    pub fog: Option<Duration>,
+    /// What is left of the input's deadline, where it has one.
+    pub deadline: Option<Duration>,
+    /// The link's state.
+    pub link: LinkHealth,
+    /// How the fog host has served this module.
+    pub on_fog: ModuleHealth,
+}
+
+/// Where an input runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// On the device.
+    Local,
+    /// On the fog host, and on the device if that fails.
+    Fog,
+}
+
+/// Why it runs there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// The policy always says so.
+    Always,
+    /// WCET > T_L + T_F.
+    FogIsFaster,
+    /// WCET <= T_L + T_F.
+    DeviceIsFaster,
+    /// WCET > T_L, and T_F is not known: one inference finds out.
+    FogUntried,
+    /// Nothing has been heard of the fog host yet.
+    LinkUnknown,
+    /// The last contact was too long ago.
+    LinkStale,
+    /// The last contact failed, and no probe has succeeded since.
+    LinkDown,
+    /// The fog host has failed this module, and it is not yet time to try again.
+    FogFailing,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Always => "always",
+            Reason::FogIsFaster => "WCET > T_L + T_F",
+            Reason::DeviceIsFaster => "WCET <= T_L + T_F",
+            Reason::FogUntried => "T_F unknown, WCET > T_L",
+            Reason::LinkUnknown => "no contact with the fog host yet",
+            Reason::LinkStale => "no recent contact with the fog host",
+            Reason::LinkDown => "the link is down",
+            Reason::FogFailing => "the fog host fails this module",
+        })
+    }
+}
+
+/// A placement with its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Where.
+    pub placement: Placement,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Decision {
+    /// On the device.
+    pub fn local(reason: Reason) -> Self {
+        Self { placement: Placement::Local, reason }
+    }
+
+    /// On the fog host.
+    pub fn fog(reason: Reason) -> Self {
+        Self { placement: Placement::Fog, reason }
+    }
+}
+
+/// Decides where each input runs.
+pub trait Policy: Send + fmt::Debug {
+    /// Its name in records and reports.
+    fn name(&self) -> &'static str;
+
+    /// Places one input.
+    fn decide(&mut self, context: &Context) -> Decision;
+
+    /// Learns how an input that it placed has fared. Most policies do not.
+    fn observe(&mut self, _record: &DecisionRecord) {}
+}
