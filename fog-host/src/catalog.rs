@@ -10,6 +10,7 @@ use std::sync::{PoisonError, RwLock};
 
 use leeway_contract::Digest;
 use serde::{Deserialize, Serialize};
+use tokio::sync::MutexGuard;
 
 use crate::repository::{Repository, RepositoryError};
 
@@ -82,15 +83,23 @@ pub(crate) struct Versions {
 /// All models' versions.
 pub(crate) struct Catalog {
     models: RwLock<BTreeMap<ModelName, Versions>>,
-    /// Held over a change, from reading to storing.
     changing: tokio::sync::Mutex<()>,
 }
+
+/// Held over a change, from what it depends on to what it stores. Removing a
+/// module depends on the aliases, so it holds this too.
+pub(crate) struct Changing<'a>(#[expect(dead_code, reason = "held, not used")] MutexGuard<'a, ()>);
 
 impl Catalog {
     /// Reads what is stored.
     pub(crate) async fn open(repository: &Repository) -> Result<Self, RepositoryError> {
         let models = repository.models().await?.into_iter().collect();
         Ok(Self { models: RwLock::new(models), changing: tokio::sync::Mutex::new(()) })
+    }
+
+    /// Begins a change: one at a time.
+    pub(crate) async fn changing(&self) -> Changing<'_> {
+        Changing(self.changing.lock().await)
     }
 
     /// All models.
@@ -128,12 +137,12 @@ impl Catalog {
     /// Makes a version stand for a digest, and the name for that version.
     pub(crate) async fn set(
         &self,
+        _changing: &Changing<'_>,
         repository: &Repository,
         name: ModelName,
         version: Version,
         digest: Digest,
     ) -> Result<(), RepositoryError> {
-        let _changing = self.changing.lock().await;
         let mut versions = self.get(&name).map(|model| model.versions).unwrap_or_default();
         versions.insert(version.clone(), digest);
         let model = Versions { current: version, versions };
@@ -146,11 +155,11 @@ impl Catalog {
     /// the last of the versions that are left, by their order as text.
     pub(crate) async fn remove(
         &self,
+        _changing: &Changing<'_>,
         repository: &Repository,
         name: &ModelName,
         version: &Version,
     ) -> Result<bool, RepositoryError> {
-        let _changing = self.changing.lock().await;
         let Some(mut model) = self.get(name) else { return Ok(false) };
         if model.versions.remove(version).is_none() {
             return Ok(false);

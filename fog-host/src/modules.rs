@@ -39,12 +39,12 @@ pub(crate) enum LoadFailure {
 pub(crate) struct Modules {
     sandbox: Sandbox,
     loaded: Mutex<HashMap<Digest, Arc<OnceCell<Module>>>>,
-    compiling: Semaphore,
+    compiling: Arc<Semaphore>,
 }
 
 impl Modules {
     pub(crate) fn new(sandbox: Sandbox) -> Self {
-        let compiling = Semaphore::new(COMPILATIONS);
+        let compiling = Arc::new(Semaphore::new(COMPILATIONS));
         Self { sandbox, loaded: Mutex::default(), compiling }
     }
 
@@ -59,7 +59,7 @@ impl Modules {
     }
 
     /// A module that is loaded already, or else from the repository; `None` if
-    /// it is not there either.
+    /// it is not there either, or its bytes there are no longer its own.
     pub(crate) async fn get(
         &self,
         repository: &Repository,
@@ -74,7 +74,13 @@ impl Modules {
             Ok(module) => Ok(Some(module.clone())),
             Err(error) => {
                 self.lock().remove(&digest);
-                Err(HttpError::broken_module(digest, error))
+                match error {
+                    LoadFailure::Refused(error @ LoadError::Digest { .. }) => {
+                        tracing::error!(%digest, %error, "a stored module has decayed");
+                        Ok(None)
+                    }
+                    error => Err(HttpError::broken_module(digest, error)),
+                }
             }
         }
     }
@@ -82,9 +88,12 @@ impl Modules {
     /// Loads bytes that must have this digest, and replays their golden
     /// vectors. Does not keep the module yet.
     pub(crate) async fn load(&self, bytes: Bytes, digest: Digest) -> Result<Module, LoadFailure> {
-        let Ok(_permit) = self.compiling.acquire().await else { return Err(LoadFailure::Stopped) };
+        let permit = Arc::clone(&self.compiling).acquire_owned().await;
+        let permit = permit.map_err(|_| LoadFailure::Stopped)?;
         let sandbox = self.sandbox.clone();
         let load = move || -> Result<Module, LoadFailure> {
+            // Until it is done, even where nobody waits for it any more.
+            let _permit = permit;
             let module = sandbox.load_expecting(&bytes, digest)?;
             golden::replay_within(&module, &Limits::within(REPLAY_TIME))?;
             Ok(module)

@@ -24,7 +24,8 @@ enum End {
 }
 
 impl Running {
-    /// Starts a host and returns when it listens.
+    /// Starts a host and returns when it listens. Not to be called from
+    /// asynchronous code, which has [`FogHost`] itself.
     pub fn start(config: FogConfig) -> Result<Self, BindError> {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(2)

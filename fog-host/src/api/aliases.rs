@@ -14,7 +14,7 @@ use super::body::{self, BodyLimits};
 use super::params::Params;
 use crate::catalog::{ModelName, Version};
 use crate::error::HttpError;
-use crate::host::Host;
+use crate::host::{Host, unknown_module};
 
 const MAX_BODY_BYTES: usize = 64 << 10;
 
@@ -68,7 +68,13 @@ pub(super) async fn put(
         HttpError::bad_request(format!("not an alias, wanted {{\"digest\": ...}}: {error}"))
     })?;
     host.module(alias.digest).await?;
-    host.catalog.set(&host.repository, name.clone(), version.clone(), alias.digest).await?;
+    let changing = host.catalog.changing().await;
+    // It may have been removed while it was loaded.
+    if !host.repository.has_module(alias.digest).await? {
+        return Err(unknown_module(alias.digest));
+    }
+    let (catalog, repository) = (&host.catalog, &host.repository);
+    catalog.set(&changing, repository, name.clone(), version.clone(), alias.digest).await?;
     tracing::info!(%name, %version, digest = %alias.digest, "an alias was set");
     Ok(Json(alias))
 }
@@ -79,7 +85,8 @@ pub(super) async fn delete(
     params: Params<(String, String)>,
 ) -> Result<StatusCode, HttpError> {
     let (name, version) = names(params)?;
-    if !host.catalog.remove(&host.repository, &name, &version).await? {
+    let changing = host.catalog.changing().await;
+    if !host.catalog.remove(&changing, &host.repository, &name, &version).await? {
         let message = format!("there is no version {version} of a model {name} here");
         return Err(HttpError::not_found(message));
     }

@@ -56,9 +56,8 @@ pub(super) async fn put(
         tracing::warn!(%wanted, %error, "a pushed module was refused");
         HttpError::refused_module(error)
     })?;
-    if !known {
-        host.repository.put_module(wanted, bytes).await?;
-    }
+    // Even if it is known: what is stored may have decayed.
+    host.repository.put_module(wanted, bytes).await?;
     let model = module.certificate().model.clone();
     host.pool.reinstate(wanted);
     host.modules.keep(module);
@@ -68,17 +67,13 @@ pub(super) async fn put(
     Ok((status, Json(pushed)).into_response())
 }
 
-/// Whether a module is here.
+/// Whether a module is here and can serve.
 pub(super) async fn head(
     State(host): State<Arc<Host>>,
     Params(wanted): Params<String>,
 ) -> Result<StatusCode, HttpError> {
-    let wanted = digest(&wanted)?;
-    if host.repository.has_module(wanted).await? {
-        Ok(StatusCode::OK)
-    } else {
-        Err(unknown_module(wanted))
-    }
+    host.module(digest(&wanted)?).await?;
+    Ok(StatusCode::OK)
 }
 
 /// A module's bytes.
@@ -97,6 +92,7 @@ pub(super) async fn delete(
     Params(wanted): Params<String>,
 ) -> Result<StatusCode, HttpError> {
     let wanted = digest(&wanted)?;
+    let _changing = host.catalog.changing().await;
     if let Some((name, version)) = host.catalog.alias_of(wanted) {
         let message = format!("version {version} of {name} stands for the module {wanted}");
         return Err(HttpError::conflict(message));

@@ -39,7 +39,7 @@ fn a_restart_keeps_modules_and_aliases() {
 }
 
 #[test]
-fn a_stored_module_that_decayed_is_an_error_and_the_others_serve() {
+fn a_stored_module_that_decayed_is_not_served_until_it_is_pushed_again() {
     let directory = tempfile::tempdir().unwrap();
     let (host, client) = start_with(stored(directory.path()));
     let (bad, good) =
@@ -50,13 +50,17 @@ fn a_stored_module_that_decayed_is_an_error_and_the_others_serve() {
     bytes[20] ^= 1;
     std::fs::write(&file, bytes).unwrap();
 
-    let (_host, client) = start_with(stored(directory.path()));
+    let (host, client) = start_with(stored(directory.path()));
     while client.get("/v2/health/ready").status != 200 {}
     let ones = request(json!([1, 1, 1, 1]));
-    assert!(client.infer(bad, &ones).error(500).contains("does not load"));
+    assert!(client.infer(bad, &ones).error(404).contains("push it first"));
+    assert_eq!(client.head(&format!("/v1/modules/{bad}")).status, 404);
     assert_eq!(client.infer(good, &ones).values(), [3.0; 4]);
-    // A push puts it right.
     client.push(&TestModel::scaling(2.0));
+    assert_eq!(client.infer(bad, &ones).values(), [2.0; 4]);
+    host.shutdown().unwrap();
+
+    let (_host, client) = start_with(stored(directory.path()));
     assert_eq!(client.infer(bad, &ones).values(), [2.0; 4]);
 }
 

@@ -214,6 +214,10 @@ impl Live {
     ) -> (Result<Execution, RunError>, After) {
         let certified = call.fuel;
         let deadline = limits.deadline.and_then(|after| Deadline::new(start, after));
+        if deadline.is_some_and(|deadline| deadline.at <= Instant::now()) {
+            let deadline = limits.deadline.unwrap_or_default();
+            return (Err(RunError::DeadlinePassed { deadline }), After::Clean);
+        }
         let metered = compiled.sandbox.config.metered;
         // wasmtime ends a run at the first check that finds the tank empty,
         // even where nothing is wanted any more: so one unit lies below the
@@ -313,9 +317,6 @@ fn arm<'a>(
     store.data_mut().deadline = deadline;
     store.set_epoch_deadline(if deadline.is_some() { 1 } else { NEVER });
     let Some(deadline) = deadline else { return Ok(None) };
-    if deadline.at <= Instant::now() {
-        return Err(DeadlinePassed { deadline: deadline.after }.into());
-    }
     Ok(Some(compiled.sandbox.watchdog.arm(deadline.at)?))
 }
 

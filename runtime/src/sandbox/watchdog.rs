@@ -47,6 +47,8 @@ struct Entry {
 struct State {
     /// As many as there are runs with a deadline at this moment: a few.
     armed: Vec<Entry>,
+    /// When the thread wakes up by itself, if it does.
+    wakes_at: Option<Instant>,
     stopped: bool,
 }
 
@@ -89,10 +91,10 @@ impl Watchdog {
         self.start_once()?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut state = self.shared.lock();
-        let nearest = state.nearest().is_none_or(|nearest| at < nearest);
+        let wake = state.wakes_at.is_none_or(|wakes_at| at < wakes_at);
         state.armed.push(Entry { at, id });
         drop(state);
-        if nearest {
+        if wake {
             self.shared.changed.notify_one();
         }
         Ok(Armed { shared: &self.shared, id })
@@ -136,7 +138,9 @@ pub(super) struct Armed<'a> {
 impl Drop for Armed<'_> {
     fn drop(&mut self) {
         // Without waking the thread: if it sleeps for this entry, it wakes up
-        // once, finds nothing due and sleeps on.
+        // once, finds nothing due and sleeps on. Short runs with long deadlines,
+        // one after the other, so wake it once in a deadline's time, not once
+        // in each run.
         self.shared.lock().armed.retain(|entry| entry.id != self.id);
     }
 }
@@ -153,7 +157,8 @@ fn watch(shared: &Shared, engine: &wasmtime::Engine) {
         if due {
             engine.increment_epoch();
         }
-        state = match state.nearest() {
+        state.wakes_at = state.nearest();
+        state = match state.wakes_at {
             Some(at) => {
                 let wait = at.saturating_duration_since(now);
                 shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
