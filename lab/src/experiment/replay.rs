@@ -1,0 +1,239 @@
+//! What the device's thread does: calibrate, then replay over each link.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use leeway_fog_host::Running;
+use leeway_runtime::calibrate::{CalibrationOptions, calibrate};
+use leeway_runtime::offload::clock::{Clock, MonotonicClock};
+use leeway_runtime::offload::fog::{Fog as _, HttpFog};
+use leeway_runtime::offload::local::Local as _;
+use leeway_runtime::offload::policy::{AllFog, AllLocal, Policy, Threshold};
+use leeway_runtime::offload::sensor::{Pacing, Sensor, Stream};
+use leeway_runtime::offload::{Offloader, Prober, Task, TaskId};
+use leeway_runtime::sandbox::{Sandbox, SandboxConfig};
+
+use super::cpu::{self, Cpus};
+use super::device::OnDevice;
+use super::{Config, ExperimentError, Progress, Results, Step, rows};
+use crate::link::{Link, LinkProfile};
+use crate::study::{DecisionRow, ModelInfo};
+
+/// What calibrating may take of the whole, and of that, one model.
+const CALIBRATION_PART: f64 = 0.1;
+/// The device rests for this part of the time it worked, after each input: a
+/// real-time thread that never does is paused by the kernel when it hurts.
+const REST_PART: u32 = 20;
+
+/// The experiment as the device's thread sees it.
+pub(super) struct Bench<'a, 'p> {
+    config: &'a Config,
+    cpus: Cpus,
+    fog: &'a Running,
+    start: Instant,
+    progress: &'p mut (dyn FnMut(Progress<'_>) + Send),
+    clock: Arc<dyn Clock>,
+    on_device: Vec<OnDevice>,
+    wcets: Vec<Duration>,
+    models: Vec<ModelInfo>,
+    decisions: Vec<DecisionRow>,
+}
+
+/// One policy over one link.
+struct Contender {
+    offloader: Offloader,
+    prober: Prober,
+    tasks: Vec<TaskId>,
+    /// Whether its estimates are kept fresh: the fixed policies use none.
+    probes: bool,
+}
+
+impl<'a, 'p> Bench<'a, 'p> {
+    pub fn new(
+        config: &'a Config,
+        cpus: Cpus,
+        fog: &'a Running,
+        start: Instant,
+        progress: &'p mut (dyn FnMut(Progress<'_>) + Send),
+    ) -> Result<Self, ExperimentError> {
+        for model in &config.models {
+            for (what, empty) in
+                [("validation", model.validation.is_empty()), ("test", model.test.is_empty())]
+            {
+                if empty {
+                    return Err(ExperimentError::NoSamples { model: model.name.clone(), what });
+                }
+            }
+        }
+        let sandbox = Sandbox::new(SandboxConfig::with_engine(config.engine))?;
+        let load = |model| OnDevice::load(&sandbox, model);
+        let on_device = config.models.iter().map(load).collect::<Result<_, _>>()?;
+        Ok(Self {
+            config,
+            cpus,
+            fog,
+            start,
+            progress,
+            clock: Arc::new(MonotonicClock::new()),
+            on_device,
+            wcets: Vec::new(),
+            models: Vec::new(),
+            decisions: Vec::new(),
+        })
+    }
+
+    fn fraction(&self) -> f64 {
+        (self.start.elapsed().as_secs_f64() / self.config.time.as_secs_f64()).min(1.0)
+    }
+
+    /// Measures every model's execution time on this thread.
+    pub fn calibrate(&mut self) -> Result<(), ExperimentError> {
+        let each = self.config.time.mul_f64(CALIBRATION_PART / self.config.models.len() as f64);
+        let options = CalibrationOptions {
+            budget: Some(each),
+            seed: self.config.seed,
+            ..CalibrationOptions::default()
+        };
+        for (model, on_device) in self.config.models.iter().zip(&mut self.on_device) {
+            let fraction =
+                self.start.elapsed().as_secs_f64() / self.config.time.as_secs_f64().max(1e-9);
+            let step = Step::Calibrating(&model.name);
+            (self.progress)(Progress { step, fraction: fraction.min(1.0) });
+            let calibration = calibrate(on_device, &model.validation, &options).map_err(
+                |source| ExperimentError::Calibrate { model: model.name.clone(), source },
+            )?;
+            tracing::info!(
+                model = model.name,
+                wcet = ?calibration.wcet,
+                highest_observed = ?calibration.highest_observed,
+                runs = calibration.samples.len(),
+                disturbed = calibration.disturbed,
+                "calibrated"
+            );
+            self.wcets.push(calibration.wcet);
+            self.models.push(on_device.info(model, &calibration));
+        }
+        Ok(())
+    }
+
+    /// Replays the sensor over one link, of which `links_left` are to share the
+    /// time that is left.
+    pub fn replay(
+        &mut self,
+        profile: &LinkProfile,
+        links_left: usize,
+    ) -> Result<(), ExperimentError> {
+        let started = Instant::now();
+        let left = self.config.time.saturating_sub(self.start.elapsed());
+        let share = left / u32::try_from(links_left).unwrap_or(u32::MAX).max(1);
+        let failed =
+            |source| ExperimentError::Link { link: profile.name.to_owned(), source };
+        let (seed, target) = (self.config.seed, self.fog.local_addr());
+        let link = cpu::on(self.cpus.fog, || {
+            Link::start(profile.clone(), seed, target).map_err(failed)
+        })?;
+        let url = format!("http://{}", link.addr());
+
+        self.push(profile, &url)?;
+        let mut contenders = [
+            self.contender(Box::new(AllLocal), &url, false)?,
+            self.contender(Box::new(AllFog), &url, false)?,
+            self.contender(Box::new(Threshold::default()), &url, true)?,
+        ];
+        for contender in &mut contenders {
+            // A connection for each, and estimates where they are used.
+            contender.prober.catch_up(if contender.probes { 10 } else { 1 });
+        }
+
+        let streams = self.config.models.iter().map(|model| Stream {
+            name: model.name.clone(),
+            samples: Arc::clone(&model.test),
+        });
+        let inputs = self.config.inputs as u64;
+        let mut sensor = Sensor::new(
+            streams.collect(),
+            inputs,
+            Pacing::ClosedLoop,
+            self.config.seed,
+            Arc::clone(&self.clock),
+        );
+        let models = self.config.models.len();
+        let mut turn = 0;
+        while let Some(input) = sensor.next_input() {
+            let round_begins = turn % models == 0;
+            if round_begins {
+                if turn > 0 && started.elapsed() > share {
+                    break;
+                }
+                let step = Step::Replaying { link: profile.name, inputs: turn / models };
+                let fraction = self.fraction();
+                (self.progress)(Progress { step, fraction });
+            }
+            let worked = Instant::now();
+            for k in 0..contenders.len() {
+                let contender = &mut contenders[(turn + k) % 3];
+                let task = contender.tasks[input.stream];
+                let answer = contender.offloader.infer(task, &input.sample.inputs, None)?;
+                let name = &self.config.models[input.stream].name;
+                let predicted = rows::class(&answer.outputs)
+                    .ok_or_else(|| ExperimentError::NoClass { model: name.clone() })?;
+                let label = input.sample.label.unwrap_or(usize::MAX);
+                let row = rows::row(&answer.record, profile.name, predicted, label);
+                self.decisions.push(row);
+                if contender.probes {
+                    contender.prober.step();
+                }
+            }
+            turn += 1;
+            std::thread::sleep(worked.elapsed() / REST_PART);
+        }
+        drop(contenders);
+        link.shutdown();
+        Ok(())
+    }
+
+    /// Sends the components over the link, which only the first link has to do.
+    fn push(&mut self, profile: &LinkProfile, url: &str) -> Result<(), ExperimentError> {
+        let step = Step::Pushing(profile.name);
+        let fraction = self.fraction();
+        (self.progress)(Progress { step, fraction });
+        let fog = HttpFog::new(url)?;
+        for (model, on_device) in self.config.models.iter().zip(&self.on_device) {
+            let limit = self.config.options.probe.push_limit;
+            fog.push(on_device.digest(), &model.component, limit).map_err(|source| {
+                let (model, link) = (model.name.clone(), profile.name.to_owned());
+                ExperimentError::Push { model, link, source }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn contender(
+        &self,
+        policy: Box<dyn Policy>,
+        url: &str,
+        probes: bool,
+    ) -> Result<Contender, ExperimentError> {
+        let fog = Arc::new(HttpFog::new(url)?);
+        let clock = Arc::clone(&self.clock);
+        let mut offloader = Offloader::new(policy, fog, clock, self.config.options);
+        let mut tasks = Vec::new();
+        for ((model, on_device), &wcet) in
+            self.config.models.iter().zip(&self.on_device).zip(&self.wcets)
+        {
+            tasks.push(offloader.add(Task {
+                name: model.name.clone(),
+                local: Box::new(on_device.clone()),
+                wcet,
+                deadline: Some(model.deadline),
+                component: Some(Arc::clone(&model.component)),
+            }));
+        }
+        let prober = offloader.prober();
+        Ok(Contender { offloader, prober, tasks, probes })
+    }
+
+    pub fn finish(self) -> Results {
+        Results { models: self.models, decisions: self.decisions }
+    }
+}
