@@ -1,5 +1,6 @@
 //! The fog host over real sockets on the loopback interface.
 
+mod device;
 mod infer;
 mod lifecycle;
 mod modules;

@@ -31,7 +31,7 @@ mod memory;
 mod module;
 mod watchdog;
 
-pub use config::{EngineKind, SandboxConfig, WatchdogHook};
+pub use config::{EngineKind, ParseEngineKindError, SandboxConfig, WatchdogHook};
 pub use engine::Sandbox;
 pub use error::{Frame, GuestError, LoadError, RunError, SandboxError};
 pub use instance::{Execution, Instance, Limits};
