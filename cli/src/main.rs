@@ -1,1 +1,73 @@
-fn main() {}
+//! The `leeway` command. Arguments are parsed here; each command is a module of
+//! [`commands`].
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod commands;
+mod golden;
+mod npy;
+mod units;
+
+/// Compiles ML models to WebAssembly components with a certified cost, runs
+/// them, and shows where they run best.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compile an ONNX model to a certified component.
+    Build(commands::build::Arguments),
+    /// Show what a component's certificate says of it.
+    Inspect(commands::inspect::Arguments),
+    /// Run a component on tensors from .npy files.
+    Run(commands::run::Arguments),
+    /// Play a slow device, a real link and a fog host on this machine, and report.
+    Lab(commands::lab::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+        )
+        .init();
+    // A panic inside the model reader becomes an error about the model.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !leeway_compiler::import::is_reading() {
+            report(panic);
+        }
+    }));
+    let result = match arguments.command {
+        Command::Build(arguments) => commands::build::run(&arguments),
+        Command::Inspect(arguments) => commands::inspect::run(&arguments),
+        Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Lab(arguments) => commands::lab::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the reader of our output has gone, which is its right.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

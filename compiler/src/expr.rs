@@ -206,11 +206,11 @@ impl Expr {
 pub enum Fusion {
     /// An expression whose only operand is the kernel's output.
     Then(Expr),
-    /// `out = out * scale + shift`, with `scale` and `shift` constant along all
-    /// axes but `axis`, along which they have one number for each index.
+    /// `out = out * scale + shift`, with a number for each index of one axis, the
+    /// same along all others.
     PerChannel {
-        /// The axis of the kernel's output.
-        axis: usize,
+        /// The product of the sizes of the output's axes after that axis.
+        inner: usize,
         /// What is multiplied.
         scale: Vec<f32>,
         /// What is added.

@@ -3,7 +3,7 @@
 
 use leeway_contract::DType;
 
-use crate::emit::nest::dense_strides;
+use crate::emit::nest::{dense_strides, is_dense};
 use crate::expr::{Binary, Fusion, Node};
 use crate::kernels::map::{Map, Operand};
 use crate::schedule::{Origin, Schedule, ValueId};
@@ -15,14 +15,16 @@ pub fn fuse(schedule: &mut Schedule) {
     remove_unread_steps(schedule);
 }
 
-/// The step that makes a value, if it is the value's only origin.
+/// The step that makes a value, or what it is a view of, and nothing else.
 fn producer(schedule: &Schedule, value: ValueId) -> Option<usize> {
-    schedule.steps.iter().position(|step| step.outputs == [value])
+    let root = schedule.root(value);
+    schedule.steps.iter().position(|step| step.outputs == [root])
 }
 
 /// Whether nothing but the step `at` reads the value, in its own or another shape.
 fn read_only_by(schedule: &Schedule, value: ValueId, at: usize) -> bool {
-    let reads = |v: &ValueId| schedule.root(*v) == value;
+    let root = schedule.root(value);
+    let reads = |v: &ValueId| schedule.root(*v) == root;
     !schedule.outputs.iter().any(reads)
         && schedule.steps.iter().enumerate().all(|(i, s)| i == at || !s.inputs.iter().any(reads))
         && schedule.steps[at].inputs.iter().filter(|v| reads(v)).count() == 1
@@ -42,8 +44,8 @@ fn fuse_one_into_producer(schedule: &mut Schedule) -> bool {
         let (Some(operand), None) = (operands.next(), operands.next()) else { continue };
         let input = step.inputs[operand];
         let Some(before) = producer(schedule, input) else { continue };
-        let reads_all_of_it = map.operands[operand].strides == dense_strides(&map.shape)
-            && schedule.value(input).shape == map.shape;
+        let reads_all_of_it = is_dense(&map.operands[operand].strides, &map.shape)
+            && schedule.value(input).elements() == map.shape.iter().product::<usize>();
         let is_map = schedule.steps[before].kernel.as_any().is::<Map>();
         if !reads_all_of_it || is_map || !read_only_by(schedule, input, at) {
             continue;
@@ -91,7 +93,7 @@ fn as_fusion(schedule: &Schedule, map: &Map, operand: usize, inputs: &[ValueId])
         (Binary::Div, true) => (values.iter().map(|v| 1.0 / v).collect(), zeros()),
         _ => return None,
     };
-    Some(Fusion::PerChannel { axis, scale, shift })
+    Some(Fusion::PerChannel { inner: dense_strides(&map.shape)[axis], scale, shift })
 }
 
 fn constant_elements(schedule: &Schedule, id: ValueId) -> Option<Vec<f32>> {
@@ -118,9 +120,9 @@ fn merge_two_maps(schedule: &mut Schedule) -> bool {
             let Some(inner) = schedule.steps[before].kernel.as_any().downcast_ref::<Map>() else {
                 continue;
             };
-            let same = inner.shape == outer.shape
+            let same = collapsed_shape(&inner.shape) == collapsed_shape(&outer.shape)
                 && inner.output == DType::F32
-                && outer.operands[slot].strides == dense_strides(&outer.shape);
+                && is_dense(&outer.operands[slot].strides, &outer.shape);
             if !same || !read_only_by(schedule, value, at) {
                 continue;
             }
@@ -128,10 +130,11 @@ fn merge_two_maps(schedule: &mut Schedule) -> bool {
             let first_inner = outer.operands.len() - 1;
             let expr = outer.expr.compose(slot, &inner.expr, kept, |i| first_inner + i);
             let without = |i: &usize| *i != slot;
+            let reshaped = inner.operands.iter().map(|o| reshape(o, &inner.shape, &outer.shape));
             let operands: Vec<Operand> = (0..outer.operands.len())
                 .filter(without)
                 .map(|i| outer.operands[i].clone())
-                .chain(inner.operands.iter().cloned())
+                .chain(reshaped)
                 .collect();
             let inputs = (0..step.inputs.len())
                 .filter(without)
@@ -146,6 +149,19 @@ fn merge_two_maps(schedule: &mut Schedule) -> bool {
         }
     }
     false
+}
+
+/// The sizes of the axes that have more than one index.
+fn collapsed_shape(shape: &[usize]) -> Vec<usize> {
+    shape.iter().copied().filter(|&size| size > 1).collect()
+}
+
+/// An operand of a map of shape `from`, in a map whose shape `to` differs in axes
+/// of size 1 only.
+fn reshape(operand: &Operand, from: &[usize], to: &[usize]) -> Operand {
+    let mut strides = (0..from.len()).filter(|&axis| from[axis] > 1).map(|a| operand.strides[a]);
+    let stride = |&size: &usize| if size > 1 { strides.next().unwrap_or(0) } else { 0 };
+    Operand { dtype: operand.dtype, strides: to.iter().map(stride).collect() }
 }
 
 /// Steps whose outputs nothing reads.

@@ -1,7 +1,9 @@
 //! Reading a model: ONNX in, tract's decluttered typed graph out, all shapes
 //! known.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use tract_onnx::pb::ModelProto;
@@ -19,18 +21,21 @@ pub struct Imported {
 }
 
 impl Imported {
-    /// The operator, by its ONNX name, that a node of the graph came from, or
-    /// else tract's name for it.
-    pub fn operator_of(&self, node: &TypedNode) -> String {
+    /// The node in the file that a node of the graph came from: its name and its
+    /// ONNX operator. Where there is none, the graph's own names.
+    pub fn origin_of(&self, node: &TypedNode) -> (String, String) {
         // tract derives the names of nodes from those in the file: `relu1` may
         // have become `relu1.low.cast`.
         let candidates = self.operators.range(..=node.name.clone()).rev();
-        let prefix = candidates.take(64).find(|(name, _)| {
+        let origin = candidates.take(64).find(|(name, _)| {
             node.name.strip_prefix(name.as_str()).is_some_and(|rest| {
                 rest.is_empty() || rest.starts_with(|c: char| !c.is_alphanumeric())
             })
         });
-        prefix.map_or_else(|| node.op().name().into_owned(), |(_, operator)| operator.clone())
+        match origin {
+            Some((name, operator)) if !name.is_empty() => (name.clone(), operator.clone()),
+            _ => (node.name.clone(), node.op().name().into_owned()),
+        }
     }
 }
 
@@ -38,6 +43,15 @@ impl Imported {
 /// beside it are looked for in `directory`. `sizes` gives symbolic dimensions a
 /// size, by name.
 pub fn read_onnx(
+    bytes: &[u8],
+    file: &str,
+    directory: Option<&Path>,
+    sizes: &BTreeMap<String, usize>,
+) -> Result<Imported, CompileError> {
+    contained(file, || read_onnx_trusting(bytes, file, directory, sizes))
+}
+
+fn read_onnx_trusting(
     bytes: &[u8],
     file: &str,
     directory: Option<&Path>,
@@ -65,6 +79,33 @@ pub fn read_onnx(
     model.analyse(false).map_err(invalid)?;
     let model = model.into_typed().and_then(TypedModel::into_decluttered).map_err(invalid)?;
     Ok(Imported { model, operators })
+}
+
+thread_local! {
+    static READING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is in the reader, which turns a panic into an error: a
+/// program's panic hook need not report one.
+pub fn is_reading() -> bool {
+    READING.get()
+}
+
+/// Runs tract on a model that may be corrupt. It panics on some of those; that is
+/// an error of the model and not of the program.
+pub fn contained<T>(
+    file: &str,
+    read: impl FnOnce() -> Result<T, CompileError>,
+) -> Result<T, CompileError> {
+    READING.set(true);
+    let result = catch_unwind(AssertUnwindSafe(read));
+    READING.set(false);
+    result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let reason = format!("the reader gave up: {}", text.unwrap_or("for no stated reason"));
+        Err(CompileError::Invalid { file: file.into(), reason })
+    })
 }
 
 fn concrete_shape(

@@ -73,7 +73,7 @@ impl Options {
 pub fn compile(bytes: &[u8], options: &Options) -> Result<Compiled, CompileError> {
     let directory = options.directory.as_deref();
     let imported = import::read_onnx(bytes, &options.file, directory, &options.sizes)?;
-    let mut schedule = lower::lower(&imported, &options.file)?;
+    let mut schedule = import::contained(&options.file, || lower::lower(&imported, &options.file))?;
     fuse::fuse(&mut schedule);
     component::emit(&schedule, options, Digest::of(bytes))
 }

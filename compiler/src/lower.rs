@@ -70,12 +70,8 @@ impl Lowering<'_> {
     /// The error for a node that cannot be compiled: what is not supported, and
     /// what is.
     pub fn unsupported(&self, node: &TypedNode, detail: impl Into<String>) -> CompileError {
-        CompileError::Unsupported {
-            file: self.file.into(),
-            node: node.name.clone(),
-            operator: self.imported.operator_of(node),
-            detail: detail.into(),
-        }
+        let (node, operator) = self.imported.origin_of(node);
+        CompileError::Unsupported { file: self.file.into(), node, operator, detail: detail.into() }
     }
 
     /// The type and shape of what comes out of an outlet.
@@ -198,15 +194,12 @@ impl Lowering<'_> {
         dtype: DType,
         shape: Vec<usize>,
     ) -> ValueId {
-        let output = self.schedule.add(Value {
-            name: node.name.clone(),
-            dtype,
-            shape,
-            origin: Origin::Step,
-        });
+        let (name, operator) = self.imported.origin_of(node);
+        let output =
+            self.schedule.add(Value { name: name.clone(), dtype, shape, origin: Origin::Step });
         self.schedule.steps.push(Step {
-            name: node.name.clone(),
-            operator: self.imported.operator_of(node),
+            name,
+            operator,
             kernel: Box::new(kernel),
             inputs: inputs.to_vec(),
             outputs: vec![output],

@@ -19,11 +19,12 @@ impl Oracle {
     pub fn new(bytes: &[u8], options: &Options) -> Result<Self, CompileError> {
         let directory = options.directory.as_deref();
         let imported = import::read_onnx(bytes, &options.file, directory, &options.sizes)?;
-        let plan = imported
-            .model
-            .into_optimized()
-            .and_then(|model| model.into_runnable())
-            .map_err(|error| invalid(&options.file, &error))?;
+        let plan = import::contained(&options.file, || {
+            let optimized = imported.model.into_optimized();
+            optimized
+                .and_then(|model| model.into_runnable())
+                .map_err(|error| invalid(&options.file, &error))
+        })?;
         Ok(Self { plan, file: options.file.clone() })
     }
 

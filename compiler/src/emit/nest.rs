@@ -46,6 +46,13 @@ pub fn dense_strides(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
+/// Whether these strides walk through a dense tensor of this shape. The stride
+/// of an axis with one index does not matter.
+pub fn is_dense(strides: &[usize], shape: &[usize]) -> bool {
+    let dense = dense_strides(shape);
+    (0..shape.len()).all(|axis| shape[axis] == 1 || strides[axis] == dense[axis])
+}
+
 /// The strides of a dense tensor of shape `from` as it is read when broadcast to
 /// `to`, which has the same rank: 0 along the axes where `from` has one index.
 pub fn broadcast_strides(from: &[usize], to: &[usize]) -> Vec<usize> {

@@ -277,7 +277,11 @@ impl Kernel for Conv {
                 self.then = self.then.followed_by(expr);
                 true
             }
-            Fusion::PerChannel { axis: 1, scale, shift } if self.then.is_identity() => {
+            Fusion::PerChannel { inner, scale, shift }
+                if self.then.is_identity()
+                    && *inner == self.y.output * self.x.output
+                    && scale.len() == self.bias.len() =>
+            {
                 let per_output = self.weights.len() / self.bias.len();
                 for (i, (scale, shift)) in scale.iter().zip(shift).enumerate() {
                     self.weights[i * per_output..][..per_output]

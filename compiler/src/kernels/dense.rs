@@ -110,9 +110,9 @@ impl Kernel for Dense {
                 self.then = self.then.followed_by(expr);
                 true
             }
-            Fusion::PerChannel { axis, scale, shift } if self.then.is_identity() => {
-                // The lowering keeps the columns on the last axis.
-                let _ = axis;
+            Fusion::PerChannel { inner: 1, scale, shift }
+                if self.then.is_identity() && scale.len() == self.n =>
+            {
                 for row in self.weights.chunks_mut(self.n) {
                     row.iter_mut().zip(scale).for_each(|(w, scale)| *w *= scale);
                 }

@@ -1,0 +1,25 @@
+//! The commands, one module each.
+
+use std::io::Write as _;
+
+use serde::Serialize;
+
+pub mod build;
+pub mod inspect;
+pub mod lab;
+pub mod run;
+
+/// Prints a value as one JSON document on standard output.
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// Prints a text on standard output.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! `leeway run`: a component on tensors from `.npy` files, under its certificate.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use leeway_contract::{Digest, Tensor};
+use leeway_runtime::sandbox::{EngineKind, Execution, Limits, Module, Sandbox, SandboxConfig};
+use serde::Serialize;
+
+use super::{print, print_json};
+use crate::{npy, units};
+
+/// Run a component on tensors from .npy files.
+#[derive(Args)]
+pub struct Arguments {
+    /// The component.
+    component: PathBuf,
+    /// The tensor for an input.
+    #[arg(long = "input", value_name = "NAME=FILE.npy", value_parser = input)]
+    inputs: Vec<(String, PathBuf)>,
+    /// Where the outputs go, as NAME.npy. By default they are not kept.
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// How often it is run.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+    /// What executes it.
+    #[arg(long, default_value = "native", value_name = "native|pulley")]
+    engine: EngineKind,
+    /// The longest that one run may take, in milliseconds.
+    #[arg(long, value_name = "MS")]
+    deadline_ms: Option<u64>,
+    /// Only this component is run: another digest is refused.
+    #[arg(long, value_name = "sha256:...")]
+    digest: Option<Digest>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn input(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("wanted NAME=FILE.npy")?;
+    Ok((name.to_owned(), file.into()))
+}
+
+#[derive(Serialize)]
+struct Ran {
+    digest: Digest,
+    engine: EngineKind,
+    outputs: Vec<Output>,
+    certified_fuel: u64,
+    fuel: Vec<u64>,
+    nanoseconds: Vec<u64>,
+}
+
+#[derive(Serialize)]
+struct Output {
+    name: String,
+    dtype: String,
+    shape: Vec<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let sandbox = Sandbox::new(SandboxConfig::with_engine(arguments.engine))?;
+    let path = &arguments.component;
+    let module = match arguments.digest {
+        Some(wanted) => sandbox.load_file_expecting(path, wanted),
+        None => sandbox.load_file(path),
+    }
+    .with_context(|| format!("cannot run {}", path.display()))?;
+    let inputs = inputs(arguments, &module)?;
+    let last = module.certificate().last_stage();
+    let limits = Limits { deadline: arguments.deadline_ms.map(Duration::from_millis) };
+    let mut instance = module.instantiate()?;
+    let mut executions: Vec<Execution> = Vec::with_capacity(arguments.repeat as usize);
+    for _ in 0..arguments.repeat {
+        executions.push(instance.run(0..=last, &inputs, &limits)?);
+    }
+
+    let outputs = executions.last().map_or(&[][..], |execution| &execution.outputs);
+    let ran = Ran {
+        digest: module.digest(),
+        engine: arguments.engine,
+        outputs: write_outputs(arguments.output_dir.as_deref(), &module, outputs)?,
+        certified_fuel: module.certificate().total_fuel().0,
+        fuel: executions.iter().map(|execution| execution.fuel.0).collect(),
+        nanoseconds: executions.iter().map(|e| e.elapsed.as_nanos() as u64).collect(),
+    };
+    match arguments.json {
+        true => print_json(&ran),
+        false => print(&text(&ran)),
+    }
+}
+
+/// The model's inputs in its own order.
+fn inputs(arguments: &Arguments, module: &Module) -> anyhow::Result<Vec<Tensor>> {
+    let specs = module.certificate().inputs();
+    for (name, _) in &arguments.inputs {
+        if !specs.iter().any(|spec| spec.name == *name) {
+            let known: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+            bail!("the model has no input {name:?}; it has {known:?}");
+        }
+    }
+    let read = |spec: &leeway_contract::TensorSpec| {
+        let given = arguments.inputs.iter().find(|(name, _)| *name == spec.name);
+        let (_, file) = given.with_context(|| {
+            format!("no tensor for the input {spec}: give it with --input {}=FILE.npy", spec.name)
+        })?;
+        let tensor = npy::read(file)?;
+        spec.check(&tensor).with_context(|| format!("{}", file.display()))?;
+        Ok(tensor)
+    };
+    specs.iter().map(read).collect()
+}
+
+fn write_outputs(
+    directory: Option<&Path>,
+    module: &Module,
+    outputs: &[Tensor],
+) -> anyhow::Result<Vec<Output>> {
+    if let Some(directory) = directory {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    let certificate = module.certificate();
+    let mut written = Vec::new();
+    for (spec, tensor) in certificate.outputs().iter().zip(outputs) {
+        let file = match directory {
+            Some(directory) => {
+                let file = directory.join(format!("{}.npy", file_name(&spec.name)));
+                npy::write(&file, tensor)?;
+                Some(file.display().to_string())
+            }
+            None => None,
+        };
+        let label = certificate.labels.as_ref().zip(tensor.argmax());
+        written.push(Output {
+            name: spec.name.clone(),
+            dtype: spec.dtype.name().to_owned(),
+            shape: spec.shape.clone(),
+            file,
+            label: label.and_then(|(labels, class)| labels.get(class).cloned()),
+        });
+    }
+    Ok(written)
+}
+
+/// A tensor's name as the name of a file: no separators, no hidden files.
+fn file_name(name: &str) -> String {
+    let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = name.chars().map(safe).collect();
+    match name.trim_start_matches('.') {
+        "" => "output".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn text(ran: &Ran) -> String {
+    let mut times = ran.nanoseconds.clone();
+    times.sort_unstable();
+    let time = |ns: u64| units::duration(Duration::from_nanos(ns));
+    let mut text = format!(
+        "{}\n{} run(s) on {}: median {}, fastest {}, slowest {}\nfuel {} of {} certified",
+        ran.digest,
+        times.len(),
+        ran.engine,
+        time(times[times.len() / 2]),
+        time(times[0]),
+        time(times[times.len() - 1]),
+        ran.fuel[0],
+        ran.certified_fuel,
+    );
+    for output in &ran.outputs {
+        text += &format!("\n{} {}{:?}", output.name, output.dtype, output.shape);
+        if let Some(label) = &output.label {
+            text += &format!(" = {label}");
+        }
+        if let Some(file) = &output.file {
+            text += &format!(" -> {file}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_outputs_stay_in_their_directory() {
+        assert_eq!(file_name("a/b:0"), "a_b_0");
+        assert_eq!(file_name("../../etc"), "_.._etc");
+        assert_eq!(file_name(".."), "output");
+    }
+}
