@@ -39,7 +39,7 @@ pub struct Config {
     /// shorter start again.
     pub inputs: usize,
     /// About how long the whole may take. Where it is not enough for `inputs`,
-    /// slow links get fewer, the same ones for all policies.
+    /// slow links get fewer, the same ones for all policies, and at least six.
     pub time: Duration,
     /// The SCHED_FIFO priority to ask for on the device's thread.
     pub priority: Option<u8>,
@@ -50,15 +50,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// All links, the slow device, at most 114 inputs of each model and link
-    /// (the smallest test set of the reference models) within a minute.
+    /// All links, the slow device, at most 96 inputs of each model and link,
+    /// within 70 s.
     pub fn new(models: Vec<Model>) -> Self {
         Self {
             models,
             links: LinkProfile::all().to_vec(),
             engine: EngineKind::Pulley,
-            inputs: 114,
-            time: Duration::from_secs(60),
+            inputs: 96,
+            time: Duration::from_secs(70),
             priority: Some(10),
             seed: 1,
             options: Options::default(),

@@ -72,8 +72,7 @@ pub fn run(
     let fog = cpu::on(cpus.fog, || Running::start(fog_config))?;
 
     let device = || {
-        let wanted =
-            RealTime { cpu: cpus.device, priority: config.priority, lock_memory: true };
+        let wanted = RealTime { cpu: cpus.device, priority: config.priority, lock_memory: true };
         let report = wanted.apply();
         progress(Progress { step: Step::RealTime(&report), fraction: 0.0 });
         let mut bench = replay::Bench::new(config, cpus, &fog, start, progress)?;

@@ -39,6 +39,14 @@ pub(super) struct Bench<'a, 'p> {
     decisions: Vec<DecisionRow>,
 }
 
+/// The orders in which three policies take their turns. In six inputs each
+/// comes first, second and third twice, and follows each other policy as often
+/// as that one follows it: a run on the device is slower after a long wait for
+/// the network than after another run (balanced for carry-over effects, E. J.
+/// Williams, "Experimental designs balanced for the estimation of residual
+/// effects of treatments", 1949, DOI 10.1071/CH9490149).
+const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0], [0, 2, 1], [1, 0, 2]];
+
 /// One policy over one link.
 struct Contender {
     offloader: Offloader,
@@ -99,9 +107,10 @@ impl<'a, 'p> Bench<'a, 'p> {
                 self.start.elapsed().as_secs_f64() / self.config.time.as_secs_f64().max(1e-9);
             let step = Step::Calibrating(&model.name);
             (self.progress)(Progress { step, fraction: fraction.min(1.0) });
-            let calibration = calibrate(on_device, &model.validation, &options).map_err(
-                |source| ExperimentError::Calibrate { model: model.name.clone(), source },
-            )?;
+            let calibration =
+                calibrate(on_device, &model.validation, &options).map_err(|source| {
+                    ExperimentError::Calibrate { model: model.name.clone(), source }
+                })?;
             tracing::info!(
                 model = model.name,
                 wcet = ?calibration.wcet,
@@ -126,12 +135,10 @@ impl<'a, 'p> Bench<'a, 'p> {
         let started = Instant::now();
         let left = self.config.time.saturating_sub(self.start.elapsed());
         let share = left / u32::try_from(links_left).unwrap_or(u32::MAX).max(1);
-        let failed =
-            |source| ExperimentError::Link { link: profile.name.to_owned(), source };
+        let failed = |source| ExperimentError::Link { link: profile.name.to_owned(), source };
         let (seed, target) = (self.config.seed, self.fog.local_addr());
-        let link = cpu::on(self.cpus.fog, || {
-            Link::start(profile.clone(), seed, target).map_err(failed)
-        })?;
+        let link =
+            cpu::on(self.cpus.fog, || Link::start(profile.clone(), seed, target).map_err(failed))?;
         let url = format!("http://{}", link.addr());
 
         self.push(profile, &url)?;
@@ -145,10 +152,11 @@ impl<'a, 'p> Bench<'a, 'p> {
             contender.prober.catch_up(if contender.probes { 10 } else { 1 });
         }
 
-        let streams = self.config.models.iter().map(|model| Stream {
-            name: model.name.clone(),
-            samples: Arc::clone(&model.test),
-        });
+        let streams = self
+            .config
+            .models
+            .iter()
+            .map(|model| Stream { name: model.name.clone(), samples: Arc::clone(&model.test) });
         let inputs = self.config.inputs as u64;
         let mut sensor = Sensor::new(
             streams.collect(),
@@ -157,21 +165,24 @@ impl<'a, 'p> Bench<'a, 'p> {
             self.config.seed,
             Arc::clone(&self.clock),
         );
-        let models = self.config.models.len();
-        let mut turn = 0;
+        let mut replayed = None;
         while let Some(input) = sensor.next_input() {
-            let round_begins = turn % models == 0;
-            if round_begins {
-                if turn > 0 && started.elapsed() > share {
+            if replayed != Some(input.sequence) {
+                replayed = Some(input.sequence);
+                let (rounds, elapsed) = (input.sequence as u32, started.elapsed());
+                // Whole blocks of orders only, and none that would take too long.
+                let block = ORDERS.len() as u32;
+                let next = elapsed / rounds.max(1) * block;
+                if rounds > 0 && rounds.is_multiple_of(block) && elapsed + next > share {
                     break;
                 }
-                let step = Step::Replaying { link: profile.name, inputs: turn / models };
+                let step = Step::Replaying { link: profile.name, inputs: rounds as usize };
                 let fraction = self.fraction();
                 (self.progress)(Progress { step, fraction });
             }
             let worked = Instant::now();
-            for k in 0..contenders.len() {
-                let contender = &mut contenders[(turn + k) % 3];
+            for k in ORDERS[(input.sequence as usize + input.stream) % ORDERS.len()] {
+                let contender = &mut contenders[k];
                 let task = contender.tasks[input.stream];
                 let answer = contender.offloader.infer(task, &input.sample.inputs, None)?;
                 let name = &self.config.models[input.stream].name;
@@ -184,7 +195,6 @@ impl<'a, 'p> Bench<'a, 'p> {
                     contender.prober.step();
                 }
             }
-            turn += 1;
             std::thread::sleep(worked.elapsed() / REST_PART);
         }
         drop(contenders);

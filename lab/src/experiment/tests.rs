@@ -17,7 +17,7 @@ use leeway_runtime::sandbox::{EngineKind, Limits, Sandbox, SandboxConfig};
 
 use super::*;
 use crate::link::{Link, LinkProfile};
-use crate::study::{FALLBACK, FOG};
+use crate::study::{FALLBACK, FOG, LOCAL};
 
 fn samples(set: &DataSet) -> Arc<[Sample]> {
     let pairs = set.inputs.iter().zip(&set.labels);
@@ -123,7 +123,10 @@ fn survive(policy: Box<dyn Policy>, wcet: Duration) -> Vec<Outcome> {
         }
         prober.step();
         let answer = offloader.infer(task, &sample.inputs, None).expect("no input is lost");
-        let wanted: Vec<Tensor> = reference.run(0..=module.certificate().last_stage(), &sample.inputs, &Limits::default()).unwrap().outputs;
+        let wanted: Vec<Tensor> = reference
+            .run(0..=module.certificate().last_stage(), &sample.inputs, &Limits::default())
+            .unwrap()
+            .outputs;
         assert_eq!(answer.outputs, wanted, "input {i}, the same bits wherever it ran");
         outcomes.push(answer.record.outcome);
     }
@@ -148,4 +151,44 @@ fn a_fog_host_that_is_killed_loses_no_input_of_the_threshold_policy() {
     assert!(outcomes[killed..].iter().all(|&o| o != Outcome::Fog), "{outcomes:?}");
     let in_vain = outcomes.iter().filter(|&&o| o == Outcome::Fallback).count();
     assert!(in_vain <= 3, "{in_vain} inputs were sent to a dead fog host");
+}
+
+/// The whole study, with the requirement on the threshold policy. It takes a
+/// minute, and its verdict is only as good as the machine is quiet:
+/// `cargo test --release -p leeway-lab -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes a minute and wants a quiet machine"]
+fn the_threshold_policy_is_within_5_percent_of_the_better_fixed_policy() {
+    let names = ["mlp-digits", "cnn-digits", "mlp-tabular", "cnn-tabular"];
+    let study = run(&Config::new(names.map(model).to_vec()), &mut |_| {}).unwrap();
+    println!("{:.1} s, {} decisions", study.setup.elapsed_s, study.decisions.len());
+    for model in &study.models {
+        let (wcet, median) = (model.wcet_ns as f64 / 1e6, model.median_ns as f64 / 1e6);
+        let runs = model.calibration_ns.len();
+        println!("{:12} WCET {wcet:.3} ms, median {median:.3} ms of {runs} runs", model.name);
+    }
+    let mut worst = 0.0f64;
+    for link in &study.links {
+        let total = |policy: &str, model: Option<&str>| {
+            let rows = study.decisions.iter().filter(|d| d.policy == policy);
+            let rows = rows.filter(|d| d.link == link.name);
+            let rows = rows.filter(|d| model.is_none_or(|m| d.model == m));
+            let ns: Vec<u64> = rows.clone().map(|d| d.latency_ns).collect();
+            let fog = rows.filter(|d| d.placement != LOCAL).count();
+            (ns.iter().sum::<u64>() as f64 / 1e6, ns.len(), fog)
+        };
+        for model in names {
+            let show = |policy| {
+                let (ms, n, fog) = total(policy, Some(model));
+                format!("{:9.3} ms ({fog}/{n})", ms / n as f64)
+            };
+            let [local, fog, threshold] = [ALL_LOCAL, ALL_FOG, THRESHOLD].map(show);
+            println!("{:10} {model:12} {local} {fog} {threshold}", link.name);
+        }
+        let [local, fog, threshold] = [ALL_LOCAL, ALL_FOG, THRESHOLD].map(|p| total(p, None).0);
+        let ratio = threshold / local.min(fog);
+        println!("{:10} {local:.0} {fog:.0} {threshold:.0} ms: {ratio:.3}", link.name);
+        worst = worst.max(ratio);
+    }
+    assert!(worst <= 1.05, "{worst:.3} of the better fixed policy in the worst profile");
 }

@@ -76,8 +76,9 @@ pub struct LinkEstimator {
     /// The last fit that no surprise has bent. Surprises are told by it, and
     /// after a change point its slopes are the prior.
     settled: Fit,
-    /// Mean clipped residual of inferences, as a part of the fitted time.
-    correction: f64,
+    /// What the fitted time is multiplied with: 1, the mean clipped residual of
+    /// inferences as a part of it, and the tail's surcharge.
+    factor: f64,
     /// Of each exchange, what was over [`CLIP`], as a part of the fitted time.
     tail: VecDeque<f64>,
     /// The length of the run of surprises: positive where the exchanges took
@@ -182,12 +183,12 @@ impl LinkEstimator {
             sum += weight * residual.clamp(-clip, clip);
             weights += weight;
         }
-        self.correction = sum / weights;
+        self.factor = (1.0 + sum / weights + self.surcharge()).max(0.0);
         self.fit = Some(fit);
     }
 
     fn corrected(&self, fitted: f64) -> f64 {
-        fitted * (1.0 + self.correction + self.surcharge()).max(0.0)
+        fitted * self.factor
     }
 
     /// T_L of an inference that moves these bytes; `None` before the first

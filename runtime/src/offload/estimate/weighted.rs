@@ -21,6 +21,8 @@ pub(super) fn weighted_median(values: impl Iterator<Item = (f64, f64)>) -> Optio
 pub(super) struct Recent {
     values: Vec<f64>,
     next: usize,
+    median: Option<f64>,
+    clipped_mean: Option<f64>,
 }
 
 /// How many observations are remembered.
@@ -39,18 +41,25 @@ impl Recent {
             self.values[self.next] = value;
             self.next = (self.next + 1) % REMEMBERED;
         }
+        self.summarise();
+    }
+
+    fn summarise(&mut self) {
+        self.median = weighted_median(self.values.iter().map(|&v| (v, 1.0)));
+        self.clipped_mean = self.median.map(|median| {
+            let sum: f64 = self.values.iter().map(|v| v.min(CLIP * median)).sum();
+            sum / self.values.len() as f64
+        });
     }
 
     /// The median; `None` before the first observation.
     pub fn median(&self) -> Option<f64> {
-        weighted_median(self.values.iter().map(|&v| (v, 1.0)))
+        self.median
     }
 
     /// The clipped mean; `None` before the first observation.
     pub fn clipped_mean(&self) -> Option<f64> {
-        let limit = CLIP * self.median()?;
-        let sum: f64 = self.values.iter().map(|v| v.min(limit)).sum();
-        Some(sum / self.values.len() as f64)
+        self.clipped_mean
     }
 }
 
