@@ -150,10 +150,12 @@ fn find<'a>(component: &'a [u8], name: &'static str) -> Result<Option<&'a [u8]>,
             }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::CustomSection(section) if depth == 0 && section.name() == name => {
-                if found.replace(section.data()).is_some() {
-                    return Err(SectionError::Duplicate(name));
-                }
+            Payload::CustomSection(section)
+                if depth == 0
+                    && section.name() == name
+                    && found.replace(section.data()).is_some() =>
+            {
+                return Err(SectionError::Duplicate(name));
             }
             _ => {}
         }

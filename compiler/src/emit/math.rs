@@ -100,14 +100,8 @@ fn recip(code: &mut Code) {
 /// `e^x`: `2^n * e^r` with `n` the integer nearest to `x / ln 2` and
 /// `|r| <= ln 2 / 2`. Overflows to infinity, underflows gradually to zero.
 fn exp(code: &mut Code) {
-    const POLYNOMIAL: [f32; 6] = [
-        1.987_569_1e-4,
-        1.398_199_9e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        5.000_000_1e-1,
-    ];
+    const POLYNOMIAL: [f32; 6] =
+        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     // ln 2, the first part with few enough bits that n times it is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -158,7 +152,7 @@ fn sigmoid(code: &mut Code) {
 /// elsewhere.
 fn tanh(code: &mut Code) {
     const POLYNOMIAL: [f32; 5] =
-        [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1];
+        [-5.704_989e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -0.333_332_8];
     const SMALL: f32 = 0.625;
 
     with(code, |code, x| {

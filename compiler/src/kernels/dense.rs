@@ -71,10 +71,10 @@ impl Kernel for Dense {
         let mut packed = Vec::new();
         let mut bias = Vec::new();
         let push = |to: &mut Vec<u8>, row: &[f32], first: usize, width: usize| {
-            for column in first..first + width.next_multiple_of(4) {
-                let value = if column < first + width { row[column] } else { 0.0 };
-                to.extend_from_slice(&value.to_le_bytes());
-            }
+            let padding = width.next_multiple_of(4) - width;
+            let columns = row[first..first + width].iter().copied();
+            let padded = columns.chain(std::iter::repeat_n(0.0, padding));
+            to.extend(padded.flat_map(f32::to_le_bytes));
         };
         for (first, width) in self.panels() {
             for row in self.weights.chunks(self.n) {
