@@ -18,6 +18,9 @@ const ROUNDS: usize = 400;
 /// cost does not count.
 const SLICE: Duration = Duration::from_micros(200);
 
+/// Something that runs the model once.
+type Contestant = Box<dyn FnMut(&[Tensor])>;
+
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     println!(
@@ -40,7 +43,7 @@ fn bench(model: &ReferenceModel) {
     let oracle = Oracle::new(model.onnx, &options).expect("tract reads it");
 
     let inputs = [input];
-    let mut contestants: [Box<dyn FnMut(&[Tensor])>; 3] = [
+    let mut contestants: [Contestant; 3] = [
         Box::new(move |inputs| run(&mut metered, inputs)),
         Box::new(move |inputs| run(&mut unmetered, inputs)),
         Box::new(move |inputs| drop(oracle.run(inputs).expect("tract runs it"))),

@@ -152,7 +152,7 @@ fn sigmoid(code: &mut Code) {
 /// elsewhere.
 fn tanh(code: &mut Code) {
     const POLYNOMIAL: [f32; 5] =
-        [-5.704_989e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -0.333_332_8];
+        [-0.005_704_989, 0.020_639_09, -0.053_739_715, 0.133_314_42, -0.333_332_8];
     const SMALL: f32 = 0.625;
 
     with(code, |code, x| {
