@@ -8,7 +8,10 @@
 //! moment. Only the first two are the model's. Therefore:
 //!
 //! - Every input runs several times, in an order that mixes inputs, after a
-//!   warm-up.
+//!   warm-up, and each time after a short rest: a device that waits for its
+//!   sensor or its network runs the next input on a core that has just been
+//!   idle, which on the machine this was written on takes 12 % longer than a
+//!   run right after another one.
 //! - A run during which the thread was preempted, waited for a page from disk,
 //!   or was off its CPU for a noticeable time is *disturbed*. It is counted and
 //!   kept in the samples, and used only for [`Calibration::highest_observed`].
@@ -43,6 +46,8 @@ pub struct CalibrationOptions {
     pub warm_up: usize,
     /// Runs of each input.
     pub repetitions: usize,
+    /// Idle time before each run.
+    pub rest: Duration,
     /// Roughly the longest that the whole may take: where the inputs are too
     /// many for it, evenly spaced ones are taken, and at least eight.
     pub budget: Option<Duration>,
@@ -52,7 +57,8 @@ pub struct CalibrationOptions {
 
 impl Default for CalibrationOptions {
     fn default() -> Self {
-        Self { warm_up: 5, repetitions: 5, budget: None, seed: 1 }
+        let rest = Duration::from_millis(2);
+        Self { warm_up: 5, repetitions: 5, rest, budget: None, seed: 1 }
     }
 }
 
@@ -145,7 +151,8 @@ pub fn calibrate(
     if inputs.is_empty() || options.repetitions == 0 {
         return Err(CalibrationError::NoInputs);
     }
-    let mut bench = Bench { stages: local.certificate().last_stage(), local };
+    let stages = local.certificate().last_stage();
+    let mut bench = Bench { local, stages, rest: options.rest };
     let mut last = bench.run(0, &inputs[0])?;
     for i in 0..options.warm_up {
         let input = i % inputs.len();
@@ -167,7 +174,8 @@ pub fn calibrate(
 /// Evenly spaced inputs, as many as the budget allows.
 fn choose(inputs: usize, each: Duration, options: &CalibrationOptions) -> Vec<usize> {
     let affordable = options.budget.map_or(inputs, |budget| {
-        let one = nanos::of(each).saturating_mul(options.repetitions as u64).max(1);
+        let run = nanos::of(each.saturating_add(options.rest));
+        let one = run.saturating_mul(options.repetitions as u64).max(1);
         (nanos::of(budget) / one) as usize
     });
     let count = affordable.max(FEWEST_INPUTS).min(inputs);
@@ -177,6 +185,7 @@ fn choose(inputs: usize, each: Duration, options: &CalibrationOptions) -> Vec<us
 struct Bench<'a> {
     local: &'a mut dyn Local,
     stages: u32,
+    rest: Duration,
 }
 
 struct Measured {
@@ -186,6 +195,7 @@ struct Measured {
 
 impl Bench<'_> {
     fn run(&mut self, input: usize, tensors: &[Tensor]) -> Result<Measured, CalibrationError> {
+        std::thread::sleep(self.rest);
         let before = ThreadUsage::now();
         let start = std::time::Instant::now();
         let run = self.local.run(0..=self.stages, tensors);

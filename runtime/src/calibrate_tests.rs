@@ -64,8 +64,9 @@ fn every_input_runs_as_often_as_asked_in_a_mixed_order() {
 
 #[test]
 fn a_budget_takes_fewer_inputs_evenly() {
-    let options = CalibrationOptions { repetitions: 5, ..CalibrationOptions::default() };
-    let each = Duration::from_millis(10);
+    let rest = Duration::from_millis(4);
+    let options = CalibrationOptions { repetitions: 5, rest, ..CalibrationOptions::default() };
+    let each = Duration::from_millis(6);
     let budget = |ms| CalibrationOptions { budget: Some(Duration::from_millis(ms)), ..options };
     assert_eq!(choose(100, each, &options).len(), 100);
     assert_eq!(
