@@ -1,11 +1,101 @@
-//! `leeway lab`.
+//! `leeway lab`: the reference models on a slow device, over emulated links, with
+//! a real fog host, under each policy, and a report.
 
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
 use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use leeway_lab::experiment::{self, Config, Progress, Step};
+use leeway_lab::link::LinkProfile;
+use leeway_lab::prepare::prepare_reference_models;
+use leeway_lab::report::{self, Colour};
+use leeway_runtime::sandbox::EngineKind;
+
+use super::{print, print_json};
+use crate::units;
+
+/// Steps of the progress bar.
+const STEPS: u64 = 1000;
 
 /// Play a slow device, a real link and a fog host on this machine, and report.
 #[derive(Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// What executes the models on the device: pulley, an interpreter, as slow
+    /// as a small board; or native.
+    #[arg(long, default_value = "pulley", value_name = "pulley|native")]
+    device_engine: EngineKind,
+    /// Only these links, by name. All by default.
+    #[arg(long = "link", value_name = "NAME", value_delimiter = ',')]
+    links: Vec<String>,
+    /// At most so many inputs of each model over each link.
+    #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..))]
+    inputs: u32,
+    /// About how long the replay may take; slow links get fewer inputs then.
+    #[arg(long, default_value_t = 70, value_name = "S")]
+    seconds: u64,
+    /// Of the link emulator and the sensor's order.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where the report goes.
+    #[arg(long, default_value = "lab-report", value_name = "DIR")]
+    output_dir: PathBuf,
+    /// Print the whole study as JSON instead of the table.
+    #[arg(long)]
+    json: bool,
+}
 
-pub fn run(_arguments: &Arguments) -> anyhow::Result<()> {
-    anyhow::bail!("not yet")
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let links = arguments.links.iter().map(|name| LinkProfile::named(name));
+    let links = links.collect::<Result<Vec<_>, _>>()?;
+    let bar = bar();
+    bar.set_message("compiling the reference models");
+    let mut config = Config::new(prepare_reference_models()?);
+    if !links.is_empty() {
+        config.links = links;
+    }
+    config.engine = arguments.device_engine;
+    config.inputs = arguments.inputs as usize;
+    config.time = Duration::from_secs(arguments.seconds);
+    config.seed = arguments.seed;
+
+    let study = experiment::run(&config, &mut |progress| show(&bar, &progress))?;
+    bar.finish_and_clear();
+
+    let files = report::write(&study, &arguments.output_dir)?;
+    if arguments.json {
+        return print_json(&study);
+    }
+    let colour = match std::io::stdout().is_terminal() {
+        true => Colour::On,
+        false => Colour::Off,
+    };
+    print(&report::terminal_table(&study, colour))?;
+    let index = std::path::absolute(&files.index).context("the report's path")?;
+    print(&format!("{}\nin {}", index.display(), units::duration(start.elapsed())))
+}
+
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:32.cyan/dim} {percent:>3} %  {elapsed}  {msg}")
+        .expect("the template is well-formed");
+    let target = ProgressDrawTarget::stderr_with_hz(8);
+    ProgressBar::with_draw_target(Some(STEPS), target).with_style(style)
+}
+
+fn show(bar: &ProgressBar, progress: &Progress) {
+    bar.set_position((progress.fraction * STEPS as f64) as u64);
+    match &progress.step {
+        Step::RealTime(report) => bar.println(format!(
+            "device thread: own core {}, real-time priority {}, locked memory {}",
+            report.pinned, report.scheduling, report.memory
+        )),
+        Step::Calibrating(model) => bar.set_message(format!("calibrating {model}")),
+        Step::Pushing(link) => bar.set_message(format!("pushing the components over {link}")),
+        Step::Replaying { link, inputs } => {
+            bar.set_message(format!("replaying over {link}: {inputs} inputs of each model"));
+        }
+    }
 }
