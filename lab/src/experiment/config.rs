@@ -50,14 +50,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// All links, the slow device, at most 96 inputs of each model and link,
+    /// All links, the slow device, at most 72 inputs of each model and link,
     /// within 70 s.
     pub fn new(models: Vec<Model>) -> Self {
         Self {
             models,
             links: LinkProfile::all().to_vec(),
             engine: EngineKind::Pulley,
-            inputs: 96,
+            inputs: 72,
             time: Duration::from_secs(70),
             priority: Some(10),
             seed: 1,
