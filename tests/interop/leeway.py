@@ -66,7 +66,7 @@ class Leeway:
     def build(self, model: Path, golden: Path | None = None) -> Component:
         """Compile an ONNX file."""
         path = self.new_folder() / "model.wasm"
-        options = ["--golden", golden] if golden else []
+        options = ("--golden", golden) if golden else ()
         built = self._json("build", model, "-o", path, *options)
         return Component(path, built["digest"], built["certified_fuel"])
 

@@ -25,7 +25,15 @@ import onnxruntime
 from onnx import external_data_helper, helper
 
 import small_models
-from leeway import ENGINES, REFERENCE_MODELS, ROOT, Component, Leeway, Run, default_binaries
+from leeway import (
+    ENGINES,
+    REFERENCE_MODELS,
+    ROOT,
+    Component,
+    Leeway,
+    Run,
+    default_binaries,
+)
 from tally import Tally
 
 TOLERANCE = 1e-5
@@ -44,7 +52,7 @@ class OnnxRuntime:
     def run(self, inputs: Tensors) -> Tensors:
         """The outputs by their names."""
         names = [output.name for output in self._session.get_outputs()]
-        return dict(zip(names, self._session.run(names, inputs)))
+        return dict(zip(names, self._session.run(names, inputs), strict=True))
 
 
 def difference(seen: np.ndarray, wanted: np.ndarray) -> str:
@@ -57,7 +65,8 @@ def difference(seen: np.ndarray, wanted: np.ndarray) -> str:
     worst = np.unravel_index(np.argmax(np.nan_to_num(apart, nan=np.inf)), apart.shape)
     where = [int(index) for index in worst]
     wrong = int(np.sum(~np.isclose(seen, wanted, TOLERANCE, TOLERANCE, equal_nan=True)))
-    return f"{wrong} of {seen.size} elements, at {where}: seen {seen[worst]}, wanted {wanted[worst]}"
+    of_all = f"{wrong} of {seen.size} elements"
+    return f"{of_all}, at {where}: seen {seen[worst]}, wanted {wanted[worst]}"
 
 
 def check_outputs(tally: Tally, what: str, seen: Tensors, wanted: Tensors) -> None:

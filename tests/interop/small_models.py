@@ -2,6 +2,7 @@
 specification defines in a way that is easy to get wrong."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,12 +31,12 @@ def one_operator(
     *constants: np.ndarray,
     dtype: int = TensorProto.FLOAT,
     opset: int = OPSET,
-    **attributes: object,
+    **attributes: Any,
 ) -> onnx.ModelProto:
     """A model of one node: `x` and then the constants are its inputs."""
     names = [f"c{i}" for i in range(len(constants))]
     node = helper.make_node(operator, ["x", *names], ["y"], name=f"the_{operator}", **attributes)
-    return model([node], {"x": shape}, dict(zip(names, constants)), dtype, opset)
+    return model([node], {"x": shape}, dict(zip(names, constants, strict=True)), dtype, opset)
 
 
 def model(
@@ -66,7 +67,9 @@ def convolutions() -> dict[str, onnx.ModelProto]:
     plain, line, bias = weights(6, 4, 3, 3), weights(6, 4, 3), weights(6)
     grouped, depthwise = weights(6, 2, 3, 3), weights(8, 1, 3, 3)
 
-    def conv(*constants: np.ndarray, shape: list[int] = image, **attributes: object):
+    def conv(
+        *constants: np.ndarray, shape: list[int] = image, **attributes: Any
+    ) -> onnx.ModelProto:
         return one_operator("Conv", shape, *constants, **attributes)
 
     return {
@@ -80,7 +83,6 @@ def convolutions() -> dict[str, onnx.ModelProto]:
         "conv SAME_LOWER stride 2": conv(plain, auto_pad="SAME_LOWER", strides=[2, 2]),
         "conv SAME_UPPER even kernel": conv(weights(6, 4, 2, 4), auto_pad="SAME_UPPER"),
         "conv SAME_LOWER even kernel": conv(weights(6, 4, 2, 4), auto_pad="SAME_LOWER"),
-        "conv SAME_UPPER dilation 2": conv(plain, auto_pad="SAME_UPPER", dilations=[2, 2]),
         "conv VALID stride 2": conv(plain, auto_pad="VALID", strides=[2, 2]),
         "conv 1x1": conv(weights(5, 4, 1, 1), weights(5)),
         "conv batch of 3": conv(plain, bias, shape=[3, 4, 8, 7], strides=[2, 1]),
@@ -98,18 +100,18 @@ def pooling() -> dict[str, onnx.ModelProto]:
     """MaxPool and AveragePool: rounding, padding and what an average is over."""
     image = [1, 3, 13, 10]
 
-    def pool(operator: str, kernel: list[int], shape: list[int] = image, **attributes: object):
+    def pool(
+        operator: str, kernel: list[int], shape: list[int] = image, **attributes: Any
+    ) -> onnx.ModelProto:
         return one_operator(operator, shape, kernel_shape=kernel, **attributes)
 
-    ceil = {"ceil_mode": 1, "strides": [2, 2]}
-    padded = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
+    ceil: dict[str, Any] = {"ceil_mode": 1, "strides": [2, 2]}
+    padded: dict[str, Any] = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
     return {
         "max-pool ceil_mode": pool("MaxPool", [2, 2], **ceil),
         "max-pool ceil_mode stride 3": pool("MaxPool", [2, 2], strides=[3, 3], ceil_mode=1),
         "max-pool ceil_mode, padded": pool("MaxPool", [3, 3], ceil_mode=1, **padded),
-        "max-pool ceil_mode, uneven pads": pool(
-            "MaxPool", [3, 3], pads=[0, 1, 1, 0], **ceil
-        ),
+        "max-pool ceil_mode, uneven pads": pool("MaxPool", [3, 3], pads=[0, 1, 1, 0], **ceil),
         "max-pool SAME_UPPER": pool("MaxPool", [3, 3], auto_pad="SAME_UPPER", strides=[2, 2]),
         "max-pool SAME_LOWER": pool("MaxPool", [2, 2], auto_pad="SAME_LOWER", strides=[2, 2]),
         "max-pool dilation 2": pool("MaxPool", [3, 3], dilations=[2, 2]),
@@ -137,7 +139,7 @@ def normalisations() -> dict[str, onnx.ModelProto]:
         helper.make_node("Conv", ["x", "w"], ["h"], name="conv", pads=[1, 1, 1, 1]),
         helper.make_node("BatchNormalization", ["h", *names], ["y"], name="bn", epsilon=0.1),
     ]
-    constants = {"w": weights(5, 3, 3, 3), **dict(zip(names, parameters))}
+    constants = {"w": weights(5, 3, 3, 3), **dict(zip(names, parameters, strict=True))}
     softmax = [2, 3, 4, 5]
     return {
         "batch norm after a convolution": model(nodes, {"x": [1, 3, 9, 8]}, constants),
@@ -156,17 +158,17 @@ def normalisations() -> dict[str, onnx.ModelProto]:
 def dense_layers() -> dict[str, onnx.ModelProto]:
     """Gemm's transpositions, factors and broadcast; MatMul on many axes."""
 
-    def gemm(shape: list[int], *constants: np.ndarray, **attributes: object):
+    def gemm(shape: list[int], *constants: np.ndarray, **attributes: Any) -> onnx.ModelProto:
         return one_operator("Gemm", shape, *constants, **attributes)
 
-    both = {"transA": 1, "transB": 1}
+    both: dict[str, Any] = {"transA": 1, "transB": 1}
     return {
         "gemm transA, alpha, beta": gemm(
             [7, 3], weights(7, 5), weights(5), transA=1, alpha=0.5, beta=-2.0
         ),
         "gemm transA, transB": gemm([7, 3], weights(5, 7), weights(5), **both),
         "gemm without C": gemm([3, 7], weights(5, 7), transB=1, alpha=-1.5),
-        "gemm scalar C": gemm([3, 7], weights(7, 5), np.float32(0.75), beta=2.0),
+        "gemm scalar C": gemm([3, 7], weights(7, 5), np.array(0.75, np.float32), beta=2.0),
         "gemm C per row": gemm([3, 7], weights(7, 5), weights(3, 1), beta=0.5),
         "gemm whole C": gemm([3, 7], weights(7, 5), weights(3, 5)),
         "matmul 2x3 batch": one_operator("MatMul", [2, 3, 4, 7], weights(7, 6)),
@@ -179,22 +181,23 @@ def element_wise() -> dict[str, onnx.ModelProto]:
 
     def binary(operator: str, *shapes: list[int]) -> onnx.ModelProto:
         node = helper.make_node(operator, ["a", "b"], ["y"], name=f"the_{operator}")
-        return model([node], dict(zip("ab", shapes)), {})
+        return model([node], dict(zip("ab", shapes, strict=True)), {})
 
     cast = [
         helper.make_node("Cast", ["x"], ["f"], name="cast", to=TensorProto.FLOAT),
         helper.make_node("Sub", ["f", "mean"], ["d"], name="centre"),
         helper.make_node("Mul", ["d", "scale"], ["y"], name="scaling"),
     ]
+    bounds = np.array([-0.5, 0.75], np.float32)
     pixels = {"mean": 100 * positive(3, 1, 1), "scale": positive(3, 1, 1) / 50}
     return {
         "add a row to a column": binary("Add", [4, 1], [1, 5]),
         "multiply ranks 4 and 2": binary("Mul", [2, 3, 4, 5], [4, 1]),
         "subtract rank 3 from rank 1": binary("Sub", [5], [2, 3, 5]),
         "divide by a channel": one_operator("Div", [1, 3, 4, 5], positive(3, 1, 1)),
-        "maximum with a scalar": one_operator("Max", [2, 3], np.float32(0.25)),
+        "maximum with a scalar": one_operator("Max", [2, 3], np.array(0.25, np.float32)),
         "bytes to numbers": model(cast, {"x": [1, 3, 5, 6]}, pixels, TensorProto.UINT8),
-        "clip": one_operator("Clip", [2, 9], np.float32(-0.5), np.float32(0.75)),
+        "clip": one_operator("Clip", [2, 9], *bounds),
         "leaky relu": one_operator("LeakyRelu", [2, 9], alpha=0.2),
         "sigmoid": one_operator("Sigmoid", [2, 9]),
         "tanh": one_operator("Tanh", [2, 9]),

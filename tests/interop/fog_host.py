@@ -1,0 +1,90 @@
+"""The fog host's program on a loopback port, and plain HTTP requests to it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+START_SECONDS = 30
+# The host gives accepted requests 30 s; with none it ends at once.
+STOP_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP response."""
+
+    status: int
+    body: dict
+
+
+class FogHost:
+    """A running `leeway-fog`, killed at the latest when the `with` block ends."""
+
+    def __init__(self, binaries: Path, store: Path, log: Path) -> None:
+        self._log = log
+        command = [str(binaries / "leeway-fog"), "--listen", "127.0.0.1:0", "--store", str(store)]
+        environment = {**os.environ, "NO_COLOR": "1", "RUST_LOG": "info"}
+        with log.open("w") as stderr:
+            self._process = subprocess.Popen(command, stderr=stderr, env=environment)
+
+    def __enter__(self) -> "FogHost":
+        try:
+            self.address = self._await_address()
+        except BaseException:
+            self._process.kill()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def log(self) -> str:
+        """What the host wrote to standard error."""
+        return self._log.read_text()
+
+    def _await_address(self) -> str:
+        """The address that it listens on, which only its log says."""
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self._process.poll() is None:
+            if found := re.search(r" serving address=(\S+)", self.log()):
+                return found[1]
+            time.sleep(0.02)
+        raise RuntimeError(f"leeway-fog did not start: {self.log()}")
+
+    def put(self, path: str, body: bytes) -> Answer:
+        """A PUT request."""
+        url = f"http://{self.address}{path}"
+        request = urllib.request.Request(url, data=body, method="PUT")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return Answer(response.status, json.load(response))
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, json.load(error))
+
+    def push(self, digest: str, component: bytes) -> Answer:
+        """Push a module under a digest."""
+        return self.put(f"/v1/modules/{digest}", component)
+
+    def alias(self, name: str, version: str, digest: str) -> Answer:
+        """Make a version of a name stand for a module."""
+        body = json.dumps({"digest": digest}).encode()
+        return self.put(f"/v1/models/{name}/versions/{version}", body)
+
+    def terminate(self) -> int:
+        """Send SIGTERM and return the exit status."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout=STOP_SECONDS)
