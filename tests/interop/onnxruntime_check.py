@@ -136,11 +136,18 @@ def random_inputs(model: onnx.ModelProto) -> Tensors:
     return inputs
 
 
-def check_small_model(tally: Tally, leeway: Leeway, what: str, model: onnx.ModelProto) -> None:
-    """One small model on one input."""
+def check_small_model(
+    tally: Tally,
+    leeway: Leeway,
+    what: str,
+    model: onnx.ModelProto,
+    data: str | None = None,
+) -> None:
+    """One small model on one input; its weights are in the file `data` beside it, if given."""
     path = leeway.new_folder() / "model.onnx"
-    onnx.save(model, path)
     inputs = random_inputs(model)
+    beside = data is not None
+    onnx.save(model, path, save_as_external_data=beside, location=data, size_threshold=0)
     check_input(tally, leeway, what, leeway.build(path), inputs, OnnxRuntime(path).run(inputs))
 
 
@@ -193,6 +200,10 @@ def main() -> None:
         for what, model in small_models.all_models().items():
             with tally.guard(what):
                 check_small_model(tally, leeway, what, model)
+        what = "data beside the model"
+        with tally.guard(what):
+            matrix = small_models.one_operator("MatMul", [1, 64], small_models.weights(64, 64))
+            check_small_model(tally, leeway, what, matrix, "weights.bin")
         outside, half = outside_data(leeway.new_folder()), truncated(leeway.new_folder())
         check_refused(tally, leeway, "data outside the folder", outside, [outside.name, "external"])
         check_refused(tally, leeway, "a truncated file", half, [half.name])
