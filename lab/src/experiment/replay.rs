@@ -19,8 +19,8 @@ use super::{Config, ExperimentError, Progress, Results, Step, rows};
 use crate::link::{Link, LinkProfile};
 use crate::study::{DecisionRow, ModelInfo};
 
-/// What calibrating may take of the whole, and of that, one model.
-const CALIBRATION_PART: f64 = 0.1;
+/// What calibrating all models may take of the whole.
+const CALIBRATION_PART: f64 = 0.08;
 /// The device rests for this part of the time it worked, after each input: a
 /// real-time thread that never does is paused by the kernel when it hurts.
 const REST_PART: u32 = 20;
@@ -165,15 +165,17 @@ impl<'a, 'p> Bench<'a, 'p> {
             self.config.seed,
             Arc::clone(&self.clock),
         );
+        let replaying = Instant::now();
         let mut replayed = None;
         while let Some(input) = sensor.next_input() {
             if replayed != Some(input.sequence) {
                 replayed = Some(input.sequence);
-                let (rounds, elapsed) = (input.sequence as u32, started.elapsed());
+                let rounds = input.sequence as u32;
                 // Whole blocks of orders only, and none that would take too long.
                 let block = ORDERS.len() as u32;
-                let next = elapsed / rounds.max(1) * block;
-                if rounds > 0 && rounds.is_multiple_of(block) && elapsed + next > share {
+                let next = replaying.elapsed() / rounds.max(1) * block;
+                let over = started.elapsed() + next > share;
+                if rounds > 0 && rounds.is_multiple_of(block) && over {
                     break;
                 }
                 let step = Step::Replaying { link: profile.name, inputs: rounds as usize };
