@@ -9,10 +9,11 @@ use leeway_fog_host::{FogConfig, Running};
 use leeway_guest_models::{DataSet, reference_model};
 use leeway_runtime::offload::clock::MonotonicClock;
 use leeway_runtime::offload::fog::{Fog as _, HttpFog};
+use leeway_runtime::offload::health::BackOffRule;
 use leeway_runtime::offload::policy::{AllFog, Policy, Threshold};
 use leeway_runtime::offload::record::Outcome;
 use leeway_runtime::offload::sensor::Sample;
-use leeway_runtime::offload::{Offloader, Options, Task};
+use leeway_runtime::offload::{Offloader, Options, ProbeRule, Task, WaitRule};
 use leeway_runtime::sandbox::{EngineKind, Limits, Sandbox, SandboxConfig};
 
 use super::*;
@@ -191,4 +192,51 @@ fn the_threshold_policy_is_within_5_percent_of_the_better_fixed_policy() {
         worst = worst.max(ratio);
     }
     assert!(worst <= 1.05, "{worst:.3} of the better fixed policy in the worst profile");
+}
+
+#[test]
+fn a_link_that_goes_down_and_comes_up_again_loses_no_input() {
+    let model = model("mlp-tabular");
+    let sandbox = Sandbox::new(SandboxConfig::with_engine(EngineKind::Native)).unwrap();
+    let module = sandbox.load(&model.component).unwrap();
+    let fog = Running::start(FogConfig::default()).unwrap();
+    let link = Link::start(LinkProfile::ideal("ideal"), 1, fog.local_addr()).unwrap();
+    let device = Arc::new(HttpFog::new(&format!("http://{}", link.addr())).unwrap());
+    let ms = Duration::from_millis;
+    let options = Options {
+        wait: WaitRule::Estimate { factor: 4, floor: ms(50), ceiling: ms(100) },
+        probe: ProbeRule {
+            limit: ms(50),
+            back_off: BackOffRule { base: ms(20), ceiling: ms(100) },
+            ..ProbeRule::default()
+        },
+    };
+    let clock = Arc::new(MonotonicClock::new());
+    let mut offloader = Offloader::new(Box::<Threshold>::default(), device, clock, options);
+    let task = offloader.add(Task {
+        name: model.name.clone(),
+        local: Box::new(module.instantiate().unwrap()),
+        wcet: Duration::from_secs(3_600),
+        deadline: None,
+        // The fog host does not have it: the prober pushes it over the link.
+        component: Some(Arc::clone(&model.component)),
+    });
+    let mut prober = offloader.prober();
+    let mut until = |wanted: Outcome, what: &str| {
+        for sample in model.test.iter().cycle().take(2_000) {
+            prober.step();
+            let answer = offloader.infer(task, &sample.inputs, None).expect("no input is lost");
+            if answer.record.outcome == wanted {
+                return;
+            }
+            std::thread::sleep(ms(1));
+        }
+        panic!("{what}");
+    };
+    until(Outcome::Fog, "it was never offloaded");
+    link.set_down(true);
+    until(Outcome::Local, "inputs were still sent into the dead link");
+    link.set_down(false);
+    until(Outcome::Fog, "nobody noticed that the link is up again");
+    fog.shutdown().unwrap();
 }
