@@ -5,7 +5,7 @@
 //! A failure prints the seed: `LEEWAY_SEED=N cargo test ... networks` runs that
 //! network alone.
 
-use leeway_compiler::Options;
+use leeway_compiler::{Options, Oracle};
 use leeway_runtime::sandbox::{EngineKind, Sandbox};
 use leeway_tests::compare::{Pair, sandbox};
 use leeway_tests::onnx::{Attribute, Dim, FLOAT, Graph, UINT8};
@@ -201,10 +201,15 @@ fn network(seed: u64) -> Vec<u8> {
     network.graph.finish(&outputs)
 }
 
-fn check(native: &Sandbox, pulley: &Sandbox, seed: u64) {
+/// Whether the network could be checked: tract 0.23's optimiser fails on a few
+/// that the compiler takes.
+fn check(native: &Sandbox, pulley: &Sandbox, seed: u64) -> bool {
     let onnx = network(seed);
     let file = format!("network of LEEWAY_SEED={seed}");
     let options = Options { name: "network".into(), file: file.clone(), ..Options::default() };
+    if Oracle::new(&onnx, &options).is_err() {
+        return false;
+    }
     let mut pair = Pair::new(native, &onnx, &options);
     let mut on_pulley = Pair::new(pulley, &onnx, &options);
     let mut random = Random::new(seed);
@@ -218,6 +223,7 @@ fn check(native: &Sandbox, pulley: &Sandbox, seed: u64) {
         assert_eq!(seen, wanted, "{file}: Pulley on {style:?} inputs");
     }
     pair.assert_fuel_of_all_ranges(&mut random);
+    true
 }
 
 #[test]
@@ -225,7 +231,10 @@ fn networks_are_compiled_like_native_tract_runs_them() {
     let (native, pulley) = (sandbox(EngineKind::Native), sandbox(EngineKind::Pulley));
     let seed = std::env::var("LEEWAY_SEED").ok().map(|seed| seed.parse().expect("a number"));
     match seed {
-        Some(seed) => check(&native, &pulley, seed),
-        None => (0..NETWORKS).for_each(|seed| check(&native, &pulley, seed)),
+        Some(seed) => assert!(check(&native, &pulley, seed), "tract does not run this network"),
+        None => {
+            let checked = (0..NETWORKS).filter(|&seed| check(&native, &pulley, seed)).count();
+            assert!(checked * 50 >= NETWORKS as usize * 49, "{checked} of {NETWORKS}");
+        }
     }
 }
