@@ -1,6 +1,8 @@
 //! Element-wise work as an expression over four `f32` lanes at a time: the body
 //! of the `map` kernel, and the epilogue of kernels that took such work over.
 
+use wasm_encoder::Instruction;
+
 use crate::emit::code::{Code, Local};
 use crate::emit::math;
 
@@ -37,6 +39,61 @@ pub enum Unary {
     HardSwish,
     /// `x` where it is positive, else `x` times the factor.
     LeakyRelu(f32),
+    /// -1, 0 or 1; NaN of a NaN.
+    Sign,
+    /// The nearest integer, of two the one farther from zero.
+    RoundAway,
+    /// The error function.
+    Erf,
+    /// The natural logarithm.
+    Ln,
+    /// The sine of an angle in radians.
+    Sin,
+    /// The cosine of an angle in radians.
+    Cos,
+    /// The tangent of an angle in radians.
+    Tan,
+    /// The inverse of the sine.
+    Asin,
+    /// The inverse of the cosine.
+    Acos,
+    /// The inverse of the tangent.
+    Atan,
+    /// The hyperbolic sine.
+    Sinh,
+    /// The hyperbolic cosine.
+    Cosh,
+    /// The inverse of the hyperbolic sine.
+    Asinh,
+    /// The inverse of the hyperbolic cosine.
+    Acosh,
+    /// The inverse of the hyperbolic tangent.
+    Atanh,
+    /// `x` to a constant power.
+    Power(f32),
+    /// 1 where it is 0, else 0.
+    Not,
+    /// 1 of a NaN, else 0.
+    IsNan,
+    /// 1 of an infinity of a wanted sign, else 0.
+    IsInf {
+        /// Of the positive one.
+        positive: bool,
+        /// Of the negative one.
+        negative: bool,
+    },
+}
+
+impl Unary {
+    /// Whether it is computed in `f64`, with some hundred operators.
+    fn is_long(self) -> bool {
+        use Unary::*;
+        match self {
+            Ln | Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh => true,
+            Power(exponent) => !math::is_short_power(exponent),
+            _ => false,
+        }
+    }
 }
 
 /// A function of two elements.
@@ -54,6 +111,28 @@ pub enum Binary {
     Min,
     /// The larger one; NaN if either is.
     Max,
+    /// `a` to the power of `b`.
+    Pow,
+    /// What remains of `a` after its division by `b`, with the sign of `a`.
+    Rem,
+    /// 1 where they are equal, else 0.
+    Eq,
+    /// 0 where they are equal, else 1.
+    Ne,
+    /// 1 where `a < b`, else 0.
+    Lt,
+    /// 1 where `a <= b`, else 0.
+    Le,
+    /// 1 where `a > b`, else 0.
+    Gt,
+    /// 1 where `a >= b`, else 0.
+    Ge,
+    /// 1 where neither is 0, else 0.
+    And,
+    /// 1 where not both are 0, else 0.
+    Or,
+    /// 1 where just one of them is 0, else 0.
+    Xor,
 }
 
 /// A node of an expression. Arguments are indices of nodes before it.
@@ -67,6 +146,8 @@ pub enum Node {
     Unary(Unary, usize),
     /// A function of two nodes.
     Binary(Binary, usize, usize),
+    /// The second node where the first is not 0, else the third.
+    Select(usize, usize, usize),
 }
 
 /// An expression: its last node is its result.
@@ -90,6 +171,16 @@ impl Expr {
     /// Its nodes.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// Whether it has functions whose code is so long that it should not be
+    /// repeated.
+    pub fn is_long(&self) -> bool {
+        self.nodes.iter().any(|node| match node {
+            Node::Unary(f, _) => f.is_long(),
+            Node::Binary(f, ..) => matches!(f, Binary::Pow | Binary::Rem),
+            _ => false,
+        })
     }
 
     /// Whether it changes nothing.
@@ -127,6 +218,7 @@ impl Expr {
                 Node::Constant(value) => Node::Constant(value),
                 Node::Unary(f, a) => Node::Unary(f, placed[a]),
                 Node::Binary(f, a, b) => Node::Binary(f, placed[a], placed[b]),
+                Node::Select(c, a, b) => Node::Select(placed[c], placed[a], placed[b]),
             };
             nodes.push(moved);
             placed.push(nodes.len() - 1);
@@ -151,6 +243,7 @@ impl Expr {
                     uses[a] += 1;
                     uses[b] += 1;
                 }
+                Node::Select(c, a, b) => [c, a, b].iter().for_each(|&node| uses[node] += 1),
                 Node::Operand(_) | Node::Constant(_) => {}
             }
         }
@@ -196,6 +289,13 @@ impl Expr {
                 // give what `min` and `max` give: a NaN on the left stays.
                 let number = matches!(self.nodes[b], Node::Constant(c) if !c.is_nan());
                 math::binary(code, f, number);
+            }
+            Node::Select(c, a, b) => {
+                self.emit_node(code, a, kept, operand);
+                self.emit_node(code, b, kept, operand);
+                self.emit_node(code, c, kept, operand);
+                math::is_not_zero(code);
+                code.op(Instruction::V128Bitselect);
             }
         }
     }

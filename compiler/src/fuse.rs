@@ -121,7 +121,7 @@ fn merge_two_maps(schedule: &mut Schedule) -> bool {
                 continue;
             };
             let same = collapsed_shape(&inner.shape) == collapsed_shape(&outer.shape)
-                && inner.output == DType::F32
+                && matches!(inner.output, DType::F32 | DType::Bool)
                 && is_dense(&outer.operands[slot].strides, &outer.shape);
             if !same || !read_only_by(schedule, value, at) {
                 continue;

@@ -48,7 +48,11 @@ pub fn lower(imported: &Imported, file: &str) -> Result<Schedule, CompileError> 
         }
         match ops::OPERATORS.iter().find_map(|operator| operator(&mut lowering, node)) {
             Some(lowered) => lowered?,
-            None => return Err(lowering.unsupported(node, "the operator is not supported")),
+            None => {
+                let detail =
+                    format!("the operator is not supported (to tract, {})", node.op().name());
+                return Err(lowering.unsupported(node, detail));
+            }
         }
     }
     for &outlet in &model.outputs {
@@ -92,7 +96,8 @@ impl Lowering<'_> {
             DatumType::U8 => DType::U8,
             DatumType::I8 => DType::I8,
             DatumType::I32 => DType::I32,
-            DatumType::I64 => DType::I64,
+            // tract's type for sizes, which it also makes of some I64.
+            DatumType::I64 | DatumType::TDim => DType::I64,
             DatumType::Bool => DType::Bool,
             other => {
                 let detail = format!("tensors of type {other:?} are not supported");
@@ -141,6 +146,13 @@ impl Lowering<'_> {
             return Err(self.unsupported(node, "one of its inputs was not computed before it"));
         };
         let (dtype, shape) = self.type_of(node, outlet)?;
+        let tensor = match tensor.datum_type() {
+            DatumType::TDim => tensor.cast_to::<i64>().map(|t| t.into_owned().into_arc_tensor()),
+            _ => Ok(tensor),
+        };
+        let Ok(tensor) = tensor else {
+            return Err(self.unsupported(node, "one of its inputs is a size that is not known"));
+        };
         let Ok(bytes) = tensor.try_as_plain_ram().map(|plain| plain.as_bytes().to_vec()) else {
             return Err(self.unsupported(node, "a constant of an opaque type"));
         };

@@ -67,6 +67,9 @@ fn to_tract(tensor: &Tensor) -> TractResult<TValue> {
 }
 
 fn from_tract(value: &TValue) -> TractResult<Tensor> {
+    if value.datum_type() == DatumType::TDim {
+        return from_tract(&value.cast_to::<i64>()?.into_owned().into_tvalue());
+    }
     let dtypes = [
         DType::F32,
         DType::F64,

@@ -19,6 +19,10 @@ pub const INT8: i32 = 3;
 pub const INT32: i32 = 6;
 /// ONNX's number for the type I64.
 pub const INT64: i32 = 7;
+/// ONNX's number for the type BOOL.
+pub const BOOL: i32 = 9;
+/// ONNX's number for the type FP64.
+pub const DOUBLE: i32 = 11;
 
 /// A dimension of an input: a number or a symbol.
 #[derive(Clone, Debug)]
@@ -73,6 +77,13 @@ impl Graph {
         assert_eq!(shape.iter().product::<usize>(), values.len());
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constant(FLOAT, shape, bytes)
+    }
+
+    /// Adds constant integers of any shape.
+    pub fn ints_shaped(&mut self, shape: &[usize], values: &[i64]) -> String {
+        assert_eq!(shape.iter().product::<usize>(), values.len());
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(INT64, shape, bytes)
     }
 
     /// Adds constant integers.

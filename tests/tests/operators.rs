@@ -8,6 +8,11 @@ use leeway_tests::compare::{Pair, sandbox};
 use leeway_tests::onnx::{Attribute, Dim, FLOAT, Graph, INT8, UINT8};
 use leeway_tests::random::{Random, STYLES, Style};
 
+#[path = "operators/elementwise.rs"]
+mod elementwise;
+#[path = "operators/precision.rs"]
+mod precision;
+
 /// Compiles a model, compares it with tract on tame inputs, and its fuel with
 /// the certificate on irregular ones.
 fn check(sandbox: &Sandbox, what: &str, onnx: &[u8], random: &mut Random) {
@@ -189,8 +194,29 @@ fn element_wise_functions() {
         "LeakyRelu",
         "HardSwish",
         "Softplus",
+        "Softsign",
+        "Elu",
+        "Selu",
+        "Celu",
+        "HardSigmoid",
+        "ThresholdedRelu",
+        "Mish",
+        "Gelu",
+        "Erf",
+        "Sign",
+        "Round",
+        "Sin",
+        "Cos",
+        "Tan",
+        "Asin",
+        "Acos",
+        "Atan",
+        "Sinh",
+        "Cosh",
+        "Asinh",
+        "Atanh",
     ];
-    for function in &functions[..10] {
+    for function in functions {
         for size in [1, 3, 4, 5, 17, 64, 100] {
             let mut graph = Graph::new();
             let input = graph.input("x", FLOAT, &dims(&[1, size]));
@@ -249,11 +275,17 @@ fn softmax_and_reductions() {
         let axis = random.within(0..=rank - 1);
         let mut graph = Graph::new();
         let input = graph.input("x", FLOAT, &dims(&shape));
-        let operator =
-            random.pick(&["Softmax", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"]);
+        let operator = random.pick(&[
+            "Softmax",
+            "ReduceMean",
+            "ReduceMax",
+            "ReduceMin",
+            "ReduceProd",
+            "LogSoftmax",
+        ]);
         let axes = [axis as i64];
         let attributes = match operator {
-            "Softmax" => vec![("axis", Attribute::Int(axis as i64))],
+            "Softmax" | "LogSoftmax" => vec![("axis", Attribute::Int(axis as i64))],
             _ => vec![
                 ("axes", Attribute::Ints(&axes)),
                 ("keepdims", Attribute::Int(random.within(0..=1) as i64)),

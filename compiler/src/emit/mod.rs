@@ -5,3 +5,4 @@ pub mod code;
 pub mod math;
 pub mod module;
 pub mod nest;
+pub mod wide;

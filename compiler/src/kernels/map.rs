@@ -11,7 +11,7 @@ use crate::emit::nest::{self, Dim};
 use crate::expr::{Expr, Fusion};
 use crate::schedule::{Kernel, Places};
 
-/// Vectors that one iteration of the inner loop works on.
+/// Vectors that one iteration of the inner loop works on, unless its code is long.
 const UNROLL: usize = 4;
 
 /// One operand: the element for the index `i` of the output is at
@@ -33,8 +33,8 @@ pub struct Map {
     pub operands: Vec<Operand>,
     /// What is done, in `f32`.
     pub expr: Expr,
-    /// The type of the output: F32, I32, U8 or I8. Integers are reached by
-    /// truncation and saturation.
+    /// The type of the output: F32, I32, U8, I8, or BOOL, where `expr` gives 0 and
+    /// 1 only. Integers are reached by truncation and saturation.
     pub output: DType,
 }
 
@@ -46,7 +46,7 @@ impl Map {
 
     /// The output's types that can be written.
     pub fn writes(dtype: DType) -> bool {
-        matches!(dtype, DType::F32 | DType::I32 | DType::U8 | DType::I8)
+        matches!(dtype, DType::F32 | DType::I32 | DType::U8 | DType::I8 | DType::Bool)
     }
 }
 
@@ -102,22 +102,23 @@ impl Map {
             true => (inner.size.div_ceil(4), 0),
             false => (inner.size / 4, inner.size % 4),
         };
-        let (blocks, single) = (vectors / UNROLL, vectors % UNROLL);
+        let unroll = if self.expr.is_long() { 1 } else { UNROLL };
+        let (blocks, single) = (vectors / unroll, vectors % unroll);
         let mut moved = vec![0i64; pointers.len()];
         if blocks == 1 {
-            (0..UNROLL).for_each(|v| self.emit_vector(code, inner, pointers, v, 4));
+            (0..unroll).for_each(|v| self.emit_vector(code, inner, pointers, v, 4));
         } else {
             code.repeat(blocks, |code| {
-                (0..UNROLL).for_each(|v| self.emit_vector(code, inner, pointers, v, 4));
+                (0..unroll).for_each(|v| self.emit_vector(code, inner, pointers, v, 4));
                 for (i, &pointer) in pointers.iter().enumerate() {
-                    code.advance(pointer, self.step_bytes(inner, i) * 4 * UNROLL as i64);
+                    code.advance(pointer, self.step_bytes(inner, i) * 4 * unroll as i64);
                 }
             });
             for (i, moved) in moved.iter_mut().enumerate() {
-                *moved = self.step_bytes(inner, i) * (4 * UNROLL * blocks) as i64;
+                *moved = self.step_bytes(inner, i) * (4 * unroll * blocks) as i64;
             }
         }
-        let first = if blocks == 1 { UNROLL } else { 0 };
+        let first = if blocks == 1 { unroll } else { 0 };
         (0..single).for_each(|v| self.emit_vector(code, inner, pointers, first + v, 4));
         if tail > 0 {
             self.emit_vector(code, inner, pointers, first + single, tail);
@@ -221,9 +222,9 @@ fn store_as(code: &mut Code, address: Local, offset: u64, dtype: DType, lanes: u
             code.set(value);
             code.store_lanes(address, offset, value, lanes);
         }
-        DType::U8 | DType::I8 => {
+        DType::U8 | DType::I8 | DType::Bool => {
             code.tee(value).get(value).op(I::I16x8NarrowI32x4S).tee(value).get(value);
-            code.op(if dtype == DType::U8 { I::I8x16NarrowI16x8U } else { I::I8x16NarrowI16x8S });
+            code.op(if dtype == DType::I8 { I::I8x16NarrowI16x8S } else { I::I8x16NarrowI16x8U });
             code.set(value);
             if lanes == 4 {
                 let memarg = at(offset, 0);

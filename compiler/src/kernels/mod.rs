@@ -1,9 +1,11 @@
 //! The kernels: work on tensors, and how it is emitted. A kernel knows shapes,
 //! strides and addresses, and nothing of graphs.
 
+pub mod argument;
 pub mod conv;
 pub mod copy;
 pub mod dense;
+pub mod integers;
 pub mod map;
 pub mod planes;
 pub mod pool;

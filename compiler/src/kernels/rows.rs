@@ -175,16 +175,18 @@ fn across_lanes(code: &mut Code, fold: Fold) {
     code.release([x]);
 }
 
-/// `e^x / sum(e^x)` along an axis, computed as `e^(x - max)`.
+/// `e^x / sum(e^x)` along an axis, computed as `e^(x - max)`, or its logarithm.
 #[derive(Clone, Debug)]
 pub struct Softmax {
     /// The tensor.
     pub rows: Rows,
+    /// Whether the logarithm is wanted: `x - max - ln(sum)`.
+    pub logarithm: bool,
 }
 
 impl Kernel for Softmax {
     fn describe(&self) -> String {
-        "softmax".into()
+        if self.logarithm { "log softmax".into() } else { "softmax".into() }
     }
 
     fn emit(&self, code: &mut Code, places: &Places) {
@@ -220,15 +222,26 @@ impl Softmax {
             false => (self.rows.axis, self.rows.step()),
         };
         let tail = if along_row { self.rows.axis % 4 } else { 0 };
+        let stored = if along_row { 4 } else { lanes };
         let (source, target) = (code.i32_local(), code.i32_local());
         let value = code.v128_local();
+        // From `x - max` on the stack.
+        let add = |code: &mut Code, lanes: usize| {
+            if self.logarithm {
+                code.tee(value);
+                code.store_lanes(target, 0, value, lanes);
+            }
+            math::unary(code, Unary::Exp);
+            code.tee(value).get(sum).op(I::F32x4Add).set(sum);
+            if !self.logarithm {
+                code.store_lanes(target, 0, value, lanes);
+            }
+        };
         code.copy(source, from);
         code.copy(target, to);
         code.repeat(steps, |code| {
             code.load(source, 0).get(max).op(I::F32x4Sub);
-            math::unary(code, Unary::Exp);
-            code.tee(value).get(sum).op(I::F32x4Add).set(sum);
-            code.store_lanes(target, 0, value, if along_row { 4 } else { lanes });
+            add(code, stored);
             code.advance(source, step as i64);
             code.advance(target, step as i64);
         });
@@ -236,25 +249,24 @@ impl Softmax {
             // e^-inf is 0: lanes that are not there add nothing.
             load_tail(code, source, 0, tail, f32::NEG_INFINITY);
             code.get(max).op(I::F32x4Sub);
-            math::unary(code, Unary::Exp);
-            code.tee(value).get(sum).op(I::F32x4Add).set(sum);
-            code.store_lanes(target, 0, value, tail);
+            add(code, tail);
         }
 
+        code.get(sum);
         if along_row {
-            code.get(sum);
             across_lanes(code, Fold::Sum);
-            code.set(sum);
         }
-        code.splat(1.0).get(sum).op(I::F32x4Div).set(sum);
+        math::unary(code, if self.logarithm { Unary::Ln } else { Unary::Recip });
+        code.set(sum);
+        let scale = if self.logarithm { I::F32x4Sub } else { I::F32x4Mul };
         code.copy(target, to);
         code.repeat(steps, |code| {
-            code.load(target, 0).get(sum).op(I::F32x4Mul).set(value);
-            code.store_lanes(target, 0, value, if along_row { 4 } else { lanes });
+            code.load(target, 0).get(sum).op(scale.clone()).set(value);
+            code.store_lanes(target, 0, value, stored);
             code.advance(target, step as i64);
         });
         if tail > 0 {
-            code.load(target, 0).get(sum).op(I::F32x4Mul).set(value);
+            code.load(target, 0).get(sum).op(scale).set(value);
             code.store_lanes(target, 0, value, tail);
         }
         code.release([max, sum, source, target, value]);

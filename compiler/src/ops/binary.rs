@@ -1,13 +1,15 @@
-//! Element-wise functions of two tensors, broadcast (`Add`, `Sub`, `Mul`, `Div`,
-//! `Min`, `Max`; `Relu` and `Clip` arrive as these).
+//! Element-wise functions of two tensors, broadcast: arithmetic (`Relu` and
+//! `Clip` arrive as `Min` and `Max`), comparisons, logic and bits.
 
 use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::TypedNode;
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 
+use super::elementwise;
 use crate::emit::nest::broadcast_strides;
 use crate::error::CompileError;
 use crate::expr::{Binary, Expr, Node};
+use crate::kernels::integers::Function;
 use crate::kernels::map::{Map, Operand};
 use crate::lower::Lowering;
 
@@ -21,27 +23,84 @@ fn lower_binary(
     node: &TypedNode,
     op: &TypedBinOp,
 ) -> Result<(), CompileError> {
-    let function = match op.0.name() {
+    let name = op.0.name();
+    let inputs = [lowering.input(node, 0)?, lowering.input(node, 1)?];
+    let types = inputs.map(|input| lowering.dtype(input));
+    let real = types.contains(&DType::F32);
+    match (of_reals(name), of_integers(name)) {
+        (Some(function), _) if real || (types == [DType::Bool; 2] && is_logical(function)) => {
+            lower_reals(lowering, node, function)
+        }
+        (_, Some(function)) if !real => elementwise::integers(lowering, node, function),
+        _ => {
+            let detail = format!(
+                "the element-wise function {name} of {} and {} is not supported; arithmetic, Pow, \
+                 Rem, comparisons, Min and Max of FP32 and of integers are, logical functions of \
+                 BOOL, bits of integers",
+                types[0], types[1]
+            );
+            Err(lowering.unsupported(node, detail))
+        }
+    }
+}
+
+fn of_reals(name: &str) -> Option<Binary> {
+    Some(match name {
         "Add" => Binary::Add,
         "Sub" => Binary::Sub,
         "Mul" => Binary::Mul,
         "Div" => Binary::Div,
         "Min" => Binary::Min,
         "Max" => Binary::Max,
-        other => {
-            let detail = format!(
-                "the element-wise function {other} is not supported; \
-                 Add, Sub, Mul, Div, Min and Max are"
-            );
-            return Err(lowering.unsupported(node, detail));
-        }
-    };
-    let (dtype, shape) = lowering.output_type(node, 0)?;
-    if dtype != DType::F32 {
-        let detail = format!("{function:?} gives {dtype}; only FP32 is supported");
-        return Err(lowering.unsupported(node, detail));
-    }
+        "Pow" => Binary::Pow,
+        "Rem" => Binary::Rem,
+        "Eq" => Binary::Eq,
+        "NE" => Binary::Ne,
+        "LT" => Binary::Lt,
+        "LTE" => Binary::Le,
+        "GT" => Binary::Gt,
+        "GTE" => Binary::Ge,
+        "And" => Binary::And,
+        "Or" => Binary::Or,
+        "Xor" => Binary::Xor,
+        _ => return None,
+    })
+}
 
+fn is_logical(function: Binary) -> bool {
+    matches!(function, Binary::And | Binary::Or | Binary::Xor)
+}
+
+fn of_integers(name: &str) -> Option<Function> {
+    Some(match name {
+        "Add" => Function::Add,
+        "Sub" => Function::Sub,
+        "Mul" => Function::Mul,
+        "Div" => Function::Div,
+        "Rem" => Function::Rem,
+        "Min" => Function::Min,
+        "Max" => Function::Max,
+        "Eq" => Function::Eq,
+        "NE" => Function::Ne,
+        "LT" => Function::Lt,
+        "LTE" => Function::Le,
+        "GT" => Function::Gt,
+        "GTE" => Function::Ge,
+        "BitAnd" => Function::BitAnd,
+        "BitOr" => Function::BitOr,
+        "BitXor" => Function::BitXor,
+        "ShiftLeft" => Function::ShiftLeft,
+        "ShiftRight" => Function::ShiftRight,
+        _ => return None,
+    })
+}
+
+fn lower_reals(
+    lowering: &mut Lowering,
+    node: &TypedNode,
+    function: Binary,
+) -> Result<(), CompileError> {
+    let (dtype, shape) = lowering.output_type(node, 0)?;
     let mut nodes = Vec::new();
     let (mut inputs, mut operands) = (Vec::new(), Vec::new());
     for input in 0..2 {
@@ -49,10 +108,9 @@ fn lower_binary(
             Some(value) => nodes.push(Node::Constant(value)),
             None => {
                 let value = lowering.input(node, input)?;
-                lowering.want_f32(node, &[value])?;
                 let strides = broadcast_strides(&lowering.shape(value), &shape);
                 nodes.push(Node::Operand(operands.len()));
-                operands.push(Operand { dtype: DType::F32, strides });
+                operands.push(Operand { dtype: lowering.dtype(value), strides });
                 inputs.push(value);
             }
         }

@@ -1,12 +1,15 @@
-//! Casts between element types.
+//! Casts between element types: reals to integers truncate and saturate,
+//! integers to narrower ones wrap.
 
+use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::TypedNode;
 use tract_onnx::tract_hir::tract_core::ops::cast::Cast;
 
-use crate::emit::nest::dense_strides;
+use super::elementwise;
 use crate::error::CompileError;
-use crate::expr::Expr;
-use crate::kernels::map::{Map, Operand};
+use crate::expr::{Binary, Expr, Node};
+use crate::kernels::integers::Function;
+use crate::kernels::map::Map;
 use crate::lower::Lowering;
 
 pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
@@ -17,21 +20,21 @@ pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), Com
 fn lower_cast(lowering: &mut Lowering, node: &TypedNode) -> Result<(), CompileError> {
     let input = lowering.input(node, 0)?;
     let from = lowering.dtype(input);
-    let (to, shape) = lowering.output_type(node, 0)?;
+    let (to, _) = lowering.output_type(node, 0)?;
     if from == to {
         lowering.bind(node, 0, input);
         return Ok(());
     }
-    if !Map::reads(from) || !Map::writes(to) {
-        let detail = format!(
-            "a cast from {from} to {to} is not supported; from FP32, I32, U8, I8 and BOOL to \
-             FP32, I32, U8 and I8 is"
-        );
-        return Err(lowering.unsupported(node, detail));
+    if from == DType::F32 && Map::writes(to) && to != DType::Bool {
+        return elementwise::map(lowering, node, Expr::identity());
     }
-    let operands = vec![Operand { dtype: from, strides: dense_strides(&shape) }];
-    let map = Map { shape: shape.clone(), operands, expr: Expr::identity(), output: to };
-    let output = lowering.step(node, map, &[input], to, shape);
-    lowering.bind(node, 0, output);
-    Ok(())
+    if from == DType::F32 && to == DType::Bool {
+        let nodes = vec![Node::Operand(0), Node::Constant(0.0), Node::Binary(Binary::Ne, 0, 1)];
+        return elementwise::map(lowering, node, Expr::of(nodes));
+    }
+    if Map::reads(from) && to == DType::F32 {
+        return elementwise::map(lowering, node, Expr::identity());
+    }
+    let function = if to == DType::Bool { Function::IsNotZero } else { Function::Cast };
+    elementwise::integers(lowering, node, function)
 }

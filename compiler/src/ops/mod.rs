@@ -14,9 +14,11 @@ mod concat;
 mod conv;
 mod downsample;
 mod einsum;
+mod elementwise;
 mod pad;
 mod pool;
 mod reduce;
+mod select;
 mod slice;
 mod softmax;
 mod unary;
@@ -38,6 +40,7 @@ pub const OPERATORS: &[Operator] = &[
     pool::lower_max,
     pool::lower_sum,
     reduce::lower,
+    select::lower,
     slice::lower,
     softmax::lower,
     unary::lower,

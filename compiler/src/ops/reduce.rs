@@ -1,10 +1,12 @@
-//! `ReduceSum`, `ReduceMean`, `ReduceMax`, `ReduceMin`, `ReduceProd` and
-//! `GlobalAveragePool`: folds along axes, which stay with size 1.
+//! `ReduceSum`, `ReduceMean`, `ReduceMax`, `ReduceMin`, `ReduceProd`,
+//! `GlobalAveragePool`, `ArgMax` and `ArgMin`: folds along axes, which stay with
+//! size 1.
 
 use tract_onnx::tract_hir::internal::TypedNode;
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce as Op, Reducer};
 
 use crate::error::CompileError;
+use crate::kernels::argument::Argument;
 use crate::kernels::rows::{Fold, Reduce, Rows};
 use crate::lower::Lowering;
 
@@ -14,6 +16,10 @@ pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), Com
 }
 
 fn lower_reduce(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<(), CompileError> {
+    if let Reducer::ArgMax(last) | Reducer::ArgMin(last) = op.reducer {
+        let largest = matches!(op.reducer, Reducer::ArgMax(_));
+        return lower_argument(lowering, node, op, largest, last);
+    }
     let fold = match op.reducer {
         Reducer::Sum => Fold::Sum,
         Reducer::Prod => Fold::Product,
@@ -22,8 +28,8 @@ fn lower_reduce(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<()
         Reducer::MeanOfSquares => Fold::SumOfSquares,
         other => {
             let detail = format!(
-                "the reduction {other:?} is not supported; Sum, Mean, MeanOfSquares, Max, Min \
-                 and Prod are"
+                "the reduction {other:?} is not supported; Sum, Mean, MeanOfSquares, Max, Min, \
+                 Prod, ArgMax and ArgMin are"
             );
             return Err(lowering.unsupported(node, detail));
         }
@@ -53,5 +59,26 @@ fn lower_reduce(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<()
         first_fold = false;
     }
     lowering.bind(node, 0, value);
+    Ok(())
+}
+
+fn lower_argument(
+    lowering: &mut Lowering,
+    node: &TypedNode,
+    op: &Op,
+    largest: bool,
+    last: bool,
+) -> Result<(), CompileError> {
+    let value = lowering.input(node, 0)?;
+    lowering.want_f32(node, &[value])?;
+    let [axis] = op.axes[..] else {
+        let detail =
+            format!("an index along the axes {:?}; along one axis it is supported", op.axes);
+        return Err(lowering.unsupported(node, detail));
+    };
+    let rows = Rows::along(&lowering.shape(value), &[axis]).expect("there is an axis");
+    let (dtype, shape) = lowering.output_type(node, 0)?;
+    let output = lowering.step(node, Argument { rows, largest, last }, &[value], dtype, shape);
+    lowering.bind(node, 0, output);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `Softmax`.
+//! `Softmax` and `LogSoftmax`.
 
 use tract_onnx::tract_hir::internal::TypedNode;
 use tract_onnx::tract_hir::tract_core::ops::nn::{Softmax as Op, SoftmaxKind};
@@ -15,16 +15,14 @@ pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), Com
 fn lower_softmax(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<(), CompileError> {
     let input = lowering.input(node, 0)?;
     lowering.want_f32(node, &[input])?;
-    if op.kind != SoftmaxKind::Softmax {
-        return Err(lowering.unsupported(node, "LogSoftmax is not supported; Softmax is"));
-    }
+    let logarithm = op.kind == SoftmaxKind::LogSoftmax;
     let shape = lowering.shape(input);
     let Some(rows) = Rows::along(&shape, &op.axes) else {
         let detail = format!("the axes {:?} are not next to each other", op.axes);
         return Err(lowering.unsupported(node, detail));
     };
     let dtype = lowering.dtype(input);
-    let output = lowering.step(node, Softmax { rows }, &[input], dtype, shape);
+    let output = lowering.step(node, Softmax { rows, logarithm }, &[input], dtype, shape);
     lowering.bind(node, 0, output);
     Ok(())
 }
