@@ -4,12 +4,12 @@
 //! round trip plus bytes over throughput, for each direction.
 //!
 //! Every exchange on the link is an observation: probes, throughput probes and
-//! inferences (round trip less what the fog host reports as its own time, so
-//! that only durations of this machine's clock are ever subtracted from one
-//! another and of the fog's from the fog's). Small exchanges fix the round
-//! trip, large ones the throughput, in one robust fit over the last
-//! [`REMEMBERED`] of them (an M-estimator with exponential forgetting and
-//! non-negative parameters, see `fit.rs`). Two things are added to the fit:
+//! inferences. Of an inference it is the round trip, by the device's clock, less
+//! the duration that the fog host reports, by its own: two durations, so that
+//! the clocks' difference never enters. Small exchanges fix the round trip,
+//! large ones the throughput, in one robust fit over the last [`REMEMBERED`] of
+//! them (an M-estimator with exponential forgetting and non-negative parameters,
+//! see `fit.rs`). Three things are added to the fit, and are our own:
 //!
 //! - A correction by the mean relative residual of inferences. A robust fit
 //!   follows the bulk of the observations, but what offloading costs on average

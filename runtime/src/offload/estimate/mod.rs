@@ -7,7 +7,7 @@ mod link;
 mod weighted;
 
 pub use fog_time::{FogTime, FogTimeEstimator};
-pub use link::{ExchangeKind, LinkEstimator, LinkParameters, REMEMBERED};
+pub use link::{ExchangeKind, LinkEstimator, LinkParameters, REMEMBERED, TAIL_REMEMBERED};
 
 #[cfg(test)]
 mod tests;
