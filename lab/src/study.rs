@@ -72,7 +72,8 @@ pub struct ModelInfo {
     pub input_bytes: u64,
     /// Size of the component in bytes.
     pub component_bytes: u64,
-    /// The worst case that was seen in calibration on the device, in nanoseconds.
+    /// The worst input's execution time in calibration on the device, in
+    /// nanoseconds: `leeway_runtime::calibrate::Calibration::wcet`.
     pub wcet_ns: u64,
     /// The median that was seen in calibration on the device, in nanoseconds.
     pub median_ns: u64,

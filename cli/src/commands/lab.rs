@@ -31,11 +31,11 @@ pub struct Arguments {
     #[arg(long = "link", value_name = "NAME", value_delimiter = ',')]
     links: Vec<String>,
     /// At most so many inputs of each model over each link.
-    #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..))]
-    inputs: u32,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    inputs: Option<u32>,
     /// About how long the replay may take; slow links get fewer inputs then.
-    #[arg(long, default_value_t = 70, value_name = "S")]
-    seconds: u64,
+    #[arg(long, value_name = "S")]
+    seconds: Option<u64>,
     /// Of the link emulator and the sensor's order.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -58,8 +58,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         config.links = links;
     }
     config.engine = arguments.device_engine;
-    config.inputs = arguments.inputs as usize;
-    config.time = Duration::from_secs(arguments.seconds);
+    if let Some(inputs) = arguments.inputs {
+        config.inputs = inputs as usize;
+    }
+    if let Some(seconds) = arguments.seconds {
+        config.time = Duration::from_secs(seconds);
+    }
     config.seed = arguments.seed;
 
     let study = experiment::run(&config, &mut |progress| show(&bar, &progress))?;

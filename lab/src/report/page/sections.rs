@@ -257,7 +257,8 @@ pub(super) fn calibration(study: &Study) -> String {
     section(
         "Calibration",
         "Execution times on the device over the validation set, measured before the first decision. \
-         The WCET is the longest that was seen.",
+         The WCET is the worst input's: the highest, over the inputs, of the median time of an \
+         input's undisturbed executions. What lies beyond it is the machine's noise.",
         &format!("<div class=\"grid two\">\n{panels}</div>\n"),
     )
 }
