@@ -25,6 +25,10 @@ pub struct Lowering<'a> {
 /// Lowers a graph. `file` is its name in messages.
 pub fn lower(imported: &Imported, file: &str) -> Result<Schedule, CompileError> {
     let model = &imported.model;
+    if model.inputs.is_empty() {
+        let reason = "it has no input, so that its outputs are constants".into();
+        return Err(CompileError::Invalid { file: file.into(), reason });
+    }
     let mut lowering =
         Lowering { imported, file, schedule: Schedule::default(), values: HashMap::new() };
     for (index, &outlet) in model.inputs.iter().enumerate() {
@@ -217,6 +221,19 @@ impl Lowering<'_> {
             outputs: vec![output],
         });
         output
+    }
+
+    /// Adds a value that is known when compiling: little-endian bytes.
+    pub fn known(
+        &mut self,
+        node: &TypedNode,
+        dtype: DType,
+        shape: Vec<usize>,
+        bytes: Vec<u8>,
+    ) -> ValueId {
+        debug_assert_eq!(shape.iter().product::<usize>() * dtype.size_bytes(), bytes.len());
+        let name = node.name.clone();
+        self.schedule.add(Value { name, dtype, shape, origin: Origin::Constant(bytes) })
     }
 
     /// The same bytes with another shape.

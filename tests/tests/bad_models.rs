@@ -38,11 +38,20 @@ fn an_operator_that_does_not_exist_is_named() {
 #[test]
 fn computed_weights_are_refused_with_the_reason() {
     let mut graph = Graph::new();
-    let a = graph.input("a", FLOAT, &[1usize.into(), 4usize.into(), 4usize.into()]);
-    let b = graph.input("b", FLOAT, &[1usize.into(), 4usize.into(), 4usize.into()]);
-    let output = graph.node("MatMul", &[&a, &b], &[]);
+    let a = graph.input("a", FLOAT, &[1usize.into(), 1usize.into(), 4usize.into(), 4usize.into()]);
+    let b = graph.input("b", FLOAT, &[1usize.into(), 1usize.into(), 2usize.into(), 2usize.into()]);
+    let output = graph.node("Conv", &[&a, &b], &[]);
     let message = error(&graph.finish(&[&output])).to_string();
-    assert!(message.contains("(MatMul)") && message.contains("constant"), "{message}");
+    assert!(message.contains("(Conv)") && message.contains("constant"), "{message}");
+}
+
+#[test]
+fn a_model_without_an_input_is_refused() {
+    let mut graph = Graph::new();
+    let constant = graph.floats(&[2], &[1.0, 2.0]);
+    let output = graph.node("Relu", &[&constant], &[]);
+    let message = error(&graph.finish(&[&output])).to_string();
+    assert!(message.contains("no input"), "{message}");
 }
 
 #[test]

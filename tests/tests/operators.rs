@@ -8,6 +8,8 @@ use leeway_tests::compare::{Pair, sandbox};
 use leeway_tests::onnx::{Attribute, Dim, FLOAT, Graph, INT8, UINT8};
 use leeway_tests::random::{Random, STYLES, Style};
 
+#[path = "operators/attention.rs"]
+mod attention;
 #[path = "operators/elementwise.rs"]
 mod elementwise;
 #[path = "operators/precision.rs"]

@@ -1,5 +1,5 @@
-//! `Gemm`, `MatMul` and `Einsum` with one constant operand: after moving axes, a
-//! matrix times constant weights.
+//! `Gemm`, `MatMul` and `Einsum` of two tensors: after moving axes, a matrix times
+//! constant weights, or products of two computed matrices.
 
 use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::{InOut, TypedNode};
@@ -9,7 +9,9 @@ use crate::emit::nest::dense_strides;
 use crate::error::CompileError;
 use crate::expr::Expr;
 use crate::kernels::dense::Dense;
+use crate::kernels::matmul::MatMul;
 use crate::lower::Lowering;
+use crate::schedule::{Kernel, ValueId};
 
 pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
     let op = node.op_as::<EinSum>()?;
@@ -25,35 +27,56 @@ struct Axis {
     output: Option<usize>,
 }
 
+/// The axes of a matrix product. Those of size 1 are none.
+#[derive(Default)]
+struct Axes {
+    /// In all three.
+    batch: Vec<Axis>,
+    /// In the data and the output.
+    m: Vec<Axis>,
+    /// In the data and the weights.
+    k: Vec<Axis>,
+    /// In the weights and the output.
+    n: Vec<Axis>,
+}
+
 fn lower_einsum(
     lowering: &mut Lowering,
     node: &TypedNode,
     op: &EinSum,
 ) -> Result<(), CompileError> {
-    if op.q_params.is_some() || node.inputs.len() != 2 {
+    if op.q_params.is_some() {
         let detail = "quantised matrix products are not supported; FP32 is";
         return Err(lowering.unsupported(node, detail));
     }
+    if node.inputs.len() != 2 {
+        let detail = format!("of {} tensors; products of two are supported", node.inputs.len());
+        return Err(lowering.unsupported(node, detail));
+    }
     let constants = [0, 1].map(|input| lowering.constant(node, input).is_some());
-    let (data_slot, weights_slot) = match constants {
-        [_, true] => (0, 1),
-        [true, false] => (1, 0),
-        [false, false] => {
-            let detail = "a product of two computed tensors is not supported; one must be constant";
-            return Err(lowering.unsupported(node, detail));
-        }
-    };
+    let (data_slot, weights_slot) = if constants == [true, false] { (1, 0) } else { (0, 1) };
     let data = lowering.input(node, data_slot)?;
-    lowering.want_f32(node, &[data])?;
-    let weights_value = lowering.input(node, weights_slot)?;
-    let weights_shape = lowering.shape(weights_value);
-    let Some(weights) = lowering.constant_f32(node, weights_slot) else {
-        return Err(lowering.unsupported(node, "its constant operand is not of type FP32"));
-    };
-    let data_shape = lowering.shape(data);
-    let (_, output_shape) = lowering.output_type(node, 0)?;
+    let weights = lowering.input(node, weights_slot)?;
+    lowering.want_f32(node, &[data, weights])?;
+    let axes = axes(lowering, node, op, [data_slot, weights_slot], [data, weights])?;
+    match lowering.constant_f32(node, weights_slot) {
+        Some(numbers) if axes.batch.is_empty() => {
+            dense(lowering, node, axes, data, weights, numbers)
+        }
+        _ => matmul(lowering, node, axes, data, weights),
+    }
+}
 
-    let (mut m, mut k, mut n) = (Vec::new(), Vec::new(), Vec::new());
+fn axes(
+    lowering: &Lowering,
+    node: &TypedNode,
+    op: &EinSum,
+    [data_slot, weights_slot]: [usize; 2],
+    [data, weights]: [ValueId; 2],
+) -> Result<Axes, CompileError> {
+    let (data_shape, weights_shape) = (lowering.shape(data), lowering.shape(weights));
+    let (_, output_shape) = lowering.output_type(node, 0)?;
+    let mut axes = Axes::default();
     for axis in op.axes.iter_all_axes() {
         let at = |io: InOut| match axis.interface(io) {
             [] => Ok(None),
@@ -66,7 +89,6 @@ fn lower_einsum(
             let detail = format!("the expression {:?} repeats an axis", op.axes);
             return Err(lowering.unsupported(node, detail));
         };
-        // An axis of size 1 is no axis.
         let axis = Axis {
             data: data.filter(|&at| data_shape[at] > 1),
             weights: weights.filter(|&at| weights_shape[at] > 1),
@@ -74,61 +96,105 @@ fn lower_einsum(
         };
         match axis {
             Axis { data: None, weights: None, .. } => {}
-            Axis { data: Some(_), weights: None, output: Some(_) } => m.push(axis),
-            Axis { data: Some(_), weights: Some(_), output: None } => k.push(axis),
-            Axis { data: None, weights: Some(_), output: Some(_) } => n.push(axis),
+            Axis { data: Some(_), weights: None, output: Some(_) } => axes.m.push(axis),
+            Axis { data: Some(_), weights: Some(_), output: None } => axes.k.push(axis),
+            Axis { data: None, weights: Some(_), output: Some(_) } => axes.n.push(axis),
+            Axis { data: Some(_), weights: Some(_), output: Some(_) } => axes.batch.push(axis),
             _ => {
                 let detail = format!(
-                    "the expression {:?} is no matrix product: an axis is shared by both operands \
-                     and the output, or summed in one operand only",
+                    "the expression {:?} is no matrix product: an axis is summed in one operand \
+                     only, which a ReduceSum before it can do",
                     op.axes
                 );
                 return Err(lowering.unsupported(node, detail));
             }
         }
     }
-    m.sort_by_key(|axis| axis.output);
-    k.sort_by_key(|axis| axis.data);
-    n.sort_by_key(|axis| axis.output);
+    axes.batch.sort_by_key(|axis| axis.output);
+    axes.m.sort_by_key(|axis| axis.output);
+    axes.k.sort_by_key(|axis| axis.data);
+    axes.n.sort_by_key(|axis| axis.output);
+    Ok(axes)
+}
 
-    // The data as [m.., k..].
-    let order = |axes: &[Axis], rank: usize, at: fn(&Axis) -> Option<usize>| {
-        let mut order: Vec<usize> = axes.iter().filter_map(at).collect();
-        let single: Vec<usize> = (0..rank).filter(|axis| !order.contains(axis)).collect();
-        order.extend(single);
-        order
-    };
-    let data_axes: Vec<Axis> = m.iter().chain(&k).copied().collect();
-    let data_order = order(&data_axes, data_shape.len(), |axis| axis.data);
+/// The order of a tensor's axes that begins with these; those of size 1 follow.
+fn order(axes: &[&[Axis]], rank: usize, at: fn(&Axis) -> Option<usize>) -> Vec<usize> {
+    let mut order: Vec<usize> = axes.iter().copied().flatten().filter_map(at).collect();
+    let single: Vec<usize> = (0..rank).filter(|axis| !order.contains(axis)).collect();
+    order.extend(single);
+    order
+}
+
+fn size(axes: &[Axis], shape: &[usize], at: fn(&Axis) -> Option<usize>) -> usize {
+    axes.iter().filter_map(at).map(|at| shape[at]).product()
+}
+
+fn dense(
+    lowering: &mut Lowering,
+    node: &TypedNode,
+    Axes { m, k, n, .. }: Axes,
+    data: ValueId,
+    weights: ValueId,
+    numbers: Vec<f32>,
+) -> Result<(), CompileError> {
+    let (data_shape, weights_shape) = (lowering.shape(data), lowering.shape(weights));
+    // The data as [m.., k..], the weights as [k.., n..].
+    let data_order = order(&[&m, &k], data_shape.len(), |axis| axis.data);
     let data = lowering.transpose(node, data, &data_order);
-
-    // The weights as [k.., n..].
     let strides = dense_strides(&weights_shape);
     let weight_axes: Vec<usize> = k.iter().chain(&n).filter_map(|axis| axis.weights).collect();
-    let packed = gather(&weights, &weight_axes, &weights_shape, &strides);
-
-    let size = |axes: &[Axis], shape: &[usize], at: fn(&Axis) -> Option<usize>| {
-        axes.iter().filter_map(at).map(|at| shape[at]).product::<usize>()
-    };
     let columns = size(&n, &weights_shape, |axis| axis.weights);
-    let dense = Dense {
+    let kernel = Dense {
         m: size(&m, &data_shape, |axis| axis.data),
         k: size(&k, &data_shape, |axis| axis.data),
         n: columns,
-        weights: packed,
+        weights: gather(&numbers, &weight_axes, &weights_shape, &strides),
         bias: vec![0.0; columns],
         then: Expr::identity(),
     };
+    finish(lowering, node, &[&m, &n], kernel, &[data])
+}
 
-    // The output comes as [m.., n..]; its axes of size 1 are put in by the view.
-    let output_axes: Vec<Axis> = m.iter().chain(&n).copied().collect();
-    let from: Vec<usize> = output_axes.iter().filter_map(|axis| axis.output).collect();
+fn matmul(
+    lowering: &mut Lowering,
+    node: &TypedNode,
+    Axes { batch, m, k, n }: Axes,
+    left: ValueId,
+    right: ValueId,
+) -> Result<(), CompileError> {
+    let (left_shape, right_shape) = (lowering.shape(left), lowering.shape(right));
+    let left_order = order(&[&batch, &m, &k], left_shape.len(), |axis| axis.data);
+    let left = lowering.transpose(node, left, &left_order);
+    let right_order = order(&[&batch, &k, &n], right_shape.len(), |axis| axis.weights);
+    let right = lowering.transpose(node, right, &right_order);
+    let kernel = MatMul {
+        batch: size(&batch, &left_shape, |axis| axis.data),
+        m: size(&m, &left_shape, |axis| axis.data),
+        k: size(&k, &left_shape, |axis| axis.data),
+        n: size(&n, &right_shape, |axis| axis.weights),
+        then: Expr::identity(),
+    };
+    finish(lowering, node, &[&batch, &m, &n], kernel, &[left, right])
+}
+
+/// Adds the step, whose output has just these axes, and binds the node's output,
+/// with its order of axes and those of size 1, to it.
+fn finish(
+    lowering: &mut Lowering,
+    node: &TypedNode,
+    axes: &[&[Axis]],
+    kernel: impl Kernel,
+    inputs: &[ValueId],
+) -> Result<(), CompileError> {
+    let (_, output_shape) = lowering.output_type(node, 0)?;
+    let axes = axes.iter().copied().flatten();
+    let from: Vec<usize> = axes.filter_map(|axis| axis.output).collect();
     let in_place = from.is_sorted();
     let step_shape = match in_place {
         true => output_shape.clone(),
         false => from.iter().map(|&axis| output_shape[axis]).collect(),
     };
-    let step = lowering.step(node, dense, &[data], DType::F32, step_shape);
+    let step = lowering.step(node, kernel, inputs, DType::F32, step_shape);
     let output = match in_place {
         true => step,
         false => {

@@ -15,6 +15,9 @@ mod conv;
 mod downsample;
 mod einsum;
 mod elementwise;
+mod gather;
+mod identity;
+mod norm;
 mod pad;
 mod pool;
 mod reduce;
@@ -36,6 +39,10 @@ pub const OPERATORS: &[Operator] = &[
     conv::lower,
     downsample::lower,
     einsum::lower,
+    identity::lower,
+    gather::lower,
+    gather::lower_elements,
+    norm::lower,
     pad::lower,
     pool::lower_max,
     pool::lower_sum,
