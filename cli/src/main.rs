@@ -27,6 +27,8 @@ enum Command {
     Inspect(commands::inspect::Arguments),
     /// Run a component on tensors from .npy files.
     Run(commands::run::Arguments),
+    /// Measure how long a component takes on this device.
+    Calibrate(commands::calibrate::Arguments),
     /// Play a slow device, a real link and a fog host on this machine, and report.
     Lab(commands::lab::Arguments),
 }
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Build(arguments) => commands::build::run(&arguments),
         Command::Inspect(arguments) => commands::inspect::run(&arguments),
         Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Calibrate(arguments) => commands::calibrate::run(&arguments),
         Command::Lab(arguments) => commands::lab::run(&arguments),
     };
     match result {

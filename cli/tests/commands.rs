@@ -138,6 +138,30 @@ fn inspect_shows_layers_and_fuel() {
 }
 
 #[test]
+fn calibrate_measures_every_input_and_keeps_the_worst_cases_apart() {
+    let bench = Bench::new(reference_model("mlp-tabular").unwrap());
+    bench.build();
+    let validation = bench.model_folder().join("validation.npz").display().to_string();
+    let wasm = bench.path("model.wasm");
+    let arguments = ["calibrate", &wasm, "--validation", &validation, "--repetitions", "2"];
+    let json: Value =
+        serde_json::from_str(&succeed(&[&arguments[..], &["--json"]].concat())).unwrap();
+    let calibration = &json["calibration"];
+    let inputs = bench.model.validation().unwrap().len();
+    assert_eq!(calibration["inputs"], inputs);
+    assert_eq!(calibration["samples"].as_array().unwrap().len(), 2 * inputs);
+    let time = |name: &str| calibration[name].as_u64().unwrap();
+    assert!(time("median_ns") <= time("highest_undisturbed_ns"));
+    assert!(time("wcet_ns") <= time("highest_undisturbed_ns"));
+    assert!(time("highest_undisturbed_ns") <= time("highest_observed_ns"));
+    assert!(calibration["ns_per_fuel"].as_f64().unwrap() > 0.0);
+    assert!(succeed(&arguments).contains("time per fuel"));
+
+    let error = fail(&["calibrate", &wasm, "--validation", &bench.path("x.npy")]);
+    assert!(error.contains("x.npy") && error.contains(".npz"), "{error}");
+}
+
+#[test]
 fn labels_name_the_class_and_must_be_as_many_as_classes() {
     let bench = Bench::new(reference_model("mlp-tabular").unwrap());
     let (onnx, wasm) = (bench.path("model.onnx"), bench.path("model.wasm"));

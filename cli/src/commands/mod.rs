@@ -5,6 +5,7 @@ use std::io::Write as _;
 use serde::Serialize;
 
 pub mod build;
+pub mod calibrate;
 pub mod inspect;
 pub mod lab;
 pub mod run;
