@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod commands;
 mod golden;
 mod npy;
+mod profile;
 mod units;
 
 /// Compiles ML models to WebAssembly components with a certified cost, runs

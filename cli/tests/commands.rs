@@ -131,10 +131,20 @@ fn inspect_shows_layers_and_fuel() {
     }
     let json: Value =
         serde_json::from_str(&succeed(&["inspect", &bench.path("model.wasm"), "--json"])).unwrap();
+    assert!(json["profile"].is_null());
     let stages = json["certificate"]["stages"].as_array().unwrap();
     let compute: u64 = stages.iter().map(|stage| stage["fuel"]["compute"].as_u64().unwrap()).sum();
     assert!(compute < json["certified_fuel"].as_u64().unwrap());
     assert_eq!(stages[0]["inputs"][0]["shape"], serde_json::json!([1, 1, 28, 28]));
+
+    let profiled = succeed(&["inspect", &bench.path("model.wasm"), "--profile", "--json"]);
+    let profiled: Value = serde_json::from_str(&profiled).unwrap();
+    let times = profiled["profile"].as_array().unwrap();
+    assert_eq!(times.len(), stages.len());
+    let share: f64 = times.iter().map(|time| time["share"].as_f64().unwrap()).sum();
+    assert!((share - 1.0).abs() < 1e-9, "{share}");
+    let text = succeed(&["inspect", &bench.path("model.wasm"), "--profile"]);
+    assert!(text.contains("GFLOP/s"), "{text}");
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! `leeway inspect`: what a component's certificate says, as a table and as JSON.
-//! Nothing of the component is run.
+//! Nothing of the component is run, unless a profile is asked for.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, presets};
 use leeway_contract::certificate::Layer;
 use leeway_contract::{Certificate, Digest, TensorSpec, section};
+use leeway_runtime::sandbox::EngineKind;
 use serde::Serialize;
 
 use super::{print, print_json};
+use crate::profile::{self, StageTime};
 use crate::units;
 
 /// Show what a component's certificate says of it.
@@ -18,6 +21,12 @@ use crate::units;
 pub struct Arguments {
     /// The component.
     component: PathBuf,
+    /// Run the stages one by one, and show where the time goes.
+    #[arg(long)]
+    profile: bool,
+    /// What executes them then.
+    #[arg(long, default_value = "native", value_name = "native|pulley", requires = "profile")]
+    engine: EngineKind,
     /// Print the certificate as JSON.
     #[arg(long)]
     json: bool,
@@ -28,6 +37,8 @@ struct Inspected<'a> {
     digest: Digest,
     component_bytes: usize,
     certified_fuel: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Vec<StageTime>>,
     certificate: &'a Certificate,
 }
 
@@ -38,14 +49,23 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let certificate = section::read_certificate(&bytes).with_context(|| path.to_string())?;
     section::read_golden(&bytes, &certificate).with_context(|| path.to_string())?;
     let digest = Digest::of(&bytes);
+    let profile =
+        arguments.profile.then(|| profile::stages(&bytes, arguments.engine)).transpose()?;
     match arguments.json {
         true => print_json(&Inspected {
             digest,
             component_bytes: bytes.len(),
             certified_fuel: certificate.total_fuel().0,
+            profile,
             certificate: &certificate,
         }),
-        false => print(&text(&certificate, digest, bytes.len())),
+        false => {
+            let mut text = text(&certificate, digest, bytes.len());
+            if let Some(profile) = &profile {
+                text += &format!("\n\n{}", times(&certificate, profile));
+            }
+            print(&text)
+        }
     }
 }
 
@@ -98,24 +118,44 @@ fn text(certificate: &Certificate, digest: Digest, component_bytes: usize) -> St
     text + "\n" + &layers(certificate).to_string()
 }
 
-fn layers(certificate: &Certificate) -> Table {
+fn table(header: &[&str], right: &[usize], rows: Vec<Vec<Cell>>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
-    table.set_header([
-        "stage", "layer", "operator", "kernel", "output", "MACs", "weights", "fuel", "share",
-    ]);
-    let total = certificate.total_fuel().0.max(1) as f64;
-    for (number, stage) in certificate.stages.iter().enumerate() {
-        for layer in &stage.layers {
-            table.add_row(row(number, layer, total));
-        }
-    }
-    for column in [0, 5, 6, 7, 8] {
+    table.set_header(header);
+    table.add_rows(rows);
+    for &column in right {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     table
+}
+
+fn layers(certificate: &Certificate) -> Table {
+    let header =
+        ["stage", "layer", "operator", "kernel", "output", "MACs", "weights", "fuel", "share"];
+    let total = certificate.total_fuel().0.max(1) as f64;
+    let rows = certificate.stages.iter().enumerate().flat_map(|(number, stage)| {
+        stage.layers.iter().map(move |layer| row(number, layer, total))
+    });
+    table(&header, &[0, 5, 6, 7, 8], rows.collect())
+}
+
+/// The profile, a row for each stage.
+fn times(certificate: &Certificate, profile: &[StageTime]) -> Table {
+    let rows = certificate.stages.iter().zip(profile).map(|(stage, time)| {
+        let fuel = stage.fuel.compute.0.max(1);
+        vec![
+            Cell::new(time.stage),
+            Cell::new(&stage.name),
+            Cell::new(units::duration(Duration::from_nanos(time.median_ns))),
+            Cell::new(format!("{:.1} %", 100.0 * time.share)),
+            Cell::new(format!("{:.1}", 2.0 * stage.macs as f64 / time.median_ns.max(1) as f64)),
+            Cell::new(format!("{:.4}", time.median_ns as f64 / fuel as f64)),
+        ]
+    });
+    let header = ["stage", "up to", "time", "share", "GFLOP/s", "ns per fuel"];
+    table(&header, &[0, 2, 3, 4, 5], rows.collect())
 }
 
 fn row(stage: usize, layer: &Layer, total_fuel: f64) -> Vec<Cell> {
