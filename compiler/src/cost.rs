@@ -5,7 +5,8 @@
 //! operators per byte as well, and one unit for entering a function. The table
 //! is the engine's own (`wasmtime_environ::OperatorCost`), not a copy. Loops
 //! count by the trip counts that [`crate::emit::code::Code`] noted, branches by
-//! whose they are. Code of any other form has no static cost and is refused.
+//! whose they are, and what only a fence leads to is an error's. Code of any other
+//! form has no static cost and is refused.
 
 use std::collections::BTreeMap;
 
@@ -53,16 +54,24 @@ pub enum CostError {
     },
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Loop,
+    Block,
+    /// A function's body, or a branch.
+    Other,
+}
+
 #[derive(Clone, Copy)]
 struct Frame {
-    is_loop: bool,
+    kind: Kind,
     multiplier: u64,
     guard: Option<Guard>,
 }
 
 /// Counts the fuel of the function with this encoded `body` (locals and code,
-/// without the length before it). `notes` has an entry for each `loop` and `if`
-/// in order; `callees` the costs of the functions by index.
+/// without the length before it). `notes` has an entry for each `loop`, `if` and
+/// fence in order; `callees` the costs of the functions by index.
 pub fn function_cost(
     body: &[u8],
     notes: &[Note],
@@ -73,10 +82,11 @@ pub fn function_cost(
     let mut reader = body.get_operators_reader()?;
     let mut notes = notes.iter();
     let mut cost = FunctionCost { always: FUNCTION_ENTRY, ..FunctionCost::default() };
-    let mut frames = vec![Frame { is_loop: false, multiplier: 1, guard: None }];
+    let mut frames = vec![Frame { kind: Kind::Other, multiplier: 1, guard: None }];
     let mut constant = None;
     let mut back_edge = false;
     let mut dead = false;
+    let mut skips = false;
 
     while !reader.eof() {
         let (operator, offset) = reader.read_with_offset()?;
@@ -95,7 +105,7 @@ pub fn function_cost(
         match operator {
             Operator::Loop { .. } => match notes.next() {
                 Some(&Note::Loop { trips }) => frames.push(Frame {
-                    is_loop: true,
+                    kind: Kind::Loop,
                     multiplier: frame.multiplier * trips,
                     guard: frame.guard,
                 }),
@@ -103,7 +113,7 @@ pub fn function_cost(
             },
             Operator::If { .. } => match notes.next() {
                 Some(&Note::If { guard }) => frames.push(Frame {
-                    is_loop: false,
+                    kind: Kind::Other,
                     multiplier: frame.multiplier,
                     // What is in an error's branch is an error's, whatever it says.
                     guard: if frame.guard == Some(Guard::Error) {
@@ -114,10 +124,23 @@ pub fn function_cost(
                 }),
                 _ => return refuse("its guard was not noted"),
             },
-            Operator::BrIf { relative_depth: 0 } if frame.is_loop => back_edge = true,
+            Operator::Block { .. } => frames.push(Frame { kind: Kind::Block, ..frame }),
+            Operator::BrIf { relative_depth: 0 } if frame.kind == Kind::Loop => back_edge = true,
+            Operator::BrIf { relative_depth } if is_block(&frames, relative_depth) => {
+                if notes.next() != Some(&Note::Fence) {
+                    return refuse("it was not noted as a fence");
+                }
+            }
+            Operator::Br { relative_depth: 1 } if is_block(&frames, 0) && is_block(&frames, 1) => {
+                (dead, skips) = (true, true);
+            }
             Operator::End => {
                 frames.pop();
-                (back_edge, dead) = (false, false);
+                // Only a fence leads to what the branch skipped.
+                if let (true, Some(frame)) = (skips, frames.last_mut()) {
+                    frame.guard = Some(Guard::Error);
+                }
+                (back_edge, dead, skips) = (false, false, false);
             }
             Operator::Return | Operator::Unreachable => {
                 if frame.guard != Some(Guard::Error) {
@@ -139,8 +162,7 @@ pub fn function_cost(
                 }
                 _ => return refuse("its callee has no static cost"),
             },
-            Operator::Block { .. }
-            | Operator::Else
+            Operator::Else
             | Operator::Br { .. }
             | Operator::BrIf { .. }
             | Operator::BrTable { .. }
@@ -163,6 +185,11 @@ pub fn function_cost(
         }
     }
     Ok(cost)
+}
+
+/// Whether the frame at this depth is a block.
+fn is_block(frames: &[Frame], depth: u32) -> bool {
+    frames.iter().nth_back(depth as usize).is_some_and(|frame| frame.kind == Kind::Block)
 }
 
 #[cfg(test)]
@@ -212,6 +239,23 @@ mod tests {
     }
 
     #[test]
+    fn a_fence_costs_its_condition_and_what_it_leads_to_nothing() {
+        let mut code = Code::new(0);
+        let (p, sum) = (code.i32_local(), code.v128_local());
+        code.repeat(3, |code| {
+            code.fenced(&[sum], p, |code| {
+                code.advance(p, 4);
+                code.fence();
+            });
+        });
+        // 1 on entry, 2 to set the counter; 4 to advance, 3 for the fence, 1 for
+        // the branch over what it leads to, 5 for the loop.
+        let cost = cost_of(code).unwrap();
+        assert_eq!(cost.always, 1 + 2 + 3 * (4 + 3 + 1 + 5));
+        assert_eq!(cost.of(Guard::Error), 3 * 3, "three times a store of three operators");
+    }
+
+    #[test]
     fn code_of_another_form_is_refused() {
         let mut code = Code::new(0);
         code.op(Instruction::Loop(wasm_encoder::BlockType::Empty)).op(Instruction::End);
@@ -220,5 +264,10 @@ mod tests {
         let mut code = Code::new(0);
         code.op(Instruction::Return);
         assert!(cost_of(code).is_err(), "an early return");
+
+        let mut code = Code::new(0);
+        code.op(Instruction::Block(wasm_encoder::BlockType::Empty));
+        code.i32(1).op(Instruction::BrIf(0)).op(Instruction::End);
+        assert!(cost_of(code).is_err(), "a branch without a note");
     }
 }

@@ -1,8 +1,8 @@
 //! A builder of one WebAssembly function whose fuel can be counted statically.
 //!
 //! Control flow is structured and every loop runs a constant number of times, so
-//! the only ways to make a loop or a branch are [`Code::repeat`] and
-//! [`Code::guarded`], and both leave a [`Note`] for the cost model. Addresses are
+//! the only ways to make a loop or a branch are [`Code::repeat`], [`Code::guarded`]
+//! and [`Code::fenced`], which leave a [`Note`] for the cost model. Addresses are
 //! held in `i32` locals and kept absolute, and the offsets of memory accesses
 //! small, as an engine elides bounds checks only below its guard region.
 
@@ -39,6 +39,8 @@ pub enum Note {
         /// Whose cost its body is.
         guard: Guard,
     },
+    /// A `br_if` that is never taken, out of a block of [`Code::fenced`].
+    Fence,
 }
 
 /// A function under construction.
@@ -48,20 +50,35 @@ pub struct Code {
     free: Vec<Local>,
     instructions: Vec<Instruction<'static>>,
     notes: Vec<Note>,
+    /// The number of open blocks, loops and branches.
+    depth: u32,
+    /// The counters of the open loops, none of which is 0 in its loop's body.
+    counters: Vec<Local>,
+    /// The depth inside the innermost block that a fence leaves.
+    fenced: Option<u32>,
 }
 
 /// A finished function.
 pub struct FinishedCode {
     /// Its locals and instructions, encoded.
     pub function: Function,
-    /// One note for each `loop` and `if`, in order.
+    /// One note for each `loop`, `if` and fence, in order.
     pub notes: Vec<Note>,
 }
 
 impl Code {
     /// A function with this many `i32` parameters, which are its first locals.
     pub fn new(params: u32) -> Self {
-        Self { params, locals: Vec::new(), free: Vec::new(), instructions: vec![], notes: vec![] }
+        Self {
+            params,
+            locals: Vec::new(),
+            free: Vec::new(),
+            instructions: Vec::new(),
+            notes: Vec::new(),
+            depth: 0,
+            counters: Vec::new(),
+            fenced: None,
+        }
     }
 
     /// The encoded function.
@@ -176,9 +193,11 @@ impl Code {
         self.get(address).op(Instruction::V128Load(at(offset, 0)))
     }
 
-    /// Pushes four times the `f32` at `address + offset`.
+    /// Pushes four times the `f32` at `address + offset`. (Of
+    /// `v128.load32_splat`, Cranelift makes a load into a general register and a
+    /// move from there.)
     pub fn load_splat(&mut self, address: Local, offset: u64) -> &mut Self {
-        self.get(address).op(Instruction::V128Load32Splat(at(offset, 0)))
+        self.get(address).op(Instruction::F32Load(at(offset, 0))).op(Instruction::F32x4Splat)
     }
 
     /// Stores the first `lanes` (1 to 4) lanes of `value` at `address + offset`.
@@ -207,7 +226,9 @@ impl Code {
                 self.assign(counter, trips as u32);
                 self.notes.push(Note::Loop { trips: trips as u64 });
                 self.op(Instruction::Loop(BlockType::Empty));
-                body(self);
+                self.counters.push(counter);
+                self.nested(1, body);
+                self.counters.pop();
                 self.get(counter).i32(1).op(Instruction::I32Sub).tee(counter);
                 self.op(Instruction::BrIf(0)).op(Instruction::End);
                 self.release([counter]);
@@ -220,8 +241,47 @@ impl Code {
     pub fn guarded(&mut self, guard: Guard, body: impl FnOnce(&mut Self)) {
         self.notes.push(Note::If { guard });
         self.op(Instruction::If(BlockType::Empty));
-        body(self);
+        self.nested(1, body);
         self.op(Instruction::End);
+    }
+
+    /// Runs `body`, in which [`Code::fence`] has the engine compute `sums`, of
+    /// type `v128`, as far as they have got. `address` must hold one that may be
+    /// written.
+    ///
+    /// Cranelift moves an operator without effects down to where its result is
+    /// wanted, which is the end of its basic block or a store, but leaves loads
+    /// where they are. Of a long block of multiplications and additions, all
+    /// operands are then loaded first, and spilled. A fence is a branch to code
+    /// that stores the sums, which wants them; it is never taken, and the code
+    /// there never runs and ends in a trap, so that the engine moves it out of
+    /// the way.
+    pub fn fenced(&mut self, sums: &[Local], address: Local, body: impl FnOnce(&mut Self)) {
+        self.op(Instruction::Block(BlockType::Empty)).op(Instruction::Block(BlockType::Empty));
+        let outer = self.fenced.replace(self.depth + 2);
+        self.nested(2, body);
+        self.fenced = outer;
+        self.op(Instruction::Br(1)).op(Instruction::End);
+        for (i, &sum) in sums.iter().enumerate() {
+            self.store_lanes(address, 16 * i as u64, sum, 4);
+        }
+        self.op(Instruction::Unreachable).op(Instruction::End);
+    }
+
+    /// Emits a fence for the sums of the innermost [`Code::fenced`], if it is in
+    /// a loop, without which there is little to order.
+    pub fn fence(&mut self) {
+        // A condition that never holds, but the engine does not know it.
+        let (Some(block), Some(&counter)) = (self.fenced, self.counters.last()) else { return };
+        let out = self.depth - block;
+        self.notes.push(Note::Fence);
+        self.get(counter).op(Instruction::I32Eqz).op(Instruction::BrIf(out));
+    }
+
+    fn nested(&mut self, levels: u32, body: impl FnOnce(&mut Self)) {
+        self.depth += levels;
+        body(self);
+        self.depth -= levels;
     }
 }
 

@@ -4,24 +4,21 @@
 //! The image is padded and split by the phases of the stride first (see
 //! [`crate::kernels::planes`]), unless that changes nothing; then every tap of the
 //! window is a constant offset, and the kernel a matrix product without an
-//! im2col. The tile's form is the one that burns the least fuel.
+//! im2col. The tile's form is the one that takes the least time by an estimate.
 
 use std::any::Any;
 
 use wasm_encoder::Instruction as I;
 
 use super::planes::{Axis, Planes};
+use super::product::{self, Form};
 use super::tile::{self, Band, Vector, Walker};
 use crate::emit::code::{Code, Local};
 use crate::expr::{Expr, Fusion};
 use crate::schedule::{Kernel, Places};
 
-/// The most accumulators of a tile, so that they and their operands fit the 16
-/// vector registers of x86-64.
-const ACCUMULATORS: usize = 12;
-
 /// The most taps of a window that one loop over the channels takes.
-const TAPS_PER_LOOP: usize = 16;
+const TAPS_PER_LOOP: usize = 32;
 
 /// One spatial dimension of a convolution or pooling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,10 +93,8 @@ struct Layout {
     /// Between its channels, in elements.
     channel: usize,
     taps: Vec<Tap>,
-    /// Output channels of a tile.
-    rows: usize,
-    /// Vectors of a tile.
-    vectors: usize,
+    /// A tile: output channels and vectors of pixels.
+    tile: Form,
     bands: Vec<Band>,
 }
 
@@ -157,42 +152,35 @@ impl Conv {
                 offset_bytes: offset(index / self.x.taps, index % self.x.taps),
             })
             .collect();
-        let (rows, vectors) = self.tile();
-        let bands = tile::bands(self.y.output, self.x.output, vectors);
-        Layout { planes, pitch, channel, taps, rows, vectors, bands }
+        let tile = self.tile();
+        let bands = tile::bands(self.y.output, self.x.output, tile.vectors);
+        Layout { planes, pitch, channel, taps, tile, bands }
     }
 
-    /// The form of the register tile that burns the least fuel: output channels
-    /// and vectors.
-    fn tile(&self) -> (usize, usize) {
-        let reduced = self.inputs * self.y.taps * self.x.taps;
-        let fuel = |&(rows, vectors): &(usize, usize)| {
-            let mut fuel = 0;
-            for band in tile::bands(self.y.output, self.x.output, vectors) {
-                for chunk in &band.chunks {
-                    let v = chunk.vectors.len();
-                    let one = |rows: usize| {
-                        // Loads of operands, multiplications and additions, per
-                        // tap; loop and epilogue, per tile.
-                        reduced * (3 * v + 3 * rows + 6 * rows * v) + 20 + 8 * rows * v
-                    };
-                    let (whole, rest) = (self.outputs / rows, self.outputs % rows);
-                    let tiles = whole * one(rows) + if rest > 0 { one(rest) } else { 0 };
-                    fuel += tiles * chunk.repeat * band.repeat;
-                }
-            }
-            fuel
+    /// The form of the register tile that takes the least time.
+    fn tile(&self) -> Form {
+        let steps = self.inputs * self.y.taps * self.x.taps;
+        let time = |form: &Form| {
+            let (whole, rest) = (self.outputs / form.rows, self.outputs % form.rows);
+            let chunk = |vectors: usize| {
+                let one = |rows: usize| Form { rows, vectors }.time(steps);
+                whole * one(form.rows) + if rest > 0 { one(rest) } else { 0 }
+            };
+            let bands = tile::bands(self.y.output, self.x.output, form.vectors);
+            let of_band = |band: &Band| {
+                band.repeat
+                    * band.chunks.iter().map(|c| c.repeat * chunk(c.vectors.len())).sum::<usize>()
+            };
+            bands.iter().map(of_band).sum::<usize>()
         };
-        let forms = (1..=ACCUMULATORS.min(self.outputs))
-            .flat_map(|rows| (1..=4).map(move |vectors| (rows, vectors)))
-            .filter(|(rows, vectors)| rows * vectors <= ACCUMULATORS);
-        forms.min_by_key(fuel).expect("one row and one vector are a form")
+        let forms = Form::all().filter(|form| form.rows <= self.outputs);
+        forms.min_by_key(time).expect("one row and one vector are a form")
     }
 
     /// The taps in the order of the loops over the channels, with the channels
     /// that one iteration takes.
     fn loops<'a>(&self, taps: &'a [Tap]) -> Vec<(&'a [Tap], usize)> {
-        let unroll = |taps: usize| (8 / taps).clamp(1, self.inputs);
+        let unroll = |taps: usize| product::UNROLL.div_ceil(taps).clamp(1, self.inputs);
         taps.chunks(TAPS_PER_LOOP).map(|taps| (taps, unroll(taps.len()))).collect()
     }
 
@@ -204,7 +192,7 @@ impl Conv {
 
 impl Kernel for Conv {
     fn describe(&self) -> String {
-        let (rows, vectors) = self.tile();
+        let Form { rows, vectors } = self.tile();
         format!("conv {rows}x{}", 4 * vectors)
     }
 
@@ -218,7 +206,7 @@ impl Kernel for Conv {
         let taps = layout.taps.len();
         let mut packed = Vec::with_capacity(4 * self.weights.len());
         for group in 0..self.groups {
-            for (first, rows) in self.row_tiles(layout.rows) {
+            for (first, rows) in self.row_tiles(layout.tile.rows) {
                 for (part, _) in self.loops(&layout.taps) {
                     for channel in 0..self.inputs {
                         for tap in part {
@@ -260,8 +248,9 @@ impl Kernel for Conv {
             code.assign(cursor.weights, places.weights[0]);
             code.assign(cursor.bias, places.weights[1]);
             code.repeat(self.groups, |code| {
-                let (whole, rest) = (self.outputs / layout.rows, self.outputs % layout.rows);
-                code.repeat(whole, |code| self.emit_rows(code, &layout, cursor, layout.rows));
+                let rows = layout.tile.rows;
+                let (whole, rest) = (self.outputs / rows, self.outputs % rows);
+                code.repeat(whole, |code| self.emit_rows(code, &layout, cursor, rows));
                 if rest > 0 {
                     self.emit_rows(code, &layout, cursor, rest);
                 }
@@ -333,7 +322,7 @@ impl Conv {
         rows: usize,
         vectors: &[Vector],
     ) {
-        debug_assert!(vectors.len() <= layout.vectors);
+        debug_assert!(vectors.len() <= layout.tile.vectors);
         let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors.len())).collect();
         for (row, sums) in sums.iter().enumerate() {
             code.load_splat(cursor.bias, 4 * row as u64);
@@ -343,29 +332,10 @@ impl Conv {
             code.op(I::Drop);
         }
 
-        let (pixel, weight) = (code.i32_local(), code.i32_local());
-        code.copy(weight, cursor.weights);
-        let channel = 4 * layout.channel as u64;
-        for (taps, unroll) in self.loops(&layout.taps) {
-            code.copy(pixel, cursor.pixel);
-            let per_channel = (4 * taps.len() * rows) as u64;
-            let emit_channels = |code: &mut Code, channels: usize| {
-                for c in 0..channels as u64 {
-                    for (t, tap) in taps.iter().enumerate() {
-                        let pixels = c * channel + tap.offset_bytes;
-                        let weights = c * per_channel + (4 * t * rows) as u64;
-                        emit_tap(code, &sums, vectors, layout, (pixel, pixels), (weight, weights));
-                    }
-                }
-                code.advance(pixel, (channels as u64 * channel) as i64);
-                code.advance(weight, (channels as u64 * per_channel) as i64);
-            };
-            code.repeat(self.inputs / unroll, |code| emit_channels(code, unroll));
-            if !self.inputs.is_multiple_of(unroll) {
-                emit_channels(code, self.inputs % unroll);
-            }
-        }
-        code.release([pixel, weight]);
+        let all: Vec<Local> = sums.iter().flatten().copied().collect();
+        code.fenced(&all, cursor.output, |code| {
+            self.emit_sums(code, layout, cursor, &sums, vectors);
+        });
 
         for (row, sums) in sums.iter().enumerate() {
             for (&sum, vector) in sums.iter().zip(vectors) {
@@ -381,56 +351,48 @@ impl Conv {
         }
         code.release(sums.into_iter().flatten());
     }
-}
-
-/// Emits `sums[row][vector] += weight[row] * pixels[vector]` for one tap. The
-/// operands of which there are fewer are held in registers.
-fn emit_tap(
-    code: &mut Code,
-    sums: &[Vec<Local>],
-    vectors: &[Vector],
-    layout: &Layout,
-    (pixel, pixel_offset): (Local, u64),
-    (weight, weight_offset): (Local, u64),
-) {
-    let load_pixels = |code: &mut Code, v: &Vector| {
-        code.load(pixel, pixel_offset + 4 * (v.y * layout.pitch + v.x) as u64);
-    };
-    let load_weight = |code: &mut Code, row: usize| {
-        code.load_splat(weight, weight_offset + 4 * row as u64);
-    };
-    let add = |code: &mut Code, sum: Local, a: Local, b: Local| {
-        code.get(sum).get(a).get(b).op(I::F32x4Mul).op(I::F32x4Add).set(sum);
-    };
-    let other = code.v128_local();
-    if sums.len() <= vectors.len() {
-        let held = code.v128_locals(sums.len());
-        for (row, &held) in held.iter().enumerate() {
-            load_weight(code, row);
-            code.set(held);
-        }
-        for (v, vector) in vectors.iter().enumerate() {
-            load_pixels(code, vector);
-            code.set(other);
-            for (sums, &held) in sums.iter().zip(&held) {
-                add(code, sums[v], held, other);
+    /// Emits the loops over channels and taps that add to `sums`.
+    fn emit_sums(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        cursor: Cursor,
+        sums: &[Vec<Local>],
+        vectors: &[Vector],
+    ) {
+        let rows = sums.len();
+        let (pixel, weight) = (code.i32_local(), code.i32_local());
+        code.copy(weight, cursor.weights);
+        let channel = 4 * layout.channel as u64;
+        for (taps, unroll) in self.loops(&layout.taps) {
+            code.copy(pixel, cursor.pixel);
+            let per_channel = (4 * taps.len() * rows) as u64;
+            let emit_channels = |code: &mut Code, channels: usize| {
+                for c in 0..channels as u64 {
+                    for (t, tap) in taps.iter().enumerate() {
+                        let pixels = c * channel + tap.offset_bytes;
+                        let weights = c * per_channel + (4 * t * rows) as u64;
+                        product::emit_step(
+                            code,
+                            sums,
+                            |code, row| {
+                                code.load_splat(weight, weights + 4 * row as u64);
+                            },
+                            |code, v| {
+                                let at = vectors[v].y * layout.pitch + vectors[v].x;
+                                code.load(pixel, pixels + 4 * at as u64);
+                            },
+                        );
+                    }
+                }
+                code.advance(pixel, (channels as u64 * channel) as i64);
+                code.advance(weight, (channels as u64 * per_channel) as i64);
+            };
+            code.repeat(self.inputs / unroll, |code| emit_channels(code, unroll));
+            if !self.inputs.is_multiple_of(unroll) {
+                emit_channels(code, self.inputs % unroll);
             }
         }
-        code.release(held);
-    } else {
-        let held = code.v128_locals(vectors.len());
-        for (vector, &held) in vectors.iter().zip(&held) {
-            load_pixels(code, vector);
-            code.set(held);
-        }
-        for (row, sums) in sums.iter().enumerate() {
-            load_weight(code, row);
-            code.set(other);
-            for (&sum, &held) in sums.iter().zip(&held) {
-                add(code, sum, other, held);
-            }
-        }
-        code.release(held);
+        code.release([pixel, weight]);
     }
-    code.release([other]);
 }

@@ -11,5 +11,6 @@ pub mod map;
 pub mod matmul;
 pub mod planes;
 pub mod pool;
+pub mod product;
 pub mod rows;
 pub mod tile;

@@ -1,0 +1,77 @@
+//! The inner step of convolutions and matrix products: a register tile of sums,
+//! to which the products of a column of factors and a row of vectors are added.
+//!
+//! The vectors are held in registers; the factors come one at a time, each with
+//! a fence after its products. So one product and one factor are all that lives
+//! beside the sums and the held vectors, whatever the number of steps in a loop.
+
+use wasm_encoder::Instruction as I;
+
+use crate::emit::code::{Code, Local};
+
+/// The vector registers of x86-64, which has the fewest.
+const REGISTERS: usize = 16;
+
+/// Steps that one iteration of a loop takes at least: an iteration costs a check
+/// of the fuel and of the deadline, and the engine keeps the sums in memory from
+/// one iteration to the next.
+pub const UNROLL: usize = 10;
+
+/// The form of a register tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Factors of one step.
+    pub rows: usize,
+    /// Vectors of one step.
+    pub vectors: usize,
+}
+
+impl Form {
+    /// The forms that fit the registers.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let forms = (1..REGISTERS).flat_map(|rows| (1..=4).map(move |vectors| (rows, vectors)));
+        forms.map(|(rows, vectors)| Self { rows, vectors }).filter(|form| form.fits())
+    }
+
+    /// Whether sums, held vectors, a factor and a product fit the registers.
+    fn fits(self) -> bool {
+        self.rows * self.vectors + self.vectors + 2 <= REGISTERS
+    }
+
+    /// An estimate of the time of a tile with so many steps, in eighths of a
+    /// cycle of a core that begins four vector operations in a cycle.
+    pub fn time(self, steps: usize) -> usize {
+        let Self { rows, vectors } = self;
+        // Operations on vectors, loads and fences, but no less than the latency
+        // of an addition.
+        let step = (rows * (4 * vectors + 3) + vectors).max(24);
+        let iteration = 20 + 6 * rows * vectors;
+        100 + 12 * rows * vectors + steps * step + steps.div_ceil(UNROLL) * iteration
+    }
+}
+
+/// Emits `sums[row][v] += factor(row) * vector(v)`, which push their value.
+/// Belongs in [`Code::fenced`] with all the sums.
+pub fn emit_step(
+    code: &mut Code,
+    sums: &[Vec<Local>],
+    mut factor: impl FnMut(&mut Code, usize),
+    mut vector: impl FnMut(&mut Code, usize),
+) {
+    let held = code.v128_locals(sums.first().map_or(0, Vec::len));
+    for (v, &held) in held.iter().enumerate() {
+        vector(code, v);
+        code.set(held);
+    }
+    let one = code.v128_local();
+    for (row, sums) in sums.iter().enumerate() {
+        factor(code, row);
+        code.set(one);
+        for (&sum, &held) in sums.iter().zip(&held) {
+            code.get(sum).get(one).get(held).op(I::F32x4Mul).op(I::F32x4Add).set(sum);
+        }
+        code.fence();
+    }
+    code.release(held);
+    code.release([one]);
+}
