@@ -5,12 +5,10 @@ use std::any::Any;
 
 use wasm_encoder::Instruction as I;
 
+use super::product::{self, Form};
 use crate::emit::code::{Code, Local};
 use crate::expr::{Expr, Fusion};
 use crate::schedule::{Kernel, Places};
-
-/// Rows of the inner dimension that one iteration takes.
-const UNROLL: usize = 4;
 
 /// `out[m][n] = in[m][k] * weights[k][n] + bias[n]`, in `f32`.
 #[derive(Clone, Debug)]
@@ -30,35 +28,38 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// Rows of the register tile.
-    fn tile_rows(&self) -> usize {
-        match self.m {
-            1 => 1,
-            2 => 2,
-            _ => 3,
+    /// The form of the register tile: rows, and vectors of a panel of weights.
+    fn tile(&self) -> Form {
+        let vectors = self.n.div_ceil(4);
+        if self.m == 1 {
+            return Form { rows: 1, vectors: vectors.min(8) };
         }
-    }
-
-    /// Vectors of the register tile, and of a panel of weights.
-    fn tile_vectors(&self) -> usize {
-        let most = match self.tile_rows() {
-            1 => 8,
-            2 => 6,
-            _ => 4,
+        let time = |form: &Form| {
+            let parts =
+                |size: usize, by: usize| [(size / by, by), (usize::from(size % by > 0), size % by)];
+            let mut time = 0;
+            for (panels, vectors) in parts(vectors, form.vectors) {
+                for (tiles, rows) in parts(self.m, form.rows) {
+                    time += panels * tiles * Form { rows, vectors }.time(self.k);
+                }
+            }
+            time
         };
-        most.min(self.n.div_ceil(4))
+        let forms = Form::all().filter(|form| form.rows <= self.m && form.vectors <= vectors);
+        forms.min_by_key(time).expect("one row and one vector are a form")
     }
 
     /// The panels of columns: first column and number.
     fn panels(&self) -> impl Iterator<Item = (usize, usize)> {
-        let width = 4 * self.tile_vectors();
+        let width = 4 * self.tile().vectors;
         (0..self.n).step_by(width).map(move |first| (first, width.min(self.n - first)))
     }
 }
 
 impl Kernel for Dense {
     fn describe(&self) -> String {
-        format!("dense {}x{}", self.tile_rows(), 4 * self.tile_vectors())
+        let Form { rows, vectors } = self.tile();
+        format!("dense {rows}x{}", 4 * vectors)
     }
 
     fn macs(&self) -> u64 {
@@ -95,7 +96,7 @@ impl Kernel for Dense {
         code.assign(cursor.weights, places.weights[0]);
         code.assign(cursor.bias, places.weights[1]);
         code.assign(cursor.output, places.outputs[0]);
-        let width = 4 * self.tile_vectors();
+        let width = 4 * self.tile().vectors;
         let (whole, rest) = (self.n / width, self.n % width);
         code.repeat(whole, |code| self.emit_panel(code, places.inputs[0], cursor, width));
         if rest > 0 {
@@ -142,7 +143,7 @@ struct Cursor {
 impl Dense {
     /// Emits all rows of one panel of `width` columns, and moves on to the next.
     fn emit_panel(&self, code: &mut Code, input: u32, cursor: Cursor, width: usize) {
-        let rows = self.tile_rows();
+        let rows = self.tile().rows;
         code.assign(cursor.input, input);
         code.repeat(self.m / rows, |code| self.emit_tile(code, cursor, rows, width));
         if !self.m.is_multiple_of(rows) {
@@ -166,16 +167,8 @@ impl Dense {
             code.op(I::Drop);
         }
 
-        let (input, weights) = (code.i32_local(), code.i32_local());
-        code.copy(input, cursor.input);
-        code.copy(weights, cursor.weights);
-        code.repeat(self.k / UNROLL, |code| {
-            (0..UNROLL).for_each(|u| self.emit_rank_1(code, &sums, (input, weights), u));
-            code.advance(input, 4 * UNROLL as i64);
-            code.advance(weights, (16 * vectors * UNROLL) as i64);
-        });
-        (0..self.k % UNROLL).for_each(|u| self.emit_rank_1(code, &sums, (input, weights), u));
-        code.release([input, weights]);
+        let all: Vec<Local> = sums.iter().flatten().copied().collect();
+        code.fenced(&all, cursor.output, |code| self.emit_sums(code, cursor, &sums));
 
         for (row, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
@@ -194,28 +187,33 @@ impl Dense {
         code.advance(cursor.output, (4 * rows * self.n) as i64);
     }
 
-    /// Emits `sums[row][v] += input[row][u] * weights[u][v]`.
-    fn emit_rank_1(
-        &self,
-        code: &mut Code,
-        sums: &[Vec<Local>],
-        (input, weights): (Local, Local),
-        u: usize,
-    ) {
+    /// Emits the loop over the inner dimension that adds to `sums`.
+    fn emit_sums(&self, code: &mut Code, cursor: Cursor, sums: &[Vec<Local>]) {
         let vectors = sums[0].len();
-        let factors = code.v128_locals(sums.len());
-        for (row, &factor) in factors.iter().enumerate() {
-            code.load_splat(input, 4 * (row * self.k + u) as u64).set(factor);
-        }
-        let weight = code.v128_local();
-        for v in 0..vectors {
-            code.load(weights, 16 * (u * vectors + v) as u64).set(weight);
-            for (sums, &factor) in sums.iter().zip(&factors) {
-                code.get(sums[v]).get(factor).get(weight);
-                code.op(I::F32x4Mul).op(I::F32x4Add).set(sums[v]);
+        let (input, weights) = (code.i32_local(), code.i32_local());
+        code.copy(input, cursor.input);
+        code.copy(weights, cursor.weights);
+        let emit_steps = |code: &mut Code, steps: usize| {
+            for step in 0..steps {
+                product::emit_step(
+                    code,
+                    sums,
+                    |code, row| {
+                        code.load_splat(input, 4 * (row * self.k + step) as u64);
+                    },
+                    |code, v| {
+                        code.load(weights, 16 * (step * vectors + v) as u64);
+                    },
+                );
             }
-        }
-        code.release(factors);
-        code.release([weight]);
+        };
+        let unroll = product::UNROLL;
+        code.repeat(self.k / unroll, |code| {
+            emit_steps(code, unroll);
+            code.advance(input, 4 * unroll as i64);
+            code.advance(weights, (16 * vectors * unroll) as i64);
+        });
+        emit_steps(code, self.k % unroll);
+        code.release([input, weights]);
     }
 }

@@ -51,27 +51,46 @@ impl Form {
 }
 
 /// Emits `sums[row][v] += factor(row) * vector(v)`, which push their value.
-/// Belongs in [`Code::fenced`] with all the sums.
+/// Belongs in [`Code::fenced`] with all the sums. Of a single row, vectors are
+/// used once and not held, so that there may be more of them.
 pub fn emit_step(
     code: &mut Code,
     sums: &[Vec<Local>],
     mut factor: impl FnMut(&mut Code, usize),
     mut vector: impl FnMut(&mut Code, usize),
 ) {
-    let held = code.v128_locals(sums.first().map_or(0, Vec::len));
-    for (v, &held) in held.iter().enumerate() {
-        vector(code, v);
-        code.set(held);
-    }
     let one = code.v128_local();
-    for (row, sums) in sums.iter().enumerate() {
-        factor(code, row);
+    let add = |code: &mut Code, sum: Local, vector: &mut dyn FnMut(&mut Code)| {
+        code.get(sum).get(one);
+        vector(code);
+        code.op(I::F32x4Mul).op(I::F32x4Add).set(sum);
+    };
+    if let [sums] = sums {
+        factor(code, 0);
         code.set(one);
-        for (&sum, &held) in sums.iter().zip(&held) {
-            code.get(sum).get(one).get(held).op(I::F32x4Mul).op(I::F32x4Add).set(sum);
+        for (v, &sum) in sums.iter().enumerate() {
+            add(code, sum, &mut |code| vector(code, v));
+            if v % 4 == 3 || v + 1 == sums.len() {
+                code.fence();
+            }
         }
-        code.fence();
+    } else {
+        let held = code.v128_locals(sums[0].len());
+        for (v, &held) in held.iter().enumerate() {
+            vector(code, v);
+            code.set(held);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            factor(code, row);
+            code.set(one);
+            for (&sum, &held) in sums.iter().zip(&held) {
+                add(code, sum, &mut |code| {
+                    code.get(held);
+                });
+            }
+            code.fence();
+        }
+        code.release(held);
     }
-    code.release(held);
     code.release([one]);
 }
