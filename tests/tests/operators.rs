@@ -12,6 +12,8 @@ use leeway_tests::random::{Random, STYLES, Style};
 mod attention;
 #[path = "operators/elementwise.rs"]
 mod elementwise;
+#[path = "operators/images.rs"]
+mod images;
 #[path = "operators/precision.rs"]
 mod precision;
 

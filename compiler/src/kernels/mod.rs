@@ -4,6 +4,7 @@
 pub mod argument;
 pub mod conv;
 pub mod copy;
+pub mod cumulate;
 pub mod dense;
 pub mod gather;
 pub mod integers;
@@ -12,5 +13,6 @@ pub mod matmul;
 pub mod planes;
 pub mod pool;
 pub mod product;
+pub mod resample;
 pub mod rows;
 pub mod tile;

@@ -4,6 +4,7 @@
 use tract_onnx::tract_hir::internal::TypedNode;
 use tract_onnx::tract_hir::tract_core::ops::Downsample;
 
+use super::gather;
 use crate::emit::nest::dense_strides;
 use crate::error::CompileError;
 use crate::kernels::copy::Part;
@@ -22,8 +23,13 @@ fn lower_downsample(
     let input = lowering.input(node, 0)?;
     let (_, shape) = lowering.output_type(node, 0)?;
     let Ok(step) = usize::try_from(op.stride) else {
-        let detail = format!("a step of {}; steps of 1 and more are supported", op.stride);
-        return Err(lowering.unsupported(node, detail));
+        // Backwards, from the last index that there is.
+        let last = lowering.shape(input)[op.axis] - 1 - op.modulo;
+        let step = op.stride.unsigned_abs();
+        let indices: Vec<usize> = (0..shape[op.axis]).map(|i| last - i * step).collect();
+        let output = gather::at_known(lowering, node, input, op.axis, &indices);
+        lowering.bind(node, 0, output);
+        return Ok(());
     };
     let mut strides = dense_strides(&lowering.shape(input));
     let from = op.modulo * strides[op.axis];

@@ -99,3 +99,16 @@ fn inputs(lowering: &mut Lowering, node: &TypedNode) -> Result<(ValueId, ValueId
         }
     }
 }
+
+/// The slices of `data` along an axis with these indices.
+pub fn at_known(
+    lowering: &mut Lowering,
+    node: &TypedNode,
+    data: ValueId,
+    axis: usize,
+    indices: &[usize],
+) -> ValueId {
+    let bytes = indices.iter().flat_map(|&index| (index as i32).to_le_bytes()).collect();
+    let known = lowering.known(node, DType::I32, vec![indices.len()], bytes);
+    along(lowering, node, data, known, axis)
+}

@@ -12,18 +12,24 @@ mod broadcast;
 mod cast;
 mod concat;
 mod conv;
+mod cumsum;
+mod deconv;
 mod downsample;
 mod einsum;
 mod elementwise;
 mod gather;
 mod identity;
+mod lrn;
+mod mask;
 mod norm;
 mod pad;
 mod pool;
 mod reduce;
+mod resize;
 mod select;
 mod slice;
 mod softmax;
+mod tile;
 mod unary;
 
 /// Lowers a node, or returns `None` if it is of another operator.
@@ -37,18 +43,25 @@ pub const OPERATORS: &[Operator] = &[
     cast::lower,
     concat::lower,
     conv::lower,
+    cumsum::lower,
+    deconv::lower,
     downsample::lower,
     einsum::lower,
-    identity::lower,
     gather::lower,
     gather::lower_elements,
+    identity::lower,
+    lrn::lower,
+    mask::lower_one_hot,
+    mask::lower_trilu,
     norm::lower,
     pad::lower,
     pool::lower_max,
     pool::lower_sum,
     reduce::lower,
+    resize::lower,
     select::lower,
     slice::lower,
     softmax::lower,
+    tile::lower,
     unary::lower,
 ];
