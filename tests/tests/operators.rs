@@ -136,13 +136,15 @@ fn pooling() {
         ];
         let operator = random.pick(&["MaxPool", "AveragePool"]);
         let include = random.within(0..=1) as i64;
+        let ceil = random.within(0..=1) as i64;
+        attributes.push(("ceil_mode", Attribute::Int(ceil)));
         if operator == "AveragePool" {
             attributes.push(("count_include_pad", Attribute::Int(include)));
         }
         let output = graph.node(operator, &[&input], &attributes);
         let what = format!(
             "case {case}: {operator} {shape:?} window {kernel:?} stride {stride:?} pads {pads:?} \
-             include {include}"
+             include {include} ceil {ceil}"
         );
         check(&sandbox, &what, &graph.finish(&[&output]), &mut random);
     }

@@ -1,7 +1,9 @@
 //! `MaxPool`, `AveragePool` and sums over windows, 1-D and 2-D.
 
+use std::ops::Range;
+
 use tract_onnx::tract_hir::internal::TypedNode;
-use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, SumPool};
+use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, PaddingSpec, SumPool};
 
 use super::conv::Images;
 use crate::error::CompileError;
@@ -31,19 +33,39 @@ fn max(lowering: &mut Lowering, node: &TypedNode, op: &MaxPool) -> Result<(), Co
 
 fn sum(lowering: &mut Lowering, node: &TypedNode, op: &SumPool) -> Result<(), CompileError> {
     let images = Images::of(lowering, node, &op.pool_spec)?;
-    let (y, x) = (images.y, images.x);
-    let padded = y.is_padded() || x.is_padded();
-    let pooling = match (op.normalize, padded && !op.count_include_pad) {
-        (false, _) => Pooling::Sum { divisor: 1.0 },
-        (true, false) => Pooling::Sum { divisor: (y.taps * x.taps) as f32 },
-        (true, true) => Pooling::Mean {
-            divisors: (0..y.output)
-                .flat_map(|row| (0..x.output).map(move |column| (row, column)))
-                .map(|(row, column)| (taps_inside(&y, row) * taps_inside(&x, column)) as f32)
-                .collect(),
-        },
+    let pooling = match op.normalize {
+        true => mean(&images, op),
+        false => Pooling::Sum { divisor: 1.0 },
     };
     pool(lowering, node, images, pooling)
+}
+
+/// The mean over the taps that count: those in the image or, with
+/// `count_include_pad`, also those in its padding.
+fn mean(images: &Images, op: &SumPool) -> Pooling {
+    let axes = op.pool_spec.kernel_shape.len();
+    let (y, x) = (&images.y, &images.x);
+    let (rows, columns) = (counted(y, op, axes.checked_sub(2)), counted(x, op, Some(axes - 1)));
+    let divisors: Vec<f32> = (0..y.output)
+        .flat_map(|row| (0..x.output).map(move |column| (row, column)))
+        .map(|(row, column)| (taps_inside(y, row, &rows) * taps_inside(x, column, &columns)) as f32)
+        .collect();
+    match divisors.iter().all(|divisor| *divisor == divisors[0]) {
+        true => Pooling::Sum { divisor: divisors[0] },
+        false => Pooling::Mean { divisors },
+    }
+}
+
+/// The pixels of the padded image that count. With ONNX's `ceil_mode` the last
+/// window can reach beyond the padding, where nothing counts. `axis` is `None` for
+/// the rows of a 1-D window.
+fn counted(window: &Window, op: &SumPool, axis: Option<usize>) -> Range<usize> {
+    let image = window.before..window.before + window.input;
+    match (&op.pool_spec.padding, axis) {
+        _ if !op.count_include_pad => image,
+        (PaddingSpec::ExplicitOnnxPool(_, after, true), Some(axis)) => 0..image.end + after[axis],
+        _ => 0..usize::MAX,
+    }
 }
 
 fn pool(
@@ -64,12 +86,9 @@ fn pool(
     images.finish(lowering, node, channels, pool)
 }
 
-/// How many taps of the window at this pixel of the output are in the image.
-fn taps_inside(window: &Window, output: usize) -> usize {
+/// How many taps of the window at this pixel of the output are among `pixels` of
+/// the padded image.
+fn taps_inside(window: &Window, output: usize, pixels: &Range<usize>) -> usize {
     let first = output * window.stride;
-    let is_inside = |tap: &usize| {
-        let at = first + tap * window.dilation;
-        (window.before..window.before + window.input).contains(&at)
-    };
-    (0..window.taps).filter(is_inside).count()
+    (0..window.taps).filter(|tap| pixels.contains(&(first + tap * window.dilation))).count()
 }
