@@ -152,6 +152,69 @@ impl Kernel for Pool {
 }
 
 impl Pool {
+    /// Emits the taps of the windows of one tile.
+    fn emit_taps(
+        &self,
+        code: &mut Code,
+        pitch: usize,
+        vectors: &[Vector],
+        pixel: Local,
+        sums: &[Local],
+    ) {
+        // The first `count` taps of one row of the windows, for all vectors.
+        let taps = |code: &mut Code, from: Local, row: u64, count: usize| {
+            for (&sum, v) in sums.iter().zip(vectors) {
+                let first = v.y * self.y.stride * pitch + v.x * self.x.stride;
+                let start = row + 4 * first as u64;
+                let mut tap = 0;
+                while tap < count {
+                    let offset = start + 4 * (tap * self.x.dilation) as u64;
+                    let pair = self.x.stride == 2 && self.x.dilation == 1 && tap + 1 < count;
+                    if pair {
+                        self.emit_pair(code, from, offset, sum);
+                    } else {
+                        code.get(sum);
+                        load_strided(code, from, offset, self.x.stride, v.lanes);
+                        code.op(self.accumulate()).set(sum);
+                    }
+                    tap += 1 + usize::from(pair);
+                }
+                code.fence();
+            }
+        };
+        let (down, right) = (4 * self.y.dilation * pitch, 4 * self.x.dilation);
+        if self.y.taps * self.x.taps <= UNROLLED_TAPS {
+            for ty in 0..self.y.taps {
+                taps(code, pixel, (ty * down) as u64, self.x.taps);
+            }
+        } else {
+            let from = code.i32_local();
+            code.copy(from, pixel);
+            code.repeat(self.y.taps, |code| {
+                code.repeat(self.x.taps, |code| {
+                    taps(code, from, 0, 1);
+                    code.advance(from, right as i64);
+                });
+                code.advance(from, down as i64 - (right * self.x.taps) as i64);
+            });
+            code.release([from]);
+        }
+    }
+
+    /// Emits two neighbouring taps of stride 2, which read the same pixels.
+    fn emit_pair(&self, code: &mut Code, from: Local, offset: u64, sum: Local) {
+        let pixels = code.v128_locals(2);
+        for (i, &pixels) in pixels.iter().enumerate() {
+            code.load(from, offset + 16 * i as u64).set(pixels);
+        }
+        for phase in 0..2u8 {
+            let lanes = std::array::from_fn(|i| (i / 4 * 8 + i % 4) as u8 + 4 * phase);
+            code.get(sum).get(pixels[0]).get(pixels[1]).op(I::I8x16Shuffle(lanes));
+            code.op(self.accumulate()).set(sum);
+        }
+        code.release(pixels);
+    }
+
     fn emit_tile(
         &self,
         code: &mut Code,
@@ -168,33 +231,7 @@ impl Pool {
         }
         code.op(I::Drop);
 
-        let tap = |code: &mut Code, from: Local, offset: u64| {
-            for (&sum, v) in sums.iter().zip(vectors) {
-                let first = v.y * self.y.stride * pitch + v.x * self.x.stride;
-                code.get(sum);
-                load_strided(code, from, offset + 4 * first as u64, self.x.stride, v.lanes);
-                code.op(self.accumulate()).set(sum);
-            }
-        };
-        let (down, right) = (4 * self.y.dilation * pitch, 4 * self.x.dilation);
-        if self.y.taps * self.x.taps <= UNROLLED_TAPS {
-            for ty in 0..self.y.taps {
-                for tx in 0..self.x.taps {
-                    tap(code, pixel, (ty * down + tx * right) as u64);
-                }
-            }
-        } else {
-            let from = code.i32_local();
-            code.copy(from, pixel);
-            code.repeat(self.y.taps, |code| {
-                code.repeat(self.x.taps, |code| {
-                    tap(code, from, 0);
-                    code.advance(from, right as i64);
-                });
-                code.advance(from, down as i64 - (right * self.x.taps) as i64);
-            });
-            code.release([from]);
-        }
+        code.fenced(&sums, output, |code| self.emit_taps(code, pitch, vectors, pixel, &sums));
 
         for (&sum, v) in sums.iter().zip(vectors) {
             let offset = 4 * (v.y * self.x.output + v.x) as u64;
