@@ -2,7 +2,9 @@
 //!
 //! Between two stages only the outputs of the first are alive, so a split of the
 //! model at a cut transfers no more than they are. Every stage has work that is
-//! worth a cut: at least one kernel that multiplies, or it is the last one.
+//! worth a cut: at least one kernel that multiplies, or it is the last one. Between
+//! two of these the cut is where the least crosses; of equals, at the last one:
+//! pooling and activations stay with the kernel before them.
 
 use std::ops::Range;
 
@@ -36,23 +38,34 @@ pub fn cut(schedule: &Schedule, granularity: Granularity) -> Vec<Stage> {
     let mut first = 0;
     let mut inputs = schedule.inputs.clone();
     if granularity == Granularity::Layers {
+        let works = |step: usize| schedule.steps[step].kernel.macs() > 0;
+        // The best place since the last kernel that multiplies.
+        let mut best: Option<Stage> = None;
         for end in 1..schedule.steps.len() {
             let alive = alive_after(schedule, &last_reads, end);
-            let works = |range: Range<usize>| {
-                schedule.steps[range].iter().any(|step| step.kernel.macs() > 0)
-            };
-            // What follows a kernel without multiplications (pooling, an
-            // activation of its own) stays with it.
-            let next_works = schedule.steps[end].kernel.macs() > 0;
-            if alive.len() == 1 && works(first..end) && next_works {
-                stages.push(Stage { steps: first..end, inputs, outputs: alive.clone() });
-                (first, inputs) = (end, alive);
+            if let [crossing] = alive[..]
+                && (first..end).any(works)
+                && best.as_ref().is_none_or(|best| {
+                    size_bytes(schedule, crossing) <= size_bytes(schedule, best.outputs[0])
+                })
+            {
+                best = Some(Stage { steps: first..end, inputs: inputs.clone(), outputs: alive });
+            }
+            if works(end)
+                && let Some(stage) = best.take()
+            {
+                (first, inputs) = (stage.steps.end, stage.outputs.clone());
+                stages.push(stage);
             }
         }
     }
     let outputs = schedule.outputs.clone();
     stages.push(Stage { steps: first..schedule.steps.len(), inputs, outputs });
     stages
+}
+
+fn size_bytes(schedule: &Schedule, id: ValueId) -> usize {
+    schedule.value(id).size_bytes()
 }
 
 /// The computed values that are written before the step `end` and read from it on.

@@ -1,5 +1,6 @@
-//! `Gemm`, `MatMul` and `Einsum` of two tensors: after moving axes, a matrix times
-//! constant weights, or products of two computed matrices.
+//! `Gemm`, `MatMul` and `Einsum` of two tensors: where the axes lie as in images, a
+//! 1x1 convolution, which is how tract writes one; else, after moving axes, a
+//! matrix times constant weights, or products of two computed matrices.
 
 use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::{InOut, TypedNode};
@@ -8,6 +9,7 @@ use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use crate::emit::nest::dense_strides;
 use crate::error::CompileError;
 use crate::expr::Expr;
+use crate::kernels::conv::{Conv, Window};
 use crate::kernels::dense::Dense;
 use crate::kernels::matmul::MatMul;
 use crate::lower::Lowering;
@@ -59,7 +61,11 @@ fn lower_einsum(
     let weights = lowering.input(node, weights_slot)?;
     lowering.want_f32(node, &[data, weights])?;
     let axes = axes(lowering, node, op, [data_slot, weights_slot], [data, weights])?;
-    match lowering.constant_f32(node, weights_slot) {
+    let numbers = lowering.constant_f32(node, weights_slot);
+    if let (Some(numbers), Some(images)) = (&numbers, Images::of(&axes)) {
+        return convolution(lowering, node, &axes, images, data, weights, numbers);
+    }
+    match numbers {
         Some(numbers) if axes.batch.is_empty() => {
             dense(lowering, node, axes, data, weights, numbers)
         }
@@ -127,6 +133,62 @@ fn order(axes: &[&[Axis]], rank: usize, at: fn(&Axis) -> Option<usize>) -> Vec<u
 
 fn size(axes: &[Axis], shape: &[usize], at: fn(&Axis) -> Option<usize>) -> usize {
     axes.iter().filter_map(at).map(|at| shape[at]).product()
+}
+
+/// The axes of the data that are in the output, where they lie as in images: the
+/// data as [images.., groups.., k.., pixels..], the output as [images.., groups..,
+/// n.., pixels..].
+struct Images<'a> {
+    images: &'a [Axis],
+    pixels: &'a [Axis],
+}
+
+impl<'a> Images<'a> {
+    fn of(axes: &'a Axes) -> Option<Self> {
+        let first = axes.k.first()?.data;
+        let (images, pixels) = axes.m.split_at(axes.m.partition_point(|axis| axis.data < first));
+        let ordered = |inner: &[Axis], at: fn(&Axis) -> Option<usize>| {
+            let parts = [images, &axes.batch, inner, pixels];
+            parts.iter().copied().flatten().map(at).is_sorted()
+        };
+        let fits = !pixels.is_empty()
+            && ordered(&axes.k, |axis| axis.data)
+            && ordered(&axes.n, |axis| axis.output);
+        fits.then_some(Self { images, pixels })
+    }
+}
+
+fn convolution(
+    lowering: &mut Lowering,
+    node: &TypedNode,
+    axes: &Axes,
+    Images { images, pixels }: Images,
+    data: ValueId,
+    weights: ValueId,
+    numbers: &[f32],
+) -> Result<(), CompileError> {
+    let (data_shape, weights_shape) = (lowering.shape(data), lowering.shape(weights));
+    let strides = dense_strides(&weights_shape);
+    let weight_axes = [&axes.batch, &axes.n, &axes.k];
+    let order: Vec<usize> =
+        weight_axes.into_iter().flatten().filter_map(|axis| axis.weights).collect();
+    let groups = size(&axes.batch, &data_shape, |axis| axis.data);
+    let outputs = size(&axes.n, &weights_shape, |axis| axis.weights);
+    let pixel_count = size(pixels, &data_shape, |axis| axis.data);
+    let row =
+        |size| Window { input: size, output: size, taps: 1, stride: 1, dilation: 1, before: 0 };
+    let kernel = Conv {
+        batch: size(images, &data_shape, |axis| axis.data),
+        groups,
+        inputs: size(&axes.k, &data_shape, |axis| axis.data),
+        outputs,
+        y: row(1),
+        x: row(pixel_count),
+        weights: gather(numbers, &order, &weights_shape, &strides),
+        bias: vec![0.0; groups * outputs],
+        then: Expr::identity(),
+    };
+    finish(lowering, node, &[images, &axes.batch, &axes.n, pixels], kernel, &[data])
 }
 
 fn dense(
