@@ -85,13 +85,14 @@ pub enum Unary {
 }
 
 impl Unary {
-    /// Whether it is computed in `f64`, with some hundred operators.
-    fn is_long(self) -> bool {
+    /// How many times as long as an exponential its code is, about.
+    fn length(self) -> usize {
         use Unary::*;
         match self {
-            Ln | Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh => true,
-            Power(exponent) => !math::is_short_power(exponent),
-            _ => false,
+            Exp | Sigmoid | Silu | Tanh | Erf => 1,
+            Ln | Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh => 4,
+            Power(exponent) if !math::is_short_power(exponent) => 4,
+            _ => 0,
         }
     }
 }
@@ -173,14 +174,15 @@ impl Expr {
         &self.nodes
     }
 
-    /// Whether it has functions whose code is so long that it should not be
-    /// repeated.
-    pub fn is_long(&self) -> bool {
-        self.nodes.iter().any(|node| match node {
-            Node::Unary(f, _) => f.is_long(),
-            Node::Binary(f, ..) => matches!(f, Binary::Pow | Binary::Rem),
-            _ => false,
-        })
+    /// How many times as long as an exponential its code is, about: long code is
+    /// not repeated to save a loop's overhead.
+    pub fn length(&self) -> usize {
+        let length = |node: &Node| match node {
+            Node::Unary(f, _) => f.length(),
+            Node::Binary(Binary::Pow | Binary::Rem, ..) => 4,
+            _ => 0,
+        };
+        self.nodes.iter().map(length).sum()
     }
 
     /// Whether it changes nothing.

@@ -2,8 +2,9 @@
 //! cost.
 //!
 //! The way of a model through this crate, one module each: [`import`] reads it
-//! with tract, [`lower`] turns the typed graph into a [`schedule`] with the help
-//! of [`ops`], [`fuse`] merges element-wise work, [`stages`] cuts it, [`plan`]
+//! with tract, [`source`] reads what tract passes over, [`unroll`] removes loops,
+//! [`lower`] turns the typed graph into a [`schedule`] with the help of [`ops`],
+//! [`fuse`] merges element-wise work, [`stages`] cuts it, [`plan`]
 //! gives everything an address, the [`kernels`] and the [`abi`] emit code, whose
 //! fuel [`cost`] counts, and [`component`] puts it together. [`oracle`] runs the
 //! same graph natively, to compare with.
@@ -27,7 +28,9 @@ pub mod ops;
 pub mod oracle;
 pub mod plan;
 pub mod schedule;
+pub mod source;
 pub mod stages;
+pub mod unroll;
 
 pub use component::{Compiled, Sealed};
 pub use error::CompileError;
@@ -73,7 +76,11 @@ impl Options {
 pub fn compile(bytes: &[u8], options: &Options) -> Result<Compiled, CompileError> {
     let directory = options.directory.as_deref();
     let imported = import::read_onnx(bytes, &options.file, directory, &options.sizes)?;
-    let mut schedule = import::contained(&options.file, || lower::lower(&imported, &options.file))?;
+    let mut schedule = import::contained(&options.file, || {
+        let outputs = source::output_names(bytes, &options.file)?;
+        let imported = unroll::unroll(imported, &options.file)?;
+        lower::lower(&imported, &options.file, &outputs)
+    })?;
     fuse::fuse(&mut schedule);
     component::emit(&schedule, options, Digest::of(bytes))
 }

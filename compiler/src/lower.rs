@@ -22,8 +22,8 @@ pub struct Lowering<'a> {
     values: HashMap<OutletId, ValueId>,
 }
 
-/// Lowers a graph. `file` is its name in messages.
-pub fn lower(imported: &Imported, file: &str) -> Result<Schedule, CompileError> {
+/// Lowers a graph. `file` is its name in messages, `names` those of its outputs.
+pub fn lower(imported: &Imported, file: &str, names: &[String]) -> Result<Schedule, CompileError> {
     let model = &imported.model;
     if model.inputs.is_empty() {
         let reason = "it has no input, so that its outputs are constants".into();
@@ -59,15 +59,21 @@ pub fn lower(imported: &Imported, file: &str) -> Result<Schedule, CompileError> 
             }
         }
     }
-    for &outlet in &model.outputs {
+    for (index, &outlet) in model.outputs.iter().enumerate() {
         let node = model.node(outlet.node);
         let mut output = lowering.value(node, outlet)?;
         // An output needs memory of its own, even if nothing is computed.
         if lowering.schedule.value(lowering.schedule.root(output)).origin != Origin::Step {
             output = lowering.identity(node, output);
         }
-        if let Some(label) = model.outlet_label(outlet) {
-            lowering.schedule.values[output.0].name = label.to_owned();
+        // One value may be several outputs: each has its name.
+        if lowering.schedule.outputs.contains(&output) {
+            let again =
+                Value { origin: Origin::View(output), ..lowering.schedule.value(output).clone() };
+            output = lowering.schedule.add(again);
+        }
+        if let Some(name) = names.get(index) {
+            lowering.schedule.values[output.0].name = name.clone();
         }
         lowering.schedule.outputs.push(output);
     }

@@ -4,6 +4,9 @@
 //! Offsets are chosen greedily, the largest buffer first (Y. Pisarchyk, J. Lee,
 //! "Efficient Memory Management for Deep Neural Net Inference", 2020).
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+
 use crate::schedule::{Origin, Places, Schedule};
 use crate::stages::Stage;
 
@@ -58,8 +61,16 @@ struct Buffer {
 /// that it needs.
 pub fn plan(schedule: &Schedule, stages: &[Stage], start: u32) -> Result<Plan, u64> {
     let mut next = u64::from(start).next_multiple_of(64);
-    let mut segments = Vec::new();
+    // The same bytes, as the weights of a loop's iterations are, lie there once.
+    let mut segments: Vec<(u64, Vec<u8>)> = Vec::new();
+    let mut known: HashMap<u64, Vec<usize>> = HashMap::new();
+    let hashes = RandomState::new();
     let mut constant = |bytes: Vec<u8>| {
+        let same = known.entry(hashes.hash_one(&bytes)).or_default();
+        if let Some(&at) = same.iter().find(|&&at| segments[at].1 == bytes) {
+            return segments[at].0;
+        }
+        same.push(segments.len());
         let address = next;
         next += (bytes.len() as u64).next_multiple_of(ALIGN);
         segments.push((address, bytes));

@@ -16,6 +16,8 @@ mod elementwise;
 mod images;
 #[path = "operators/precision.rs"]
 mod precision;
+#[path = "operators/recurrent.rs"]
+mod recurrent;
 
 /// Compiles a model, compares it with tract on tame inputs, and its fuel with
 /// the certificate on irregular ones.

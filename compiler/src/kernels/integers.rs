@@ -50,9 +50,10 @@ pub enum Function {
     BitOr,
     /// Bits set in just one.
     BitXor,
-    /// `a` shifted to higher bits.
+    /// `a` shifted to higher bits; by less than 0 or more than there are, to 0.
     ShiftLeft,
-    /// `a` shifted to lower bits.
+    /// `a` shifted to lower bits; by less than 0 or more than there are, to its
+    /// sign.
     ShiftRight,
     /// `a == b`
     Eq,
@@ -212,8 +213,14 @@ fn emit_function(code: &mut Code, function: Function, values: &[Local]) {
         Function::BitAnd => simple(code, I::I64And),
         Function::BitOr => simple(code, I::I64Or),
         Function::BitXor => simple(code, I::I64Xor),
-        Function::ShiftLeft => simple(code, I::I64Shl),
-        Function::ShiftRight => simple(code, I::I64ShrS),
+        Function::ShiftLeft => {
+            code.get(a).get(values[1]).op(I::I64Shl).op(I::I64Const(0));
+            code.get(values[1]).op(I::I64Const(64)).op(I::I64LtU).op(I::Select);
+        }
+        Function::ShiftRight => {
+            code.get(a).get(values[1]).op(I::I64Const(63));
+            code.get(values[1]).op(I::I64Const(63)).op(I::I64LtU).op(I::Select).op(I::I64ShrS);
+        }
         Function::Eq => truth(code, I::I64Eq),
         Function::Ne => truth(code, I::I64Ne),
         Function::Lt => truth(code, I::I64LtS),

@@ -102,7 +102,7 @@ impl Map {
             true => (inner.size.div_ceil(4), 0),
             false => (inner.size / 4, inner.size % 4),
         };
-        let unroll = if self.expr.is_long() { 1 } else { UNROLL };
+        let unroll = (UNROLL / self.expr.length().max(1)).max(1);
         let (blocks, single) = (vectors / unroll, vectors % unroll);
         let mut moved = vec![0i64; pointers.len()];
         if blocks == 1 {

@@ -24,6 +24,7 @@ mod mask;
 mod norm;
 mod pad;
 mod pool;
+mod recurrent;
 mod reduce;
 mod resize;
 mod select;
@@ -57,6 +58,8 @@ pub const OPERATORS: &[Operator] = &[
     pad::lower,
     pool::lower_max,
     pool::lower_sum,
+    recurrent::lower_gru,
+    recurrent::lower_lstm,
     reduce::lower,
     resize::lower,
     select::lower,

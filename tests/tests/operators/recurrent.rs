@@ -1,0 +1,78 @@
+//! Recurrent layers: loops, which are unrolled.
+
+use leeway_compiler::{Options, compile};
+use leeway_runtime::sandbox::EngineKind;
+use leeway_tests::compare::sandbox;
+use leeway_tests::onnx::{Attribute, FLOAT, Graph};
+use leeway_tests::random::Random;
+
+use super::{check, dims};
+
+/// A model of one recurrent layer, of which all outputs and the last state are
+/// wanted.
+fn recurrent(
+    operator: &str,
+    direction: &str,
+    [steps, inputs, hidden]: [usize; 3],
+    random: &mut Random,
+) -> Vec<u8> {
+    let gates = match operator {
+        "LSTM" => 4,
+        "GRU" => 3,
+        _ => 1,
+    };
+    let directions = if direction == "bidirectional" { 2 } else { 1 };
+    let mut graph = Graph::new();
+    let x = graph.input("x", FLOAT, &dims(&[steps, 1, inputs]));
+    let mut parameters = |shape: &[usize]| {
+        let count = shape.iter().product();
+        graph.floats(shape, &random.numbers(count))
+    };
+    let weights = parameters(&[directions, gates * hidden, inputs]);
+    let recurrence = parameters(&[directions, gates * hidden, hidden]);
+    let bias = parameters(&[directions, 2 * gates * hidden]);
+    let attributes = [
+        ("hidden_size", Attribute::Int(hidden as i64)),
+        ("direction", Attribute::String(direction)),
+    ];
+    let all = graph.node(operator, &[&x, &weights, &recurrence, &bias], &attributes);
+    let output = graph.node("Relu", &[&all], &[]);
+    graph.finish(&[&output])
+}
+
+#[test]
+fn recurrent_layers() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(70);
+    for operator in ["LSTM", "GRU", "RNN"] {
+        for direction in ["forward", "reverse", "bidirectional"] {
+            for sizes in [[1, 3, 4], [5, 3, 4], [7, 6, 5]] {
+                let onnx = recurrent(operator, direction, sizes, &mut random);
+                let what = format!("{operator} {direction} {sizes:?}");
+                check(&sandbox, &what, &onnx, &mut random);
+            }
+        }
+    }
+}
+
+#[test]
+fn iterations_share_their_weights() {
+    let mut random = Random::new(71);
+    let options = Options { name: "test".into(), ..Options::default() };
+    let mut bytes = |steps: usize| {
+        let onnx = recurrent("LSTM", "forward", [steps, 32, 64], &mut random);
+        compile(&onnx, &options).unwrap().seal(&[]).component.len()
+    };
+    let weights = 4 * 4 * 64 * (32 + 64);
+    let (short, long) = (bytes(2), bytes(12));
+    assert!(long - short < 5 * weights, "{short} bytes with 2 steps, {long} with 12");
+}
+
+#[test]
+fn a_loop_of_too_many_iterations_is_refused() {
+    let onnx = recurrent("GRU", "forward", [300, 2, 2], &mut Random::new(72));
+    let options = Options { name: "test".into(), ..Options::default() };
+    let Err(error) = compile(&onnx, &options) else { panic!("it was compiled") };
+    let message = error.to_string();
+    assert!(message.contains("(GRU)") && message.contains("256"), "{message}");
+}
