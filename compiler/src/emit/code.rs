@@ -200,6 +200,12 @@ impl Code {
         self.get(address).op(Instruction::F32Load(at(offset, 0))).op(Instruction::F32x4Splat)
     }
 
+    /// Pushes four times the lane `lane` (0 to 3) of `vector`.
+    pub fn splat_lane(&mut self, vector: Local, lane: usize) -> &mut Self {
+        let bytes = std::array::from_fn(|i| (4 * lane + i % 4) as u8);
+        self.get(vector).get(vector).op(Instruction::I8x16Shuffle(bytes))
+    }
+
     /// Stores the first `lanes` (1 to 4) lanes of `value` at `address + offset`.
     pub fn store_lanes(&mut self, address: Local, offset: u64, value: Local, lanes: usize) {
         let memarg = at(offset, 0);

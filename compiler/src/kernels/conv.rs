@@ -362,6 +362,8 @@ impl Conv {
     ) {
         let rows = sums.len();
         let (pixel, weight) = (code.i32_local(), code.i32_local());
+        // Four weights are loaded at once.
+        let four = code.v128_local();
         code.copy(weight, cursor.weights);
         let channel = 4 * layout.channel as u64;
         for (taps, unroll) in self.loops(&layout.taps) {
@@ -376,7 +378,10 @@ impl Conv {
                             code,
                             sums,
                             |code, row| {
-                                code.load_splat(weight, weights + 4 * row as u64);
+                                if row % 4 == 0 {
+                                    code.load(weight, weights + 4 * row as u64).set(four);
+                                }
+                                code.splat_lane(four, row % 4);
                             },
                             |code, v| {
                                 let at = vectors[v].y * layout.pitch + vectors[v].x;
@@ -393,6 +398,6 @@ impl Conv {
                 emit_channels(code, self.inputs % unroll);
             }
         }
-        code.release([pixel, weight]);
+        code.release([pixel, weight, four]);
     }
 }

@@ -1,13 +1,16 @@
 //! The inner step of convolutions and matrix products: a register tile of sums,
 //! to which the products of a column of factors and a row of vectors are added.
 //!
-//! The vectors are held in registers; the factors come one at a time, each with
-//! a fence after its products. So one product and one factor are all that lives
-//! beside the sums and the held vectors, whatever the number of steps in a loop.
+//! The vectors are held in registers; a fence follows on the products of a few
+//! factors. So little lives beside the sums and the held vectors, whatever the
+//! number of steps in a loop.
 
 use wasm_encoder::Instruction as I;
 
 use crate::emit::code::{Code, Local};
+
+/// Rows after which a fence comes.
+const ROWS_PER_FENCE: usize = 4;
 
 /// The vector registers of x86-64, which has the fewest.
 const REGISTERS: usize = 16;
@@ -33,18 +36,19 @@ impl Form {
         forms.map(|(rows, vectors)| Self { rows, vectors }).filter(|form| form.fits())
     }
 
-    /// Whether sums, held vectors, a factor and a product fit the registers.
+    /// Whether sums, held vectors, four factors in one register, one of them in
+    /// another and a product fit the registers.
     fn fits(self) -> bool {
-        self.rows * self.vectors + self.vectors + 2 <= REGISTERS
+        self.rows * self.vectors + self.vectors + 3 <= REGISTERS
     }
 
     /// An estimate of the time of a tile with so many steps, in eighths of a
     /// cycle of a core that begins four vector operations in a cycle.
     pub fn time(self, steps: usize) -> usize {
         let Self { rows, vectors } = self;
-        // Operations on vectors, loads and fences, but no less than the latency
-        // of an addition.
-        let step = (rows * (4 * vectors + 3) + vectors).max(24);
+        // Operations on vectors, loads and the fence, but no less than the
+        // latency of an addition.
+        let step = (rows * (4 * vectors + 2) + vectors + 4).max(24);
         let iteration = 20 + 6 * rows * vectors;
         100 + 12 * rows * vectors + steps * step + steps.div_ceil(UNROLL) * iteration
     }
@@ -75,7 +79,7 @@ pub fn emit_step(
             }
         }
     } else {
-        let held = code.v128_locals(sums[0].len());
+        let (rows, held) = (sums.len(), code.v128_locals(sums[0].len()));
         for (v, &held) in held.iter().enumerate() {
             vector(code, v);
             code.set(held);
@@ -88,7 +92,9 @@ pub fn emit_step(
                     code.get(held);
                 });
             }
-            code.fence();
+            if row % ROWS_PER_FENCE == ROWS_PER_FENCE - 1 || row + 1 == rows {
+                code.fence();
+            }
         }
         code.release(held);
     }
