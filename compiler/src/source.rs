@@ -1,6 +1,7 @@
 //! What the ONNX file says and tract's graph does not keep: the names of the
 //! model's outputs, and attributes that tract's reader passes over.
 
+use tract_onnx::pb::AttributeProto;
 use tract_onnx::prelude::onnx;
 use tract_onnx::tract_hir::internal::Framework as _;
 
@@ -9,13 +10,60 @@ use crate::import::chain;
 
 /// Attributes that tract ignores: operator, attribute, and the value that it takes
 /// all others for.
-const IGNORED: &[(&str, &str, Value)] =
-    &[("SpaceToDepth", "mode", Value::String("DCR")), ("Swish", "alpha", Value::Float(1.0))];
+const IGNORED: &[(&str, &str, Value)] = &[
+    ("SpaceToDepth", "mode", Value::String("DCR")),
+    ("Swish", "alpha", Value::Float(1.0)),
+    ("LSTM", "clip", Value::None),
+    ("LSTM", "input_forget", Value::Int(0)),
+    ("LSTM", "activations", Value::Strings(&["Sigmoid", "Tanh", "Tanh"])),
+    ("GRU", "clip", Value::None),
+    ("GRU", "activations", Value::Strings(&["Sigmoid", "Tanh"])),
+    ("RNN", "clip", Value::None),
+    ("RNN", "activations", Value::Strings(&["Tanh"])),
+];
 
+/// Operators with an attribute `direction`, of which tract takes `reverse` for
+/// `forward`.
+const DIRECTED: &[&str] = &["LSTM", "GRU", "RNN"];
+
+/// The value of an attribute.
 #[derive(Clone, Copy, Debug)]
 enum Value {
+    /// It is not there.
+    None,
+    Int(i64),
     Float(f32),
     String(&'static str),
+    /// As often as there are directions.
+    Strings(&'static [&'static str]),
+}
+
+impl Value {
+    fn is(self, attribute: &AttributeProto) -> bool {
+        match self {
+            Value::None => false,
+            Value::Int(value) => attribute.i == value,
+            Value::Float(value) => attribute.f == value,
+            Value::String(value) => attribute.s == value.as_bytes(),
+            Value::Strings(values) => attribute
+                .strings
+                .iter()
+                .zip(values.iter().cycle())
+                .all(|(seen, wanted)| seen.eq_ignore_ascii_case(wanted.as_bytes())),
+        }
+    }
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Value::None => write!(f, "without it"),
+            Value::Int(value) => write!(f, "with {value}"),
+            Value::Float(value) => write!(f, "with {value}"),
+            Value::String(value) => write!(f, "with {value}"),
+            Value::Strings(values) => write!(f, "with {}", values.join(", ")),
+        }
+    }
 }
 
 /// The names of the outputs of the model in `bytes`, in order. An error where it
@@ -26,20 +74,25 @@ pub fn output_names(bytes: &[u8], file: &str) -> Result<Vec<String>, CompileErro
         .map_err(|error| CompileError::Invalid { file: file.into(), reason: chain(&error) })?;
     let Some(graph) = proto.graph else { return Ok(Vec::new()) };
     for node in &graph.node {
-        for &(operator, name, taken) in IGNORED.iter().filter(|(op, ..)| *op == node.op_type) {
-            let attribute = node.attribute.iter().find(|attribute| attribute.name == name);
-            let differs = attribute.is_some_and(|attribute| match taken {
-                Value::Float(value) => attribute.f != value,
-                Value::String(value) => attribute.s != value.as_bytes(),
-            });
-            if differs {
-                return Err(CompileError::Unsupported {
-                    file: file.into(),
-                    node: node.name.clone(),
-                    operator: operator.into(),
-                    detail: format!("only with {name} = {taken:?} is it supported"),
-                });
+        let unsupported = |detail: String| CompileError::Unsupported {
+            file: file.into(),
+            node: node.name.clone(),
+            operator: node.op_type.clone(),
+            detail,
+        };
+        let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name);
+        for &(_, name, taken) in IGNORED.iter().filter(|(op, ..)| *op == node.op_type) {
+            if attribute(name).is_some_and(|seen| !taken.is(seen)) {
+                let detail = format!("its attribute {name} is not supported; {taken} it is");
+                return Err(unsupported(detail));
             }
+        }
+        if DIRECTED.contains(&node.op_type.as_str())
+            && attribute("direction").is_some_and(|direction| direction.s == b"reverse")
+        {
+            let detail = "the direction \"reverse\" is not supported; \"forward\" and \
+                          \"bidirectional\" are";
+            return Err(unsupported(detail.into()));
         }
     }
     Ok(graph.output.into_iter().map(|output| output.name).collect())

@@ -45,7 +45,7 @@ fn recurrent_layers() {
     let sandbox = sandbox(EngineKind::Native);
     let mut random = Random::new(70);
     for operator in ["LSTM", "GRU", "RNN"] {
-        for direction in ["forward", "reverse", "bidirectional"] {
+        for direction in ["forward", "bidirectional"] {
             for sizes in [[1, 3, 4], [5, 3, 4], [7, 6, 5]] {
                 let onnx = recurrent(operator, direction, sizes, &mut random);
                 let what = format!("{operator} {direction} {sizes:?}");
@@ -66,6 +66,18 @@ fn iterations_share_their_weights() {
     let weights = 4 * 4 * 64 * (32 + 64);
     let (short, long) = (bytes(2), bytes(12));
     assert!(long - short < 5 * weights, "{short} bytes with 2 steps, {long} with 12");
+}
+
+/// tract takes it for `forward`, without a word.
+#[test]
+fn a_loop_backwards_is_refused() {
+    for operator in ["LSTM", "GRU", "RNN"] {
+        let onnx = recurrent(operator, "reverse", [3, 2, 2], &mut Random::new(73));
+        let options = Options { name: "test".into(), ..Options::default() };
+        let Err(error) = compile(&onnx, &options) else { panic!("it was compiled") };
+        let message = error.to_string();
+        assert!(message.contains(operator) && message.contains("reverse"), "{message}");
+    }
 }
 
 #[test]
