@@ -22,6 +22,19 @@ pub enum CompileError {
         /// What the reader found, innermost cause last.
         reason: String,
     },
+    /// A size in the file, or that follows from it, beyond what is read: it may be
+    /// corrupt, or made to exhaust the memory of who reads it.
+    #[error("{file}: {what}: {seen}, the limit is {limit}")]
+    Limit {
+        /// The file.
+        file: String,
+        /// The node, tensor or value.
+        what: String,
+        /// The size.
+        seen: String,
+        /// The most that is read.
+        limit: String,
+    },
     /// An input whose shape is not known when compiling.
     #[error(
         "{file}: input {input:?} has dimension {axis} = {seen}, and only a leading batch dimension \

@@ -2,5 +2,6 @@
 //! tensors, and the comparison of a component with native tract.
 
 pub mod compare;
+pub mod mutate;
 pub mod onnx;
 pub mod random;

@@ -6,11 +6,15 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use crate::error::CompileError;
+
+pub mod analyse;
+pub mod guard;
+
+use analyse::Source;
 
 /// A graph, and what its file says of its nodes.
 pub struct Imported {
@@ -61,7 +65,8 @@ fn read_onnx_trusting(
         |error: TractError| CompileError::Invalid { file: file.into(), reason: chain(&error) };
     let onnx = onnx();
     let proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(invalid)?;
-    let operators = operators(&proto);
+    let weight_bytes = guard::check(&proto, file, directory)?;
+    let operators = guard::operators(&proto);
     let directory = directory.and_then(Path::to_str);
     let mut model = onnx.parse(&proto, directory).map_err(invalid)?.model;
 
@@ -76,8 +81,12 @@ fn read_onnx_trusting(
     for output in 0..model.outputs.len() {
         model.set_output_fact(output, InferenceFact::default()).map_err(invalid)?;
     }
-    model.analyse(false).map_err(invalid)?;
-    let model = model.into_typed().and_then(TypedModel::into_decluttered).map_err(invalid)?;
+    let source = Source { file, operators: &operators, weight_bytes };
+    analyse::analyse(&mut model, &source)?;
+    let model = model.into_typed().map_err(invalid)?;
+    analyse::check_typed(&model, &source)?;
+    let model = model.into_decluttered().map_err(invalid)?;
+    analyse::check_typed(&model, &source)?;
     Ok(Imported { model, operators })
 }
 
@@ -140,11 +149,6 @@ fn concrete_shape(
         })?);
     }
     Ok(shape)
-}
-
-fn operators(proto: &ModelProto) -> BTreeMap<String, String> {
-    let nodes = proto.graph.iter().flat_map(|graph| &graph.node);
-    nodes.map(|node| (node.name.clone(), node.op_type.clone())).collect()
 }
 
 /// An error and its causes, outermost first.
