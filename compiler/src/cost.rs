@@ -126,11 +126,8 @@ pub fn function_cost(
             },
             Operator::Block { .. } => frames.push(Frame { kind: Kind::Block, ..frame }),
             Operator::BrIf { relative_depth: 0 } if frame.kind == Kind::Loop => back_edge = true,
-            Operator::BrIf { relative_depth } if is_block(&frames, relative_depth) => {
-                if notes.next() != Some(&Note::Fence) {
-                    return refuse("it was not noted as a fence");
-                }
-            }
+            Operator::BrIf { relative_depth }
+                if is_block(&frames, relative_depth) && notes.next() == Some(&Note::Fence) => {}
             Operator::Br { relative_depth: 1 } if is_block(&frames, 0) && is_block(&frames, 1) => {
                 (dead, skips) = (true, true);
             }

@@ -35,8 +35,9 @@ impl Dense {
             return Form { rows: 1, vectors: vectors.min(8) };
         }
         let time = |form: &Form| {
-            let parts =
-                |size: usize, by: usize| [(size / by, by), (usize::from(size % by > 0), size % by)];
+            let parts = |size: usize, by: usize| {
+                [(size / by, by), (usize::from(!size.is_multiple_of(by)), size % by)]
+            };
             let mut time = 0;
             for (panels, vectors) in parts(vectors, form.vectors) {
                 for (tiles, rows) in parts(self.m, form.rows) {
