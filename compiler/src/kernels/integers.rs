@@ -28,8 +28,6 @@ pub enum Function {
     IsNotZero,
     /// All bits inverted.
     BitNot,
-    /// `a` to a constant power.
-    Power(u32),
     /// `a + b`
     Add,
     /// `a - b`
@@ -40,6 +38,8 @@ pub enum Function {
     Div,
     /// What remains of `a` after `a / b`; `a` where `b` is 0.
     Rem,
+    /// `a` to the power of `b`; of a negative `b`, whose power is none, of its bits.
+    Pow,
     /// The smaller one.
     Min,
     /// The larger one.
@@ -198,7 +198,6 @@ fn emit_function(code: &mut Code, function: Function, values: &[Local]) {
         Function::BitNot => {
             code.get(a).op(I::I64Const(-1)).op(I::I64Xor);
         }
-        Function::Power(exponent) => power(code, a, exponent),
         Function::Add => simple(code, I::I64Add),
         Function::Sub => simple(code, I::I64Sub),
         Function::Mul => simple(code, I::I64Mul),
@@ -208,6 +207,7 @@ fn emit_function(code: &mut Code, function: Function, values: &[Local]) {
             divide(code, a, values[1]);
             code.get(values[1]).op(I::I64Mul).op(I::I64Sub);
         }
+        Function::Pow => power(code, a, values[1]),
         Function::Min => pick(code, I::I64LtS),
         Function::Max => pick(code, I::I64GtS),
         Function::BitAnd => simple(code, I::I64And),
@@ -251,20 +251,19 @@ fn divide(code: &mut Code, a: Local, b: Local) {
     code.op(I::Select);
 }
 
-/// Pushes `a` to the power of `exponent`, by squaring.
-fn power(code: &mut Code, a: Local, exponent: u32) {
-    code.op(I::I64Const(1));
-    let square = code.local(ValType::I64);
+/// Pushes `a` to the power of `b`, by squaring, bit by bit.
+fn power(code: &mut Code, a: Local, b: Local) {
+    let [result, square, rest] = std::array::from_fn(|_| code.local(ValType::I64));
+    code.op(I::I64Const(1)).set(result);
     code.copy(square, a);
-    let mut rest = exponent;
-    while rest > 0 {
-        if rest % 2 == 1 {
-            code.get(square).op(I::I64Mul);
-        }
-        rest /= 2;
-        if rest > 0 {
-            code.get(square).get(square).op(I::I64Mul).set(square);
-        }
-    }
-    code.release([square]);
+    code.copy(rest, b);
+    code.repeat(64, |code| {
+        code.get(result).get(square).op(I::I64Mul).get(result);
+        code.get(rest).op(I::I64Const(1)).op(I::I64And).op(I::I32WrapI64);
+        code.op(I::Select).set(result);
+        code.get(square).get(square).op(I::I64Mul).set(square);
+        code.get(rest).op(I::I64Const(1)).op(I::I64ShrU).set(rest);
+    });
+    code.get(result);
+    code.release([result, square, rest]);
 }

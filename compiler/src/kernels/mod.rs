@@ -7,6 +7,7 @@ pub mod copy;
 pub mod cumulate;
 pub mod dense;
 pub mod gather;
+pub mod integer_fold;
 pub mod integers;
 pub mod map;
 pub mod matmul;

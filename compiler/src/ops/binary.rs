@@ -77,6 +77,7 @@ fn of_integers(name: &str) -> Option<Function> {
         "Sub" => Function::Sub,
         "Mul" => Function::Mul,
         "Div" => Function::Div,
+        "Pow" => Function::Pow,
         "Rem" => Function::Rem,
         "Min" => Function::Min,
         "Max" => Function::Max,
@@ -101,6 +102,10 @@ fn lower_reals(
     function: Binary,
 ) -> Result<(), CompileError> {
     let (dtype, shape) = lowering.output_type(node, 0)?;
+    if !Map::writes(dtype) {
+        let detail = format!("{function:?} that gives {dtype}; FP32 and BOOL are supported");
+        return Err(lowering.unsupported(node, detail));
+    }
     let mut nodes = Vec::new();
     let (mut inputs, mut operands) = (Vec::new(), Vec::new());
     for input in 0..2 {
@@ -108,9 +113,17 @@ fn lower_reals(
             Some(value) => nodes.push(Node::Constant(value)),
             None => {
                 let value = lowering.input(node, input)?;
+                let seen = lowering.dtype(value);
+                if !Map::reads(seen) {
+                    let detail = format!(
+                        "{function:?} of real numbers and {seen}; a Cast to FP32 before it is \
+                         supported"
+                    );
+                    return Err(lowering.unsupported(node, detail));
+                }
                 let strides = broadcast_strides(&lowering.shape(value), &shape);
                 nodes.push(Node::Operand(operands.len()));
-                operands.push(Operand { dtype: lowering.dtype(value), strides });
+                operands.push(Operand { dtype: seen, strides });
                 inputs.push(value);
             }
         }

@@ -2,11 +2,14 @@
 //! `GlobalAveragePool`, `ArgMax` and `ArgMin`: folds along axes, which stay with
 //! size 1.
 
+use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::TypedNode;
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce as Op, Reducer};
 
 use crate::error::CompileError;
 use crate::kernels::argument::Argument;
+use crate::kernels::integer_fold::IntegerFold;
+use crate::kernels::integers::Integers;
 use crate::kernels::rows::{Fold, Reduce, Rows};
 use crate::lower::Lowering;
 
@@ -16,26 +19,22 @@ pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), Com
 }
 
 fn lower_reduce(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<(), CompileError> {
-    if let Reducer::ArgMax(last) | Reducer::ArgMin(last) = op.reducer {
-        let largest = matches!(op.reducer, Reducer::ArgMax(_));
-        return lower_argument(lowering, node, op, largest, last);
-    }
     let fold = match op.reducer {
+        Reducer::ArgMax(last) => return lower_argument(lowering, node, op, true, last),
+        Reducer::ArgMin(last) => return lower_argument(lowering, node, op, false, last),
         Reducer::Sum => Fold::Sum,
         Reducer::Prod => Fold::Product,
-        Reducer::Max => Fold::Max,
-        Reducer::Min => Fold::Min,
+        Reducer::Max | Reducer::Any => Fold::Max,
+        Reducer::Min | Reducer::All => Fold::Min,
         Reducer::MeanOfSquares => Fold::SumOfSquares,
-        other => {
-            let detail = format!(
-                "the reduction {other:?} is not supported; Sum, Mean, MeanOfSquares, Max, Min, \
-                 Prod, ArgMax and ArgMin are"
-            );
-            return Err(lowering.unsupported(node, detail));
-        }
     };
     let mut value = lowering.input(node, 0)?;
-    lowering.want_f32(node, &[value])?;
+    let dtype = lowering.dtype(value);
+    let real = dtype == DType::F32;
+    if !real && (!Integers::supports(dtype) || fold == Fold::SumOfSquares) {
+        let detail = format!("{fold:?} of type {dtype}; of FP32 it is supported");
+        return Err(lowering.unsupported(node, detail));
+    }
     let mut shape = lowering.shape(value);
     let reduced: usize = op.axes.iter().map(|&axis| shape[axis]).product();
     let mut axes = op.axes.to_vec();
@@ -53,9 +52,13 @@ fn lower_reduce(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<()
         let is_mean = axes.is_empty() && op.reducer == Reducer::MeanOfSquares;
         let scale = if is_mean { 1.0 / reduced as f32 } else { 1.0 };
         group.iter().for_each(|&axis| shape[axis] = 1);
-        let dtype = lowering.dtype(value);
-        let kernel = Reduce { rows, fold, scale };
-        value = lowering.step(node, kernel, &[value], dtype, shape.clone());
+        value = if real {
+            let kernel = Reduce { rows, fold, scale };
+            lowering.step(node, kernel, &[value], dtype, shape.clone())
+        } else {
+            let kernel = IntegerFold { rows, dtype, fold };
+            lowering.step(node, kernel, &[value], dtype, shape.clone())
+        };
         first_fold = false;
     }
     lowering.bind(node, 0, value);

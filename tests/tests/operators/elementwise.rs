@@ -94,6 +94,33 @@ fn integers_of_every_width() {
     }
 }
 
+#[test]
+fn reductions_of_integers() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(34);
+    for dtype in [INT64, INT32] {
+        for operator in ["ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum"] {
+            for axis in 0..3 {
+                let mut graph = Graph::new();
+                // Small ones, whose sums and products do not overflow.
+                let x = graph.input("x", INT8, &dims(&[3, 4, 3]));
+                let x = graph.node("Cast", &[&x], &[("to", Attribute::Int(INT32.into()))]);
+                let x = graph.node("Cast", &[&x], &[("to", Attribute::Int(dtype.into()))]);
+                let output = match operator {
+                    "ReduceSum" => {
+                        let axes = graph.ints(&[axis]);
+                        graph.node(operator, &[&x, &axes], &[])
+                    }
+                    _ => graph.node(operator, &[&x], &[("axes", Attribute::Ints(&[axis]))]),
+                };
+                let onnx = graph.finish_typed(&[&output], dtype);
+                let what = format!("{operator} of {dtype} along {axis}");
+                compare(&sandbox, &what, &onnx, &mut random);
+            }
+        }
+    }
+}
+
 /// Integers that are as random as their bits have no tame style: outputs must be
 /// the same, and so must the fuel.
 fn compare(
