@@ -3,7 +3,7 @@
 //! matrix times constant weights, or products of two computed matrices.
 
 use leeway_contract::DType;
-use tract_onnx::tract_hir::internal::{InOut, TypedNode};
+use tract_onnx::tract_hir::internal::{DatumType, InOut, TypedNode};
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 
 use crate::emit::nest::dense_strides;
@@ -58,18 +58,59 @@ fn lower_einsum(
     let constants = [0, 1].map(|input| lowering.constant(node, input).is_some());
     let (data_slot, weights_slot) = if constants == [true, false] { (1, 0) } else { (0, 1) };
     let data = lowering.input(node, data_slot)?;
-    let weights = lowering.input(node, weights_slot)?;
-    lowering.want_f32(node, &[data, weights])?;
-    let axes = axes(lowering, node, op, [data_slot, weights_slot], [data, weights])?;
-    let numbers = lowering.constant_f32(node, weights_slot);
-    if let (Some(numbers), Some(images)) = (&numbers, Images::of(&axes)) {
-        return convolution(lowering, node, &axes, images, data, weights, numbers);
-    }
-    match numbers {
-        Some(numbers) if axes.batch.is_empty() => {
-            dense(lowering, node, axes, data, weights, numbers)
+    lowering.want_f32(node, &[data])?;
+    let data_shape = lowering.shape(data);
+    let slots = [data_slot, weights_slot];
+    // Weights that a kernel packs are no value of the schedule.
+    if let Some(weights) = Weights::of(lowering, node, weights_slot) {
+        let axes = axes(lowering, node, op, slots, [&data_shape, &weights.shape])?;
+        if let Some(images) = Images::of(&axes) {
+            return convolution(lowering, node, &axes, images, data, weights);
         }
-        _ => matmul(lowering, node, axes, data, weights),
+        if axes.batch.is_empty() {
+            return dense(lowering, node, axes, data, weights);
+        }
+    }
+    let right = lowering.input(node, weights_slot)?;
+    lowering.want_f32(node, &[right])?;
+    let axes = axes(lowering, node, op, slots, [&data_shape, &lowering.shape(right)])?;
+    matmul(lowering, node, axes, data, right)
+}
+
+/// A constant operand.
+struct Weights {
+    shape: Vec<usize>,
+    elements: Vec<f32>,
+}
+
+impl Weights {
+    fn of(lowering: &Lowering, node: &TypedNode, input: usize) -> Option<Self> {
+        let tensor = lowering.constant(node, input)?;
+        let is_f32 = tensor.datum_type() == DatumType::F32;
+        let elements = is_f32.then(|| lowering.constant_f32(node, input))??;
+        Some(Self { shape: tensor.shape().to_vec(), elements })
+    }
+
+    /// The elements in the order of these axes, which are all but those of size 1.
+    fn ordered(self, axes: &[&[Axis]]) -> Vec<f32> {
+        let axes = axes.iter().copied().flatten();
+        let axes: Vec<usize> = axes.filter_map(|axis| axis.weights).collect();
+        let (false, Some((&last, outer))) = (axes.is_sorted(), axes.split_last()) else {
+            return self.elements;
+        };
+        let strides = dense_strides(&self.shape);
+        let mut offsets = vec![0];
+        for &axis in outer {
+            let (size, stride) = (self.shape[axis], strides[axis]);
+            let along = |offset| (0..size).map(move |i| offset + i * stride);
+            offsets = offsets.into_iter().flat_map(along).collect();
+        }
+        let mut ordered = Vec::with_capacity(self.elements.len());
+        for offset in offsets {
+            let along = self.elements[offset..].iter().step_by(strides[last]);
+            ordered.extend(along.take(self.shape[last]));
+        }
+        ordered
     }
 }
 
@@ -78,9 +119,8 @@ fn axes(
     node: &TypedNode,
     op: &EinSum,
     [data_slot, weights_slot]: [usize; 2],
-    [data, weights]: [ValueId; 2],
+    [data_shape, weights_shape]: [&[usize]; 2],
 ) -> Result<Axes, CompileError> {
-    let (data_shape, weights_shape) = (lowering.shape(data), lowering.shape(weights));
     let (_, output_shape) = lowering.output_type(node, 0)?;
     let mut axes = Axes::default();
     for axis in op.axes.iter_all_axes() {
@@ -164,16 +204,11 @@ fn convolution(
     axes: &Axes,
     Images { images, pixels }: Images,
     data: ValueId,
-    weights: ValueId,
-    numbers: &[f32],
+    weights: Weights,
 ) -> Result<(), CompileError> {
-    let (data_shape, weights_shape) = (lowering.shape(data), lowering.shape(weights));
-    let strides = dense_strides(&weights_shape);
-    let weight_axes = [&axes.batch, &axes.n, &axes.k];
-    let order: Vec<usize> =
-        weight_axes.into_iter().flatten().filter_map(|axis| axis.weights).collect();
+    let data_shape = lowering.shape(data);
     let groups = size(&axes.batch, &data_shape, |axis| axis.data);
-    let outputs = size(&axes.n, &weights_shape, |axis| axis.weights);
+    let outputs = size(&axes.n, &weights.shape, |axis| axis.weights);
     let pixel_count = size(pixels, &data_shape, |axis| axis.data);
     let row =
         |size| Window { input: size, output: size, taps: 1, stride: 1, dilation: 1, before: 0 };
@@ -184,7 +219,7 @@ fn convolution(
         outputs,
         y: row(1),
         x: row(pixel_count),
-        weights: gather(numbers, &order, &weights_shape, &strides),
+        weights: weights.ordered(&[&axes.batch, &axes.n, &axes.k]),
         bias: vec![0.0; groups * outputs],
         then: Expr::identity(),
     };
@@ -196,21 +231,18 @@ fn dense(
     node: &TypedNode,
     Axes { m, k, n, .. }: Axes,
     data: ValueId,
-    weights: ValueId,
-    numbers: Vec<f32>,
+    weights: Weights,
 ) -> Result<(), CompileError> {
-    let (data_shape, weights_shape) = (lowering.shape(data), lowering.shape(weights));
+    let data_shape = lowering.shape(data);
     // The data as [m.., k..], the weights as [k.., n..].
     let data_order = order(&[&m, &k], data_shape.len(), |axis| axis.data);
     let data = lowering.transpose(node, data, &data_order);
-    let strides = dense_strides(&weights_shape);
-    let weight_axes: Vec<usize> = k.iter().chain(&n).filter_map(|axis| axis.weights).collect();
-    let columns = size(&n, &weights_shape, |axis| axis.weights);
+    let columns = size(&n, &weights.shape, |axis| axis.weights);
     let kernel = Dense {
         m: size(&m, &data_shape, |axis| axis.data),
         k: size(&k, &data_shape, |axis| axis.data),
         n: columns,
-        weights: gather(&numbers, &weight_axes, &weights_shape, &strides),
+        weights: weights.ordered(&[&k, &n]),
         bias: vec![0.0; columns],
         then: Expr::identity(),
     };
@@ -268,16 +300,4 @@ fn finish(
     };
     lowering.bind(node, 0, output);
     Ok(())
-}
-
-/// The elements of a dense tensor with only these axes, in this order.
-fn gather(elements: &[f32], axes: &[usize], shape: &[usize], strides: &[usize]) -> Vec<f32> {
-    let mut offsets = vec![0];
-    for &axis in axes {
-        offsets = offsets
-            .iter()
-            .flat_map(|&offset| (0..shape[axis]).map(move |i| offset + i * strides[axis]))
-            .collect();
-    }
-    offsets.into_iter().map(|offset| elements[offset]).collect()
 }
