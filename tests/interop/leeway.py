@@ -6,6 +6,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,15 +34,33 @@ class Component:
     path: Path
     digest: str
     certified_fuel: int
+    build_ms: float
+    certificate: dict[str, Any]
+
+    @property
+    def stages(self) -> int:
+        """The number of its stages."""
+        return len(self.certificate["stages"])
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations of all stages."""
+        return sum(stage["macs"] for stage in self.certificate["stages"])
+
+    @property
+    def activation_bytes(self) -> int:
+        """Memory for activations and scratch space."""
+        return self.certificate["activation_bytes"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a component."""
+    """One run of a component, or several on the same inputs."""
 
     outputs: dict[str, np.ndarray]
     fuel: int
     certified_fuel: int
+    milliseconds: list[float]
 
 
 class Leeway:
@@ -58,7 +77,7 @@ class Leeway:
         folder.mkdir()
         return folder
 
-    def execute(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    def execute(self, *arguments: str | Path | int) -> subprocess.CompletedProcess[str]:
         """Run the command, whatever its exit code."""
         command = [str(self._binary), *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
@@ -68,22 +87,37 @@ class Leeway:
         path = self.new_folder() / "model.wasm"
         options = ("--golden", golden) if golden else ()
         built = self._json("build", model, "-o", path, *options)
-        return Component(path, built["digest"], built["certified_fuel"])
+        return Component(
+            path,
+            built["digest"],
+            built["certified_fuel"],
+            built["build_ms"],
+            built["certificate"],
+        )
 
-    def run(self, component: Component, inputs: dict[str, np.ndarray], engine: str) -> Run:
-        """Run a component once."""
+    def run(
+        self,
+        component: Component,
+        inputs: dict[str, np.ndarray],
+        engine: str,
+        repeat: int = 1,
+    ) -> Run:
+        """Run a component. Repeated runs must burn the same fuel."""
         folder = self.new_folder()
-        options: list[str | Path] = []
+        options: list[str | Path | int] = []
         for number, (name, array) in enumerate(inputs.items()):
             file = folder / f"input{number}.npy"
             np.save(file, array)
             options += ["--input", f"{name}={file}"]
-        options += ["--engine", engine, "--output-dir", folder / "outputs"]
+        options += ["--engine", engine, "--output-dir", folder / "outputs", "--repeat", repeat]
         ran = self._json("run", component.path, *options, "--digest", component.digest)
         outputs = {output["name"]: np.load(output["file"]) for output in ran["outputs"]}
-        return Run(outputs, ran["fuel"][0], ran["certified_fuel"])
+        if len(set(ran["fuel"])) != 1:
+            raise CommandError(f"run gave different fuel for the same inputs: {ran['fuel']}")
+        milliseconds = [nanoseconds / 1e6 for nanoseconds in ran["nanoseconds"]]
+        return Run(outputs, ran["fuel"][0], ran["certified_fuel"], milliseconds)
 
-    def _json(self, *arguments: str | Path) -> dict:
+    def _json(self, *arguments: str | Path | int) -> dict:
         done = self.execute(*arguments, "--json")
         if done.returncode != 0:
             raise CommandError(f"{arguments[0]} gave {done.returncode}: {done.stderr.strip()}")
