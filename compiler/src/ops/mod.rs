@@ -19,6 +19,7 @@ mod einsum;
 mod elementwise;
 mod gather;
 mod identity;
+mod gru_seq;
 mod lrn;
 mod mask;
 mod norm;
@@ -51,6 +52,7 @@ pub const OPERATORS: &[Operator] = &[
     gather::lower,
     gather::lower_elements,
     identity::lower,
+    gru_seq::lower,
     lrn::lower,
     mask::lower_one_hot,
     mask::lower_trilu,

@@ -29,7 +29,8 @@ fn lstm(lowering: &mut Lowering, node: &TypedNode, hidden: usize) -> Result<(), 
     let (gates, cell) = (lowering.input(node, 0)?, lowering.input(node, 1)?);
     lowering.want_f32(node, &[gates, cell])?;
     let shape = lowering.shape(cell);
-    let [i, o, f, c] = std::array::from_fn(|at| gate(lowering, node, gates, at, hidden, &shape));
+    let gates = Gates { value: gates, first: 0, row: 4 * hidden };
+    let [i, o, f, c] = std::array::from_fn(|at| gates.take(lowering, node, at, hidden, &shape));
     let new_cell = Expr::of(vec![
         Node::Operand(0),
         Node::Unary(Unary::Sigmoid, 0),
@@ -56,18 +57,31 @@ fn lstm(lowering: &mut Lowering, node: &TypedNode, hidden: usize) -> Result<(), 
     Ok(())
 }
 
-/// Gates z, r, h of the input (x) and of the state (s): `n = tanh(xh + s(xr + sr) sh)`
-/// and `H' = n + s(xz + sz) (H - n)`.
 fn gru(lowering: &mut Lowering, node: &TypedNode, hidden: usize) -> Result<(), CompileError> {
-    let inputs = [0, 1, 2].map(|at| lowering.input(node, at));
-    let [of_input, of_state, state] = inputs;
-    let (of_input, of_state, state) = (of_input?, of_state?, state?);
+    let (of_input, of_state) = (lowering.input(node, 0)?, lowering.input(node, 1)?);
+    let state = lowering.input(node, 2)?;
     lowering.want_f32(node, &[of_input, of_state, state])?;
     let shape = lowering.shape(state);
+    let gates = [of_input, of_state].map(|value| Gates { value, first: 0, row: 3 * hidden });
+    let output = gru_cell(lowering, node, gates, state, hidden, &shape);
+    lowering.bind(node, 0, output);
+    Ok(())
+}
+
+/// Gates z, r, h of the input (x) and of the state (s): `n = tanh(xh + s(xr + sr) sh)`
+/// and `H' = n + s(xz + sz) (H - n)`.
+pub fn gru_cell(
+    lowering: &mut Lowering,
+    node: &TypedNode,
+    [of_input, of_state]: [Gates; 2],
+    state: ValueId,
+    hidden: usize,
+    shape: &[usize],
+) -> ValueId {
     let mut operands = Vec::new();
     for at in 0..3 {
-        operands.push(gate(lowering, node, of_input, at, hidden, &shape));
-        operands.push(gate(lowering, node, of_state, at, hidden, &shape));
+        operands.push(of_input.take(lowering, node, at, hidden, shape));
+        operands.push(of_state.take(lowering, node, at, hidden, shape));
     }
     operands.push(state);
     let mut nodes: Vec<Node> = (0..7).map(Node::Operand).collect();
@@ -83,31 +97,41 @@ fn gru(lowering: &mut Lowering, node: &TypedNode, hidden: usize) -> Result<(), C
         Node::Binary(Binary::Mul, 8, 14),
         Node::Binary(Binary::Add, 13, 15),
     ]);
-    let output = map(lowering, node, Expr::of(nodes), &operands, &shape);
-    lowering.bind(node, 0, output);
-    Ok(())
+    map(lowering, node, Expr::of(nodes), &operands, shape)
 }
 
-/// The values of one gate, in the shape of the state.
-fn gate(
-    lowering: &mut Lowering,
-    node: &TypedNode,
-    gates: ValueId,
-    at: usize,
-    hidden: usize,
-    shape: &[usize],
-) -> ValueId {
-    let rows = shape.iter().product::<usize>() / hidden;
-    let all = lowering.schedule.value(gates).elements() / rows;
-    let part = Part {
-        input: 0,
-        shape: vec![rows, hidden],
-        from: at * hidden,
-        from_strides: vec![all, 1],
-        to: 0,
-        to_strides: vec![hidden, 1],
-    };
-    lowering.copy(node, "gate", &[gates], None, vec![part], shape.to_vec())
+/// Where the values of several gates lie beside each other.
+#[derive(Clone, Copy)]
+pub struct Gates {
+    /// The tensor.
+    pub value: ValueId,
+    /// Its first element of the first gate.
+    pub first: usize,
+    /// From one row of the batch to the next, in elements.
+    pub row: usize,
+}
+
+impl Gates {
+    /// The values of one gate, in the shape of the state.
+    fn take(
+        self,
+        lowering: &mut Lowering,
+        node: &TypedNode,
+        at: usize,
+        hidden: usize,
+        shape: &[usize],
+    ) -> ValueId {
+        let rows = shape.iter().product::<usize>() / hidden;
+        let part = Part {
+            input: 0,
+            shape: vec![rows, hidden],
+            from: self.first + at * hidden,
+            from_strides: vec![self.row, 1],
+            to: 0,
+            to_strides: vec![hidden, 1],
+        };
+        lowering.copy(node, "gate", &[self.value], None, vec![part], shape.to_vec())
+    }
 }
 
 fn map(

@@ -18,7 +18,7 @@ fn recurrent(
 ) -> Vec<u8> {
     let gates = match operator {
         "LSTM" => 4,
-        "GRU" => 3,
+        "GRU" | "GRU after" => 3,
         _ => 1,
     };
     let directions = if direction == "bidirectional" { 2 } else { 1 };
@@ -31,10 +31,16 @@ fn recurrent(
     let weights = parameters(&[directions, gates * hidden, inputs]);
     let recurrence = parameters(&[directions, gates * hidden, hidden]);
     let bias = parameters(&[directions, 2 * gates * hidden]);
-    let attributes = [
+    let mut attributes = vec![
         ("hidden_size", Attribute::Int(hidden as i64)),
         ("direction", Attribute::String(direction)),
     ];
+    // As PyTorch exports it.
+    let reset_after = operator == "GRU after";
+    if reset_after {
+        attributes.push(("linear_before_reset", Attribute::Int(1)));
+    }
+    let operator = if reset_after { "GRU" } else { operator };
     let all = graph.node(operator, &[&x, &weights, &recurrence, &bias], &attributes);
     let output = graph.node("Relu", &[&all], &[]);
     graph.finish(&[&output])
@@ -44,9 +50,9 @@ fn recurrent(
 fn recurrent_layers() {
     let sandbox = sandbox(EngineKind::Native);
     let mut random = Random::new(70);
-    for operator in ["LSTM", "GRU", "RNN"] {
+    for operator in ["LSTM", "GRU", "GRU after", "RNN"] {
         for direction in ["forward", "bidirectional"] {
-            for sizes in [[1, 3, 4], [5, 3, 4], [7, 6, 5]] {
+            for sizes in [[1, 3, 4], [5, 3, 4], [7, 6, 5], [3, 5, 66]] {
                 let onnx = recurrent(operator, direction, sizes, &mut random);
                 let what = format!("{operator} {direction} {sizes:?}");
                 check(&sandbox, &what, &onnx, &mut random);
