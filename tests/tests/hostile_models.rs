@@ -492,6 +492,17 @@ const CASES: &[Case] = &[
         },
         Some("the_zeros"),
     ),
+    (
+        "an_order_that_is_none",
+        || {
+            let mut g = Graph::new();
+            let x = g.input("x", FLOAT, &dims(&[1, 4, 6]));
+            let order = [("perm", Attribute::Ints(&[0, 2, 2]))];
+            let transpose = g.node("Transpose", &[&x], &order);
+            g.finish(&[&transpose])
+        },
+        Some("no order of 3 axes"),
+    ),
     ("deep_subgraphs", || nested(20), Some("depth")),
     ("deepest_subgraphs", || nested(2000), Some("not a valid")),
     ("many_nodes", || chain("Relu", 40_000), Some("nodes")),

@@ -252,6 +252,9 @@ impl<'a> Guard<'a> {
         if node.op_type == "Scan" {
             self.scan(node, &what)?;
         }
+        if node.op_type == "Transpose" {
+            self.transpose(node, &what)?;
+        }
         // tract folds the constants of subgraphs out of our sight.
         let mut inputs = node.input.iter().filter(|input| !input.is_empty()).peekable();
         if depth > 0
@@ -263,6 +266,21 @@ impl<'a> Guard<'a> {
                 "{what}: in a subgraph and on constants, which is only supported for operators \
                  that do not make them larger"
             ));
+        }
+        Ok(())
+    }
+
+    /// tract looks without end for the moves that make an order of axes which is
+    /// none.
+    fn transpose(&self, node: &NodeProto, what: &str) -> Result<(), CompileError> {
+        let order = node.attribute.iter().filter(|attribute| attribute.name == "perm");
+        for order in order.map(|attribute| &attribute.ints) {
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            if !sorted.iter().copied().eq(0..order.len() as i64) {
+                return self
+                    .invalid(format!("{what}: {order:?} is no order of {} axes", order.len()));
+            }
         }
         Ok(())
     }
