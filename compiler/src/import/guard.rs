@@ -405,7 +405,7 @@ impl<'a> Guard<'a> {
         let inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
         if !components.into_iter().all(inside) {
             return self.invalid(format!(
-                "{what} is in {location:?}, wanted a file in the folder of the model"
+                "{what} is external data in {location:?}, wanted a file in the folder of the model"
             ));
         }
         let Some(directory) = self.directory else {
