@@ -89,15 +89,7 @@ pub fn relative(seen: &Tensor, wanted: &Tensor) -> f32 {
         assert_eq!(seen, wanted);
         return 0.0;
     }
-    let numbers = |tensor: &Tensor| tensor.to_f32().expect("a tensor of FP32");
-    let mut largest = 0.0f32;
-    for (seen, wanted) in numbers(seen).into_iter().zip(numbers(wanted)) {
-        if seen.to_bits() == wanted.to_bits() || (seen.is_nan() && wanted.is_nan()) {
-            continue;
-        }
-        let difference = (seen - wanted).abs() / wanted.abs().max(1.0);
-        assert!(difference.is_finite(), "seen {seen}, wanted {wanted}");
-        largest = largest.max(difference);
-    }
-    largest
+    let difference = seen.difference(wanted);
+    assert!(difference.is_finite(), "seen {seen:?}, wanted {wanted:?}");
+    difference
 }

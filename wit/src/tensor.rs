@@ -192,6 +192,30 @@ impl Tensor {
         (0..values.len()).fold(None, best)
     }
 
+    /// The largest difference from `wanted`, relative to the larger of 1 and the
+    /// number wanted. NaNs equal each other; where only one is NaN, or anything
+    /// but the numbers differs, or there is no finite difference, infinity.
+    pub fn difference(&self, wanted: &Tensor) -> f32 {
+        if self == wanted {
+            return 0.0;
+        }
+        let same_kind = (self.dtype, &self.shape) == (wanted.dtype, &wanted.shape);
+        let (Some(seen), Some(wanted)) = (self.to_f32(), wanted.to_f32()) else {
+            return f32::INFINITY;
+        };
+        if !same_kind || seen.len() != wanted.len() {
+            return f32::INFINITY;
+        }
+        let difference = |(seen, wanted): (f32, f32)| {
+            if seen.to_bits() == wanted.to_bits() || seen.is_nan() && wanted.is_nan() {
+                return 0.0;
+            }
+            let difference = (seen - wanted).abs() / wanted.abs().max(1.0);
+            if difference.is_nan() { f32::INFINITY } else { difference }
+        };
+        seen.into_iter().zip(wanted).map(difference).fold(0.0, f32::max)
+    }
+
     /// The digest of the data, type and shape together.
     pub fn digest(&self) -> crate::Digest {
         let mut bytes = shape_text(self.dtype, &self.shape).into_bytes();
@@ -241,6 +265,22 @@ mod tests {
         assert_eq!(argmax(&[0.1, 0.7, 0.7]), Some(1));
         assert_eq!(argmax(&[0.1, f32::NAN, 0.7]), Some(2));
         assert_eq!(argmax(&[]), None);
+    }
+
+    #[test]
+    fn a_nan_where_a_number_is_wanted_is_no_small_difference() {
+        let tensor = |v: &[f32]| Tensor::from_f32(&[v.len() as u32], v);
+        let difference = |a: &[f32], b: &[f32]| tensor(a).difference(&tensor(b));
+        assert_eq!(difference(&[1.0, f32::NAN], &[1.0, f32::NAN]), 0.0);
+        assert_eq!(difference(&[f32::NAN], &[1.0]), f32::INFINITY);
+        assert_eq!(difference(&[1.0], &[f32::NAN]), f32::INFINITY);
+        assert_eq!(difference(&[1.0], &[f32::INFINITY]), f32::INFINITY);
+        assert_eq!(difference(&[3.0, 8.0], &[2.0, 8.0]), 0.5);
+        assert_eq!(difference(&[1.0], &[1.0, 2.0]), f32::INFINITY);
+        assert_eq!(
+            Tensor::from_u8(&[1], &[1]).difference(&Tensor::from_u8(&[1], &[2])),
+            f32::INFINITY
+        );
     }
 
     #[test]
