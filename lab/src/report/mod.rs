@@ -6,6 +6,7 @@ mod figures;
 mod files;
 mod page;
 mod quantile;
+mod rows;
 mod summary;
 mod table;
 mod units;

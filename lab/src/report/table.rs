@@ -2,8 +2,9 @@
 
 use crate::study::Study;
 
-use super::summary::{Figures, Summary, TOLERANCE};
-use super::units::{count, difference, duration, duration_or_dash, percent};
+use super::rows;
+use super::summary::{Summary, TOLERANCE};
+use super::units::{difference, duration};
 
 /// Whether the terminal shows colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ const DIM: &str = "2";
 const GREEN: &str = "32";
 const YELLOW: &str = "33";
 
-const HEADINGS: [&str; 14] = [
+const HEADINGS: [&str; NAMES + rows::CELLS] = [
     "model",
     "policy",
     "inputs",
@@ -56,20 +57,19 @@ pub fn terminal_table(study: &Study, colour: Colour) -> String {
     }
     let mut blocks = Vec::new();
     for link in &summary.links {
-        let rows = model_rows(&summary, link);
+        let rows: Vec<Line> = rows::of_link(&summary, link).into_iter().map(cells).collect();
         if !rows.is_empty() {
-            blocks.push((link, rows, total_rows(&summary, link)));
+            blocks.push((link, rows));
         }
     }
-    let cells = blocks.iter().flat_map(|(_, rows, totals)| rows.iter().chain(totals));
-    let widths = widths(cells);
+    let widths = widths(blocks.iter().flat_map(|(_, rows)| rows));
     let mut out = String::new();
-    for (link, rows, totals) in &blocks {
+    for (link, rows) in &blocks {
         let about = study.links.iter().find(|l| &l.name == *link).map_or("", |l| &l.summary);
         out += &format!("{}  {}\n", colour.paint(BOLD, link), colour.paint(DIM, about));
         out += &colour.paint(DIM, &line(&HEADINGS.map(String::from), &widths));
         out.push('\n');
-        for row in rows.iter().chain(totals) {
+        for row in rows {
             out += &line(row, &widths);
             out.push('\n');
         }
@@ -79,54 +79,18 @@ pub fn terminal_table(study: &Study, colour: Colour) -> String {
     out
 }
 
-type Row = [String; HEADINGS.len()];
+type Line = [String; HEADINGS.len()];
 
-fn model_rows(summary: &Summary, link: &str) -> Vec<Row> {
-    let of_link: Vec<_> = summary.rows.iter().filter(|r| r.link == link).collect();
-    let mut rows = Vec::new();
-    for (i, row) in of_link.iter().enumerate() {
-        // A model is named once, above its policies.
-        let again = i > 0 && of_link[i - 1].model == row.model;
-        let name = if again { "" } else { &row.model };
-        rows.push(cells(name, &row.policy, &row.figures, row.wcet_ns));
-    }
-    rows
+fn cells(row: rows::Row) -> Line {
+    let mut cells = row.cells.into_iter();
+    std::array::from_fn(|column| match column {
+        0 => row.model.to_owned(),
+        1 => row.policy.to_owned(),
+        _ => cells.next().expect("a cell for each heading"),
+    })
 }
 
-fn total_rows(summary: &Summary, link: &str) -> Vec<Row> {
-    let of_link = summary.totals.iter().filter(|t| t.link == link);
-    let row = |(i, t): (usize, &super::PolicyTotal)| {
-        let mut row = cells(if i == 0 { "all models" } else { "" }, &t.policy, &t.figures, None);
-        // Over models of different size these say nothing.
-        for column in ["median", "p99", "T_L", "T_F", "WCET"] {
-            let at = HEADINGS.iter().position(|h| *h == column).expect("a heading");
-            row[at].clear();
-        }
-        row
-    };
-    of_link.enumerate().map(row).collect()
-}
-
-fn cells(model: &str, policy: &str, f: &Figures, wcet_ns: Option<u64>) -> Row {
-    [
-        model.to_owned(),
-        policy.to_owned(),
-        count(f.inputs as u64),
-        percent(f.right, f.inputs),
-        percent(f.offloaded, f.inputs),
-        duration_or_dash(f.median_ns),
-        duration_or_dash(f.p99_ns),
-        duration_or_dash(f.max_ns),
-        duration(f.total_ns),
-        duration_or_dash(f.tl_ns),
-        duration_or_dash(f.tf_ns),
-        duration_or_dash(wcet_ns),
-        count(f.misses as u64),
-        count(f.fallbacks as u64),
-    ]
-}
-
-fn widths<'a>(rows: impl Iterator<Item = &'a Row>) -> [usize; HEADINGS.len()] {
+fn widths<'a>(rows: impl Iterator<Item = &'a Line>) -> [usize; HEADINGS.len()] {
     let mut widths = HEADINGS.map(|h| h.chars().count());
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -136,7 +100,7 @@ fn widths<'a>(rows: impl Iterator<Item = &'a Row>) -> [usize; HEADINGS.len()] {
     widths
 }
 
-fn line(row: &Row, widths: &[usize; HEADINGS.len()]) -> String {
+fn line(row: &Line, widths: &[usize; HEADINGS.len()]) -> String {
     let cell = |(i, (cell, &width)): (usize, (&String, &usize))| match i < NAMES {
         true => format!("  {cell:<width$}"),
         false => format!("  {cell:>width$}"),

@@ -3,8 +3,9 @@
 use crate::study::Study;
 
 use super::super::figures::{escape, policy_class};
-use super::super::summary::{Figures, Summary};
-use super::super::units::{bytes, count, duration, duration_or_dash, percent};
+use super::super::rows::{self, Row};
+use super::super::summary::Summary;
+use super::super::units::{bytes, count, duration};
 use super::section;
 
 const HEADINGS: [&str; 14] = [
@@ -60,55 +61,24 @@ fn headings(names: &[&str], texts: usize) -> String {
 }
 
 fn rows(summary: &Summary, link: &str) -> String {
-    let of_link: Vec<_> = summary.rows.iter().filter(|r| r.link == link).collect();
-    let mut out = String::new();
-    for (i, row) in of_link.iter().enumerate() {
-        let first = i == 0 || of_link[i - 1].model != row.model;
-        let name = if first { &*row.model } else { "" };
-        let class = if first && i > 0 { "first" } else { "" };
-        out += &tr(class, name, &row.policy, &row.figures, row.wcet_ns, summary);
-    }
-    for (i, total) in summary.totals.iter().filter(|t| t.link == link).enumerate() {
-        let (name, class) = if i == 0 { ("all models", "first total") } else { ("", "total") };
-        out += &tr(class, name, &total.policy, &total.figures, None, summary);
-    }
-    out
+    let rows = rows::of_link(summary, link);
+    rows.iter().enumerate().map(|(i, row)| tr(row, i > 0, summary)).collect()
 }
 
-fn tr(
-    class: &str,
-    model: &str,
-    policy: &str,
-    f: &Figures,
-    wcet_ns: Option<u64>,
-    summary: &Summary,
-) -> String {
-    // Over models of different size, quantiles of times say nothing.
-    let one_model = |ns: Option<u64>| match class.contains("total") {
-        true => String::new(),
-        false => duration_or_dash(ns),
+/// `below` some other row.
+fn tr(row: &Row, below: bool, summary: &Summary) -> String {
+    let class = match (row.is_total, below && !row.model.is_empty()) {
+        (true, true) => " class=\"first total\"",
+        (true, false) => " class=\"total\"",
+        (false, true) => " class=\"first\"",
+        (false, false) => "",
     };
-    let cells = [
-        count(f.inputs as u64),
-        percent(f.right, f.inputs),
-        percent(f.offloaded, f.inputs),
-        one_model(f.median_ns),
-        one_model(f.p99_ns),
-        duration_or_dash(f.max_ns),
-        duration(f.total_ns),
-        one_model(f.tl_ns),
-        one_model(f.tf_ns),
-        one_model(wcet_ns),
-        count(f.misses as u64),
-        count(f.fallbacks as u64),
-    ];
-    let cells: String = cells.iter().map(|c| format!("<td>{c}</td>")).collect();
-    let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
+    let cells: String = row.cells.iter().map(|c| format!("<td>{c}</td>")).collect();
     format!(
         "<tr{class}><th>{}</th><td class=\"text {}\"><span class=\"dot\"></span>{}</td>{cells}</tr>\n",
-        escape(model),
-        policy_class(&summary.policies, policy),
-        escape(policy)
+        escape(row.model),
+        policy_class(&summary.policies, row.policy),
+        escape(row.policy)
     )
 }
 
