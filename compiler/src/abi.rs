@@ -66,7 +66,8 @@ pub struct AbiData {
     input_errors: Vec<u32>,
     /// The result of a call with no range of stages.
     range_error: u32,
-    /// The arena's first address.
+    /// The arena's first address, the initial value of the global
+    /// [`ARENA_NEXT`].
     pub arena: u32,
     /// The first address after it.
     pub arena_end: u32,
@@ -138,11 +139,6 @@ impl Data {
         self.bytes.extend(message.as_bytes());
         self.push(&[ERR, case, text, message.len() as u32])
     }
-}
-
-/// The initial value of the global [`ARENA_NEXT`].
-pub fn arena_start(data: &AbiData) -> u32 {
-    data.arena
 }
 
 /// `cabi_realloc(old, old_size, align, new_size) -> address`. Only new memory is

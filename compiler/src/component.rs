@@ -66,7 +66,7 @@ pub fn emit(
         limit_bytes: LIMIT_BYTES,
     };
     let stages = stages::cut(schedule, options.granularity);
-    let plan = plan::plan(schedule, &stages, START).map_err(too_large)?;
+    let plan = plan::plan(schedule, START).map_err(too_large)?;
     let ends: Vec<StageEnds> = stages
         .iter()
         .map(|stage| StageEnds {
@@ -84,7 +84,7 @@ pub fn emit(
     let emitted = functions(schedule, &stages, &ends, &plan, &data).map_err(cost_error)?;
     let mut segments: Vec<&plan::Segment> = plan.segments.iter().collect();
     segments.push(&data.segment);
-    let module = emitted.functions.finish(memory_bytes, &segments, abi::arena_start(&data));
+    let module = emitted.functions.finish(memory_bytes, &segments, data.arena);
     let component = wrap(module)
         .map_err(|reason| CompileError::Component { file: file(), reason: reason.to_string() })?;
 

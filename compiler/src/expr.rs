@@ -233,6 +233,17 @@ impl Expr {
         then.compose(0, self, |i| i, |i| i)
     }
 
+    /// Emits code that replaces four elements in a local, the only operand, by
+    /// the result. Nothing where it changes nothing.
+    pub fn apply(&self, code: &mut Code, local: Local) {
+        if !self.is_identity() {
+            self.emit(code, |code, _| {
+                code.get(local);
+            });
+            code.set(local);
+        }
+    }
+
     /// Emits code that leaves the result for four elements on the stack.
     /// `operand` must leave the operand of an index there; it is called once for
     /// each node that names one.

@@ -77,9 +77,8 @@ pub fn compile(bytes: &[u8], options: &Options) -> Result<Compiled, CompileError
     let directory = options.directory.as_deref();
     let imported = import::read_onnx(bytes, &options.file, directory, &options.sizes)?;
     let mut schedule = import::contained(&options.file, || {
-        let outputs = source::output_names(bytes, &options.file)?;
         let imported = unroll::unroll(imported, &options.file)?;
-        lower::lower(&imported, &options.file, &outputs)
+        lower::lower(&imported, &options.file)
     })?;
     fuse::fuse(&mut schedule);
     component::emit(&schedule, options, Digest::of(bytes))

@@ -22,8 +22,8 @@ pub struct Lowering<'a> {
     values: HashMap<OutletId, ValueId>,
 }
 
-/// Lowers a graph. `file` is its name in messages, `names` those of its outputs.
-pub fn lower(imported: &Imported, file: &str, names: &[String]) -> Result<Schedule, CompileError> {
+/// Lowers a graph. `file` is its name in messages.
+pub fn lower(imported: &Imported, file: &str) -> Result<Schedule, CompileError> {
     let model = &imported.model;
     if model.inputs.is_empty() {
         let reason = "it has no input, so that its outputs are constants".into();
@@ -72,7 +72,7 @@ pub fn lower(imported: &Imported, file: &str, names: &[String]) -> Result<Schedu
                 Value { origin: Origin::View(output), ..lowering.schedule.value(output).clone() };
             output = lowering.schedule.add(again);
         }
-        if let Some(name) = names.get(index) {
+        if let Some(name) = imported.outputs.get(index) {
             lowering.schedule.values[output.0].name = name.clone();
         }
         lowering.schedule.outputs.push(output);

@@ -1,12 +1,9 @@
 //! What the ONNX file says and tract's graph does not keep: the names of the
 //! model's outputs, and attributes that tract's reader passes over.
 
-use tract_onnx::pb::AttributeProto;
-use tract_onnx::prelude::onnx;
-use tract_onnx::tract_hir::internal::Framework as _;
+use tract_onnx::pb::{AttributeProto, ModelProto};
 
 use crate::error::CompileError;
-use crate::import::chain;
 
 /// Attributes that tract ignores: operator, attribute, and the value that it takes
 /// all others for.
@@ -66,13 +63,10 @@ impl std::fmt::Display for Value {
     }
 }
 
-/// The names of the outputs of the model in `bytes`, in order. An error where it
+/// The names of the outputs of a model, in order. An error where it
 /// has an attribute whose value tract ignores: its numbers would be wrong.
-pub fn output_names(bytes: &[u8], file: &str) -> Result<Vec<String>, CompileError> {
-    let proto = onnx().proto_model_for_read(&mut &bytes[..]);
-    let proto = proto
-        .map_err(|error| CompileError::Invalid { file: file.into(), reason: chain(&error) })?;
-    let Some(graph) = proto.graph else { return Ok(Vec::new()) };
+pub fn output_names(proto: &ModelProto, file: &str) -> Result<Vec<String>, CompileError> {
+    let Some(graph) = &proto.graph else { return Ok(Vec::new()) };
     for node in &graph.node {
         let unsupported = |detail: String| CompileError::Unsupported {
             file: file.into(),
@@ -95,5 +89,5 @@ pub fn output_names(bytes: &[u8], file: &str) -> Result<Vec<String>, CompileErro
             return Err(unsupported(detail.into()));
         }
     }
-    Ok(graph.output.into_iter().map(|output| output.name).collect())
+    Ok(graph.output.iter().map(|output| output.name.clone()).collect())
 }

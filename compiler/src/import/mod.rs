@@ -10,6 +10,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use crate::error::CompileError;
+use crate::source;
 
 pub mod analyse;
 pub mod guard;
@@ -22,6 +23,8 @@ pub struct Imported {
     pub model: TypedModel,
     /// The operator of each node, by the node's name in the file.
     pub operators: BTreeMap<String, String>,
+    /// The names of the model's outputs, in order.
+    pub outputs: Vec<String>,
 }
 
 impl Imported {
@@ -87,7 +90,8 @@ fn read_onnx_trusting(
     analyse::check_typed(&model, &source)?;
     let model = model.into_decluttered().map_err(invalid)?;
     analyse::check_typed(&model, &source)?;
-    Ok(Imported { model, operators })
+    let outputs = source::output_names(&proto, file)?;
+    Ok(Imported { model, operators, outputs })
 }
 
 thread_local! {

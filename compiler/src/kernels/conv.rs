@@ -339,12 +339,7 @@ impl Conv {
 
         for (row, sums) in sums.iter().enumerate() {
             for (&sum, vector) in sums.iter().zip(vectors) {
-                if !self.then.is_identity() {
-                    self.then.emit(code, |code, _| {
-                        code.get(sum);
-                    });
-                    code.set(sum);
-                }
+                self.then.apply(code, sum);
                 let pixel = (row * self.y.output + vector.y) * self.x.output + vector.x;
                 code.store_lanes(cursor.output, 4 * pixel as u64, sum, vector.lanes);
             }

@@ -30,24 +30,7 @@ pub struct Dense {
 impl Dense {
     /// The form of the register tile: rows, and vectors of a panel of weights.
     fn tile(&self) -> Form {
-        let vectors = self.n.div_ceil(4);
-        if self.m == 1 {
-            return Form { rows: 1, vectors: vectors.min(8) };
-        }
-        let time = |form: &Form| {
-            let parts = |size: usize, by: usize| {
-                [(size / by, by), (usize::from(!size.is_multiple_of(by)), size % by)]
-            };
-            let mut time = 0;
-            for (panels, vectors) in parts(vectors, form.vectors) {
-                for (tiles, rows) in parts(self.m, form.rows) {
-                    time += panels * tiles * Form { rows, vectors }.time(self.k);
-                }
-            }
-            time
-        };
-        let forms = Form::all().filter(|form| form.rows <= self.m && form.vectors <= vectors);
-        forms.min_by_key(time).expect("one row and one vector are a form")
+        Form::of_product(self.m, self.k, self.n)
     }
 
     /// The panels of columns: first column and number.
@@ -168,53 +151,10 @@ impl Dense {
             code.op(I::Drop);
         }
 
-        let all: Vec<Local> = sums.iter().flatten().copied().collect();
-        code.fenced(&all, cursor.output, |code| self.emit_sums(code, cursor, &sums));
-
-        for (row, sums) in sums.iter().enumerate() {
-            for (v, &sum) in sums.iter().enumerate() {
-                if !self.then.is_identity() {
-                    self.then.emit(code, |code, _| {
-                        code.get(sum);
-                    });
-                    code.set(sum);
-                }
-                let lanes = (width - 4 * v).min(4);
-                code.store_lanes(cursor.output, 4 * (row * self.n + 4 * v) as u64, sum, lanes);
-            }
-        }
-        code.release(sums.into_iter().flatten());
+        let operands = (cursor.input, cursor.weights);
+        product::emit_sums(code, &sums, self.k, operands, 16 * vectors, cursor.output);
+        product::store_sums(code, sums, cursor.output, self.n, width, &self.then);
         code.advance(cursor.input, (4 * rows * self.k) as i64);
         code.advance(cursor.output, (4 * rows * self.n) as i64);
-    }
-
-    /// Emits the loop over the inner dimension that adds to `sums`.
-    fn emit_sums(&self, code: &mut Code, cursor: Cursor, sums: &[Vec<Local>]) {
-        let vectors = sums[0].len();
-        let (input, weights) = (code.i32_local(), code.i32_local());
-        code.copy(input, cursor.input);
-        code.copy(weights, cursor.weights);
-        let emit_steps = |code: &mut Code, steps: usize| {
-            for step in 0..steps {
-                product::emit_step(
-                    code,
-                    sums,
-                    |code, row| {
-                        code.load_splat(input, 4 * (row * self.k + step) as u64);
-                    },
-                    |code, v| {
-                        code.load(weights, 16 * (step * vectors + v) as u64);
-                    },
-                );
-            }
-        };
-        let unroll = product::UNROLL;
-        code.repeat(self.k / unroll, |code| {
-            emit_steps(code, unroll);
-            code.advance(input, 4 * unroll as i64);
-            code.advance(weights, (16 * vectors * unroll) as i64);
-        });
-        emit_steps(code, self.k % unroll);
-        code.release([input, weights]);
     }
 }

@@ -6,7 +6,7 @@ use std::any::Any;
 use leeway_contract::DType;
 use wasm_encoder::{Instruction as I, ValType};
 
-use super::map::Operand;
+use super::map::{Operand, Walk};
 use crate::emit::code::{Code, Local, at};
 use crate::emit::nest;
 use crate::schedule::{Kernel, Places};
@@ -100,20 +100,8 @@ impl Kernel for Integers {
     }
 
     fn emit(&self, code: &mut Code, places: &Places) {
-        let out_strides = nest::dense_strides(&self.shape);
-        let mut strides: Vec<&[usize]> = vec![&out_strides];
-        strides.extend(self.operands.iter().map(|o| o.strides.as_slice()));
-        let mut sizes = vec![self.output.size_bytes()];
-        sizes.extend(self.operands.iter().map(|o| o.dtype.size_bytes()));
-        let dims = nest::collapse(&self.shape, &strides);
-        let addresses = std::iter::once(places.outputs[0]).chain(places.inputs.iter().copied());
-        let pointers: Vec<Local> = addresses
-            .map(|address| {
-                let pointer = code.i32_local();
-                code.assign(pointer, address);
-                pointer
-            })
-            .collect();
+        let Walk { dims, pointers, sizes } =
+            Walk::start(code, places, &self.shape, self.output, &self.operands);
         let values: Vec<Local> = self.operands.iter().map(|_| code.local(ValType::I64)).collect();
         nest::emit_loops(code, &dims, &pointers, &sizes, &mut |code| {
             for ((operand, &pointer), &value) in

@@ -24,6 +24,45 @@ pub struct Operand {
     pub strides: Vec<usize>,
 }
 
+/// The loops over an output and its operands, with a pointer to each: the
+/// output's comes first.
+pub struct Walk {
+    /// The loops, outermost first.
+    pub dims: Vec<Dim>,
+    /// The addresses, in locals of type `i32`.
+    pub pointers: Vec<Local>,
+    /// The sizes of their elements in bytes.
+    pub sizes: Vec<usize>,
+}
+
+impl Walk {
+    /// The loops over a dense output of this shape, with code that sets the
+    /// pointers to their first elements.
+    pub fn start(
+        code: &mut Code,
+        places: &Places,
+        shape: &[usize],
+        output: DType,
+        operands: &[Operand],
+    ) -> Self {
+        let out_strides = nest::dense_strides(shape);
+        let mut strides: Vec<&[usize]> = vec![&out_strides];
+        strides.extend(operands.iter().map(|o| o.strides.as_slice()));
+        let mut sizes = vec![output.size_bytes()];
+        sizes.extend(operands.iter().map(|o| o.dtype.size_bytes()));
+        let dims = nest::collapse(shape, &strides);
+        let addresses = std::iter::once(places.outputs[0]).chain(places.inputs.iter().copied());
+        let pointers = addresses
+            .map(|address| {
+                let pointer = code.i32_local();
+                code.assign(pointer, address);
+                pointer
+            })
+            .collect();
+        Self { dims, pointers, sizes }
+    }
+}
+
 /// `out[i] = expr(operand_0[i], operand_1[i], ...)`.
 #[derive(Clone, Debug)]
 pub struct Map {
@@ -56,22 +95,9 @@ impl Kernel for Map {
     }
 
     fn emit(&self, code: &mut Code, places: &Places) {
-        let out_strides = nest::dense_strides(&self.shape);
-        let mut strides: Vec<&[usize]> = vec![&out_strides];
-        strides.extend(self.operands.iter().map(|o| o.strides.as_slice()));
-        let mut sizes = vec![self.output.size_bytes()];
-        sizes.extend(self.operands.iter().map(|o| o.dtype.size_bytes()));
-        let mut dims = nest::collapse(&self.shape, &strides);
+        let Walk { mut dims, pointers, sizes } =
+            Walk::start(code, places, &self.shape, self.output, &self.operands);
         let inner = dims.pop().expect("a nest has at least one dimension");
-
-        let pointers: Vec<Local> = std::iter::once(places.outputs[0])
-            .chain(places.inputs.iter().copied())
-            .map(|address| {
-                let pointer = code.i32_local();
-                code.assign(pointer, address);
-                pointer
-            })
-            .collect();
         let flat = dims.is_empty();
         nest::emit_loops(code, &dims, &pointers, &sizes, &mut |code| {
             self.emit_row(code, &inner, &pointers, flat);

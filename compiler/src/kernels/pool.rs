@@ -244,12 +244,7 @@ impl Pool {
                 }
                 Pooling::Max | Pooling::Sum { .. } => {}
             }
-            if !self.then.is_identity() {
-                self.then.emit(code, |code, _| {
-                    code.get(sum);
-                });
-                code.set(sum);
-            }
+            self.then.apply(code, sum);
             code.store_lanes(output, offset, sum, v.lanes);
         }
         code.release(sums);

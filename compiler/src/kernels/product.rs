@@ -8,6 +8,7 @@
 use wasm_encoder::Instruction as I;
 
 use crate::emit::code::{Code, Local};
+use crate::expr::Expr;
 
 /// Vectors of a single row after which a fence comes.
 const VECTORS_PER_FENCE: usize = 4;
@@ -37,6 +38,29 @@ impl Form {
     pub fn all() -> impl Iterator<Item = Self> {
         let forms = (1..REGISTERS).flat_map(|rows| (1..=8).map(move |vectors| (rows, vectors)));
         forms.map(|(rows, vectors)| Self { rows, vectors }).filter(|form| form.fits())
+    }
+
+    /// The form for a product of `m x k` and `k x n` elements: of a single row, the
+    /// right operand is streamed; else the fastest by the estimate.
+    pub fn of_product(m: usize, k: usize, n: usize) -> Self {
+        let vectors = n.div_ceil(4);
+        if m == 1 {
+            return Self { rows: 1, vectors: vectors.min(8) };
+        }
+        let time = |form: &Self| {
+            let parts = |size: usize, by: usize| {
+                [(size / by, by), (usize::from(!size.is_multiple_of(by)), size % by)]
+            };
+            let mut time = 0;
+            for (panels, vectors) in parts(vectors, form.vectors) {
+                for (tiles, rows) in parts(m, form.rows) {
+                    time += panels * tiles * Self { rows, vectors }.time(k);
+                }
+            }
+            time
+        };
+        let forms = Self::all().filter(|form| form.rows <= m && form.vectors <= vectors);
+        forms.min_by_key(time).expect("one row and one vector are a form")
     }
 
     /// Whether sums, held or loaded vectors, four factors in one register, one of
@@ -103,6 +127,66 @@ pub fn emit_step(
         code.release(held);
     }
     code.release([one]);
+}
+
+/// Emits `sums[row][v] += left[row][i] * right[i][v]` over the inner dimension `i`
+/// of size `k`. Rows of `left` follow each other without a gap, those of `right`
+/// after `right_bytes`. `output` must hold an address that may be written.
+pub fn emit_sums(
+    code: &mut Code,
+    sums: &[Vec<Local>],
+    k: usize,
+    (left_row, right_row): (Local, Local),
+    right_bytes: usize,
+    output: Local,
+) {
+    let (left, right) = (code.i32_local(), code.i32_local());
+    let emit_steps = |code: &mut Code, steps: usize| {
+        for step in 0..steps {
+            emit_step(
+                code,
+                sums,
+                |code, row| {
+                    code.load_splat(left, 4 * (row * k + step) as u64);
+                },
+                |code, v| {
+                    code.load(right, (step * right_bytes + 16 * v) as u64);
+                },
+            );
+        }
+    };
+    let all: Vec<Local> = sums.iter().flatten().copied().collect();
+    code.fenced(&all, output, |code| {
+        code.copy(left, left_row);
+        code.copy(right, right_row);
+        code.repeat(k / UNROLL, |code| {
+            emit_steps(code, UNROLL);
+            code.advance(left, 4 * UNROLL as i64);
+            code.advance(right, (right_bytes * UNROLL) as i64);
+        });
+        emit_steps(code, k % UNROLL);
+    });
+    code.release([left, right]);
+}
+
+/// Emits `then` on the sums of a tile `width` columns wide, stores them in rows of
+/// `columns` elements from `output` on, and gives their locals back.
+pub fn store_sums(
+    code: &mut Code,
+    sums: Vec<Vec<Local>>,
+    output: Local,
+    columns: usize,
+    width: usize,
+    then: &Expr,
+) {
+    for (row, sums) in sums.iter().enumerate() {
+        for (v, &sum) in sums.iter().enumerate() {
+            then.apply(code, sum);
+            let lanes = (width - 4 * v).min(4);
+            code.store_lanes(output, 4 * (row * columns + 4 * v) as u64, sum, lanes);
+        }
+    }
+    code.release(sums.into_iter().flatten());
 }
 
 #[cfg(test)]
