@@ -5,9 +5,11 @@ use tract_onnx::tract_hir::internal::{DimLike, TypedNode};
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv as Op, KernelFormat, PoolSpec};
 use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
 
+use crate::emit::nest::dense_strides;
 use crate::error::CompileError;
-use crate::expr::Expr;
+use crate::expr::{Binary, Expr, Node};
 use crate::kernels::conv::{Conv, Window};
+use crate::kernels::map::{Map, Operand};
 use crate::lower::Lowering;
 use crate::schedule::ValueId;
 
@@ -26,10 +28,12 @@ fn lower_conv(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<(), 
         let detail = "its weights are computed; only constant weights are supported";
         return Err(lowering.unsupported(node, detail));
     };
-    let Some(bias) = lowering.constant_f32(node, 2) else {
-        let detail = "its bias is computed; only a constant bias is supported";
-        return Err(lowering.unsupported(node, detail));
+    // tract takes an addition of something computed for a bias, too.
+    let computed = match lowering.constant(node, 2) {
+        None => Some(lowering.input(node, 2)?),
+        Some(_) => None,
     };
+    let bias = lowering.constant_f32(node, 2).unwrap_or_default();
     if op.kernel_fmt != KernelFormat::OIHW {
         let detail = format!("weights in the order {:?}; OIHW is supported", op.kernel_fmt);
         return Err(lowering.unsupported(node, detail));
@@ -51,7 +55,7 @@ fn lower_conv(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<(), 
         bias,
         then: Expr::identity(),
     };
-    images.finish(lowering, node, outputs, conv.simplified())
+    images.finish(lowering, node, outputs, conv.simplified(), computed)
 }
 
 /// The images that a window slides over, as the kernels want them: NCHW, with
@@ -123,18 +127,25 @@ impl Images {
     }
 
     /// Adds the step with `kernel`, which gives images of this many channels, and
-    /// binds it to the node's output, in the node's own order of axes.
+    /// the addition of `bias` to each pixel, if it is computed; and binds the
+    /// result to the node's output, in the node's own order of axes.
     pub fn finish(
         self,
         lowering: &mut Lowering,
         node: &TypedNode,
         channels: usize,
         kernel: impl crate::schedule::Kernel,
+        bias: Option<ValueId>,
     ) -> Result<(), CompileError> {
         let (_, shape) = lowering.output_type(node, 0)?;
         let rank = shape.len();
+        let images = self.value;
+        let step = |lowering: &mut Lowering, shape: Vec<usize>| {
+            let images = lowering.step(node, kernel, &[images], DType::F32, shape);
+            bias.map_or(images, |bias| add_to_channels(lowering, node, images, bias))
+        };
         let output = match self.format {
-            DataFormat::NCHW => lowering.step(node, kernel, &[self.value], DType::F32, shape),
+            DataFormat::NCHW => step(lowering, shape),
             DataFormat::CHW | DataFormat::NHWC | DataFormat::HWC => {
                 // The kernel's shape has the channels on axis 1, as folds into
                 // it expect.
@@ -143,7 +154,7 @@ impl Images {
                     kernel_shape.push(self.y.output);
                 }
                 kernel_shape.push(self.x.output);
-                let step = lowering.step(node, kernel, &[self.value], DType::F32, kernel_shape);
+                let step = step(lowering, kernel_shape);
                 match self.format {
                     DataFormat::CHW => lowering.view(node, step, shape),
                     _ => {
@@ -160,4 +171,25 @@ impl Images {
         lowering.bind(node, 0, output);
         Ok(())
     }
+}
+
+/// Adds a number for each channel, or a single one, to images whose channels are
+/// on axis 1.
+fn add_to_channels(
+    lowering: &mut Lowering,
+    node: &TypedNode,
+    images: ValueId,
+    bias: ValueId,
+) -> ValueId {
+    let shape = lowering.shape(images);
+    let mut of_bias = vec![0; shape.len()];
+    of_bias[1] = usize::from(lowering.schedule.value(bias).elements() > 1);
+    let operand = |strides| Operand { dtype: DType::F32, strides };
+    let map = Map {
+        shape: shape.clone(),
+        operands: vec![operand(dense_strides(&shape)), operand(of_bias)],
+        expr: Expr::of(vec![Node::Operand(0), Node::Operand(1), Node::Binary(Binary::Add, 0, 1)]),
+        output: DType::F32,
+    };
+    lowering.step(node, map, &[images, bias], DType::F32, shape)
 }

@@ -83,7 +83,7 @@ fn pool(
         pooling,
         then: Expr::identity(),
     };
-    images.finish(lowering, node, channels, pool)
+    images.finish(lowering, node, channels, pool, None)
 }
 
 /// How many taps of the window at this pixel of the output are among `pixels` of

@@ -1,0 +1,47 @@
+//! Contestants that take turns, and the best CPU time of each.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use cpu_time::ThreadTime;
+
+/// What one turn takes at least, so that the clock's own cost does not count.
+const TURN: Duration = Duration::from_micros(200);
+
+/// Runs a model several times, and returns the CPU time of all runs.
+pub type Contestant<'a> = Box<dyn FnMut(u32) -> Result<Duration> + 'a>;
+
+/// A contestant that runs on this thread.
+pub fn here<'a>(mut run: impl FnMut() -> Result<()> + 'a) -> Contestant<'a> {
+    Box::new(move |repeats| {
+        let start = ThreadTime::now();
+        for _ in 0..repeats {
+            run()?;
+        }
+        Ok(start.elapsed())
+    })
+}
+
+/// The least CPU time of one run for each contestant, over `rounds` in each of
+/// which all have a turn, in rotated order. The least, as what a machine shared
+/// with others adds is never negative.
+pub fn race(contestants: &mut [Contestant], rounds: usize) -> Result<Vec<Duration>> {
+    let repeats: Vec<u32> = contestants.iter_mut().map(repeats).collect::<Result<_>>()?;
+    let mut least = vec![Duration::MAX; contestants.len()];
+    for round in 0..rounds {
+        for turn in 0..contestants.len() {
+            let which = (round + turn) % contestants.len();
+            let time = contestants[which](repeats[which])? / repeats[which];
+            least[which] = least[which].min(time);
+        }
+    }
+    Ok(least)
+}
+
+/// How often a contestant runs in one turn. It is warm then.
+fn repeats(contestant: &mut Contestant) -> Result<u32> {
+    contestant(1)?;
+    let once = contestant(2)? / 2;
+    let wanted = TURN.as_nanos() / once.as_nanos().max(1);
+    Ok(wanted.clamp(1, 1000) as u32)
+}
