@@ -1,6 +1,8 @@
 //! What the ONNX file says and tract's graph does not keep: the names of the
 //! model's outputs, and attributes that tract's reader passes over.
 
+use tract_onnx::pb::tensor_shape_proto::dimension::Value as Size;
+use tract_onnx::pb::type_proto::Value as Type;
 use tract_onnx::pb::{AttributeProto, ModelProto};
 
 use crate::error::CompileError;
@@ -61,6 +63,15 @@ impl std::fmt::Display for Value {
             Value::Strings(values) => write!(f, "with {}", values.join(", ")),
         }
     }
+}
+
+/// Whether the file gives a value inside the graph a dimension that is a symbol.
+pub fn has_symbolic_values(proto: &ModelProto) -> bool {
+    let values = proto.graph.iter().flat_map(|graph| &graph.value_info);
+    let types = values.filter_map(|info| info.r#type.as_ref()?.value.as_ref());
+    let shapes = types.filter_map(|Type::TensorType(tensor)| tensor.shape.as_ref());
+    let mut dimensions = shapes.flat_map(|shape| &shape.dim);
+    dimensions.any(|dim| matches!(dim.value, Some(Size::DimParam(_))))
 }
 
 /// The names of the outputs of a model, in order. An error where it

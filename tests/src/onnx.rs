@@ -72,6 +72,11 @@ impl Graph {
         name.to_owned()
     }
 
+    /// States the type and shape of a value inside the graph, as exporters do.
+    pub fn state(&mut self, name: &str, dtype: i32, shape: &[Dim]) {
+        self.graph.value_info.push(value_info(name, dtype, Some(shape)));
+    }
+
     /// Adds constant floats.
     pub fn floats(&mut self, shape: &[usize], values: &[f32]) -> String {
         assert_eq!(shape.iter().product::<usize>(), values.len());

@@ -84,6 +84,20 @@ fn an_unknown_dimension_that_is_no_batch_asks_for_its_size() {
 }
 
 #[test]
+fn shapes_inside_the_graph_may_be_in_symbols_that_get_a_size() {
+    let mut graph = Graph::new();
+    let shape = [Dim::Symbol("N"), 4usize.into()];
+    let input = graph.input("x", FLOAT, &shape);
+    let inner = graph.node("Exp", &[&input], &[]);
+    graph.state(&inner, FLOAT, &shape);
+    let output = graph.node("Relu", &[&inner], &[]);
+    let mut options = options();
+    options.sizes.insert("N".into(), 3);
+    let compiled = compile(&graph.finish(&[&output]), &options).unwrap();
+    assert_eq!(compiled.certificate().outputs()[0].shape, [3, 4]);
+}
+
+#[test]
 fn a_type_that_is_not_supported_is_named() {
     let mut graph = Graph::new();
     let input = graph.input("x", DOUBLE, &[1usize.into(), 4usize.into()]);

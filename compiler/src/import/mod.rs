@@ -68,6 +68,9 @@ fn read_onnx_trusting(
         |error: TractError| CompileError::Invalid { file: file.into(), reason: chain(&error) };
     let onnx = onnx();
     let proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(invalid)?;
+    // Shapes in symbols that are about to be replaced would contradict what is
+    // inferred; the other ones help to infer.
+    let onnx = onnx.with_ignore_value_info(source::has_symbolic_values(&proto));
     let weight_bytes = guard::check(&proto, file, directory)?;
     let operators = guard::operators(&proto);
     let directory = directory.and_then(Path::to_str);
