@@ -27,6 +27,7 @@ pub mod lower;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
+pub mod quantised;
 pub mod schedule;
 pub mod source;
 pub mod stages;

@@ -97,6 +97,16 @@ impl Graph {
         self.constant(INT64, &[values.len()], bytes)
     }
 
+    /// Adds constant integers of 8 or 32 bits.
+    pub fn integers(&mut self, dtype: i32, shape: &[usize], values: &[i32]) -> String {
+        assert_eq!(shape.iter().product::<usize>(), values.len());
+        let bytes = match dtype {
+            INT32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            _ => values.iter().map(|&v| v as u8).collect(),
+        };
+        self.constant(dtype, shape, bytes)
+    }
+
     fn constant(&mut self, dtype: i32, shape: &[usize], bytes: Vec<u8>) -> String {
         let name = format!("constant{}", self.graph.initializer.len());
         self.graph.initializer.push(TensorProto {

@@ -16,6 +16,8 @@ mod elementwise;
 mod images;
 #[path = "operators/precision.rs"]
 mod precision;
+#[path = "operators/quantised.rs"]
+mod quantised;
 #[path = "operators/recurrent.rs"]
 mod recurrent;
 

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tract_onnx::tract_hir::internal::*;
 
-use super::chain;
 use super::guard::{RANK_LIMIT, TENSOR_LIMIT_BYTES};
 use crate::error::CompileError;
 
@@ -72,7 +71,7 @@ pub struct Source<'a> {
 
 impl Source<'_> {
     fn invalid(&self, error: &TractError) -> CompileError {
-        CompileError::Invalid { file: self.file.into(), reason: chain(error) }
+        super::reader_error(error, self.file, self.operators)
     }
 
     fn limit(&self, what: String, seen: String, limit: impl ToString) -> CompileError {

@@ -10,6 +10,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use crate::error::CompileError;
+use crate::quantised::{self, Refusal};
 use crate::source;
 
 pub mod analyse;
@@ -64,15 +65,17 @@ fn read_onnx_trusting(
     directory: Option<&Path>,
     sizes: &BTreeMap<String, usize>,
 ) -> Result<Imported, CompileError> {
-    let invalid =
-        |error: TractError| CompileError::Invalid { file: file.into(), reason: chain(&error) };
-    let onnx = onnx();
-    let proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(invalid)?;
+    let mut onnx = onnx();
+    quantised::register(&mut onnx);
+    let proto = onnx
+        .proto_model_for_read(&mut &bytes[..])
+        .map_err(|error| reader_error(&error, file, &BTreeMap::new()))?;
     // Shapes in symbols that are about to be replaced would contradict what is
     // inferred; the other ones help to infer.
     let onnx = onnx.with_ignore_value_info(source::has_symbolic_values(&proto));
     let weight_bytes = guard::check(&proto, file, directory)?;
     let operators = guard::operators(&proto);
+    let invalid = |error: TractError| reader_error(&error, file, &operators);
     let directory = directory.and_then(Path::to_str);
     let mut model = onnx.parse(&proto, directory).map_err(invalid)?.model;
 
@@ -95,6 +98,24 @@ fn read_onnx_trusting(
     analyse::check_typed(&model, &source)?;
     let outputs = source::output_names(&proto, file)?;
     Ok(Imported { model, operators, outputs })
+}
+
+/// What the reader says of a model: that it is not valid, or that an operator is not
+/// supported.
+fn reader_error(
+    error: &TractError,
+    file: &str,
+    operators: &BTreeMap<String, String>,
+) -> CompileError {
+    match error.downcast_ref::<Refusal>() {
+        Some(Refusal { node, detail }) => CompileError::Unsupported {
+            file: file.into(),
+            node: node.clone(),
+            operator: operators.get(node).cloned().unwrap_or_default(),
+            detail: detail.clone(),
+        },
+        None => CompileError::Invalid { file: file.into(), reason: chain(error) },
+    }
 }
 
 thread_local! {

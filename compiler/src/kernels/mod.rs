@@ -14,6 +14,7 @@ pub mod matmul;
 pub mod planes;
 pub mod pool;
 pub mod product;
+pub mod quantised;
 pub mod resample;
 pub mod rows;
 pub mod tile;

@@ -25,6 +25,7 @@ mod mask;
 mod norm;
 mod pad;
 mod pool;
+mod quantised;
 mod recurrent;
 mod reduce;
 mod resize;
@@ -60,6 +61,9 @@ pub const OPERATORS: &[Operator] = &[
     pad::lower,
     pool::lower_max,
     pool::lower_sum,
+    quantised::lower_dequantize,
+    quantised::lower_matmul,
+    quantised::lower_quantize,
     recurrent::lower_gru,
     recurrent::lower_lstm,
     reduce::lower,

@@ -1,0 +1,301 @@
+//! Operators on 8-bit integers, against what ONNX defines, computed here in the
+//! plainest way: numbers equal to the bit, zero points and scales at the extremes,
+//! saturation.
+
+use leeway_compiler::{Options, compile};
+use leeway_contract::{DType, Tensor};
+use leeway_runtime::sandbox::{EngineKind, Sandbox};
+use leeway_tests::compare::{Pair, sandbox};
+use leeway_tests::onnx::{Attribute, FLOAT, Graph, INT8, INT32, UINT8};
+use leeway_tests::random::{Random, Style};
+
+use super::dims;
+
+/// The smallest and the largest number of a type.
+fn range(dtype: i32) -> (i32, i32) {
+    if dtype == INT8 { (-128, 127) } else { (0, 255) }
+}
+
+/// Integers of a type, extremes more often than others.
+fn numbers(random: &mut Random, dtype: i32, count: usize) -> Vec<i32> {
+    let (low, high) = range(dtype);
+    (0..count)
+        .map(|_| match random.within(0..=5) {
+            0 => low,
+            1 => high,
+            _ => low + random.within(0..=255) as i32,
+        })
+        .collect()
+}
+
+/// The numbers of a tensor of 8- or 32-bit integers.
+fn integers(tensor: &Tensor) -> Vec<i32> {
+    match tensor.dtype {
+        DType::I8 => tensor.data.iter().map(|&q| i32::from(q as i8)).collect(),
+        DType::U8 => tensor.data.iter().map(|&q| i32::from(q)).collect(),
+        DType::I32 => tensor
+            .data
+            .chunks_exact(4)
+            .map(|q| i32::from_le_bytes(q.try_into().expect("four bytes")))
+            .collect(),
+        other => panic!("a tensor of {other} where one of integers is wanted"),
+    }
+}
+
+/// A model beside what is expected of it.
+struct Check<'a> {
+    sandbox: &'a Sandbox,
+    what: String,
+    onnx: Vec<u8>,
+}
+
+impl Check<'_> {
+    /// Compares the outputs for random inputs with what `expected` makes of those, and
+    /// with native tract; then the fuel, on all ranges of stages.
+    fn run(self, random: &mut Random, expected: &dyn Fn(&[Tensor]) -> Vec<f32>) {
+        let options = Options { name: "test".into(), file: self.what, ..Options::default() };
+        let mut pair = Pair::new(self.sandbox, &self.onnx, &options);
+        let last = pair.module.certificate().last_stage();
+        for style in [Style::Tame, Style::Tame, Style::Extreme] {
+            let inputs = pair.inputs(random, style);
+            let seen = pair.run(0..=last, &inputs).remove(0);
+            let seen: Vec<f32> = match seen.dtype {
+                DType::F32 => seen.to_f32().expect("a tensor of FP32"),
+                _ => integers(&seen).into_iter().map(|q| q as f32).collect(),
+            };
+            let wanted = expected(&inputs);
+            assert_eq!(seen.len(), wanted.len(), "{}", options.file);
+            for (at, (seen, wanted)) in seen.iter().zip(&wanted).enumerate() {
+                let same = seen == wanted || (seen.is_nan() && wanted.is_nan());
+                assert!(same, "{}: at {at} {seen}, wanted {wanted}", options.file);
+            }
+        }
+        let inputs = pair.inputs(random, Style::Tame);
+        assert!(pair.difference(&inputs) <= 1e-6, "{}: native tract differs", options.file);
+        pair.assert_fuel_of_all_ranges(random);
+    }
+}
+
+fn quantized(x: f32, scale: f32, zero_point: i32, dtype: i32) -> i32 {
+    let (low, high) = range(dtype);
+    ((x / scale).round_ties_even() as f64 + f64::from(zero_point)).clamp(low.into(), high.into())
+        as i32
+}
+
+/// `round(sum * scale) + zero_point`, saturated.
+fn requantized(sum: i32, scale: f32, zero_point: i32, dtype: i32) -> f32 {
+    let (low, high) = range(dtype);
+    let rounded = f64::from((sum as f32 * scale).round_ties_even()) + f64::from(zero_point);
+    rounded.clamp(low.into(), high.into()) as f32
+}
+
+#[test]
+fn quantize_and_dequantize() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(80);
+    for case in 0..60 {
+        let dtype = random.pick(&[INT8, UINT8]);
+        let rank = random.within(1..=4);
+        let shape: Vec<usize> = (0..rank).map(|_| random.within(1..=7)).collect();
+        let axis = random.within(0..=rank - 1);
+        let per_axis = random.pick(&[true, false]) && shape[axis] > 1;
+        let count = if per_axis { shape[axis] } else { 1 };
+        let scales: Vec<f32> =
+            (0..count).map(|_| random.pick(&[0.003, 0.02, 0.25, 1.0 / 3.0, 1e-30, 1e30])).collect();
+        let zeros = numbers(&mut random, dtype, count);
+        let parameter_shape = if per_axis { vec![count] } else { vec![] };
+        let inner: usize = shape[axis + 1..].iter().product();
+        let channel = move |at: usize| if count > 1 { at / inner % count } else { 0 };
+
+        let mut graph = Graph::new();
+        let to_integers = random.pick(&[true, false]);
+        let input = graph.input("x", if to_integers { FLOAT } else { dtype }, &dims(&shape));
+        let scale = graph.floats(&parameter_shape, &scales);
+        let zero = graph.integers(dtype, &parameter_shape, &zeros);
+        let axis = [("axis", Attribute::Int(axis as i64))];
+        let operator = if to_integers { "QuantizeLinear" } else { "DequantizeLinear" };
+        let output = graph.node(operator, &[&input, &scale, &zero], &axis);
+        let onnx = graph.finish_typed(&[&output], if to_integers { dtype } else { FLOAT });
+        let what = format!("case {case}: {operator} {shape:?} {count} scales, type {dtype}");
+        Check { sandbox: &sandbox, what, onnx }.run(&mut random, &|inputs| {
+            if to_integers {
+                let reals = inputs[0].to_f32().expect("FP32").into_iter().enumerate();
+                reals
+                    .map(|(at, x)| {
+                        let channel = channel(at);
+                        quantized(x, scales[channel], zeros[channel], dtype) as f32
+                    })
+                    .collect()
+            } else {
+                let numbers = integers(&inputs[0]).into_iter().enumerate();
+                numbers
+                    .map(|(at, q)| (q - zeros[channel(at)]) as f32 * scales[channel(at)])
+                    .collect()
+            }
+        });
+    }
+}
+
+#[test]
+fn ties_are_rounded_to_even() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(81);
+    let mut graph = Graph::new();
+    let input = graph.input("x", INT8, &dims(&[1, 256]));
+    let (one, two) = (graph.floats(&[], &[1.0]), graph.floats(&[], &[2.0]));
+    let zero = graph.integers(INT8, &[], &[3]);
+    let real = graph.node("DequantizeLinear", &[&input, &one], &[]);
+    let output = graph.node("QuantizeLinear", &[&real, &two, &zero], &[]);
+    let onnx = graph.finish_typed(&[&output], INT8);
+    Check { sandbox: &sandbox, what: "halves".into(), onnx }.run(&mut random, &|inputs| {
+        let half = |q: i32| (q as f32 / 2.0).round_ties_even() + 3.0;
+        integers(&inputs[0]).into_iter().map(half).collect()
+    });
+}
+
+/// Two matrices and what there is about them.
+struct Product {
+    left: Vec<i32>,
+    right: Vec<i32>,
+    m: usize,
+    k: usize,
+    n: usize,
+}
+
+impl Product {
+    fn sums(&self, left_zero: i32, right_zeros: &[i32]) -> Vec<i32> {
+        let of = |column: usize| right_zeros[column % right_zeros.len()];
+        let element = |at: usize| {
+            let (row, column) = (at / self.n, at % self.n);
+            let products = (0..self.k).map(|i| {
+                let left = self.left[row * self.k + i] - left_zero;
+                left.wrapping_mul(self.right[i * self.n + column] - of(column))
+            });
+            products.fold(0i32, i32::wrapping_add)
+        };
+        (0..self.m * self.n).map(element).collect()
+    }
+}
+
+#[test]
+fn quantised_matrix_products() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(82);
+    for case in 0..120 {
+        let m = random.pick(&[1, 1, 2, 3, 5, 8]);
+        let (k, n) = (random.within(1..=45), random.within(1..=45));
+        let types: [i32; 3] = std::array::from_fn(|_| random.pick(&[INT8, UINT8]));
+        let per_column = random.pick(&[true, false]);
+        let is_constant = per_column || random.pick(&[true, false]);
+        let columns = if per_column { n } else { 1 };
+        let scales: Vec<f32> = (0..columns).map(|_| 0.001 * random.within(1..=9) as f32).collect();
+        let [left_zero, result_zero] = [types[0], types[2]].map(|t| numbers(&mut random, t, 1)[0]);
+        let right_zeros = numbers(&mut random, types[1], columns);
+        let result_scale = random.pick(&[0.02, 0.5, 3.0]);
+        let constant_right = numbers(&mut random, types[1], k * n);
+
+        let mut graph = Graph::new();
+        let left = graph.input("a", types[0], &dims(&[m, k]));
+        let right = match is_constant {
+            true => graph.integers(types[1], &[k, n], &constant_right),
+            false => graph.input("b", types[1], &dims(&[k, n])),
+        };
+        let parameter_shape = if per_column { vec![n] } else { vec![] };
+        let left_scale = graph.floats(&[], &[0.0173]);
+        let left_zero_point = graph.integers(types[0], &[], &[left_zero]);
+        let right_scale = graph.floats(&parameter_shape, &scales);
+        let right_zero = graph.integers(types[1], &parameter_shape, &right_zeros);
+        let scale = graph.floats(&[], &[result_scale]);
+        let zero = graph.integers(types[2], &[], &[result_zero]);
+        let integer = random.pick(&[true, false, false]);
+        let output = if integer {
+            let inputs = [&*left, &right, &left_zero_point, &right_zero];
+            graph.node("MatMulInteger", &inputs, &[])
+        } else {
+            let inputs = [
+                &*left,
+                &left_scale,
+                &left_zero_point,
+                &right,
+                &right_scale,
+                &right_zero,
+                &scale,
+                &zero,
+            ];
+            graph.node("QLinearMatMul", &inputs, &[])
+        };
+        let onnx = graph.finish_typed(&[&output], if integer { INT32 } else { types[2] });
+        let what = format!(
+            "case {case}: {m}x{k}x{n} types {types:?} constant {is_constant} per column {per_column}"
+        );
+        Check { sandbox: &sandbox, what, onnx }.run(&mut random, &|inputs| {
+            let right = match is_constant {
+                true => constant_right.clone(),
+                false => integers(&inputs[1]),
+            };
+            let product = Product { left: integers(&inputs[0]), right, m, k, n };
+            let sums = product.sums(left_zero, &right_zeros).into_iter().enumerate();
+            sums.map(|(at, sum)| {
+                let multiplier = 0.0173f32 * scales[at % n % columns] / result_scale;
+                match integer {
+                    true => sum as f32,
+                    false => requantized(sum, multiplier, result_zero, types[2]),
+                }
+            })
+            .collect()
+        });
+    }
+}
+
+#[test]
+fn quantised_products_of_many_matrices() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(83);
+    for (left, right) in [
+        (vec![2, 3, 4, 5], vec![2, 3, 5, 6]),
+        (vec![3, 4, 7], vec![7, 3]),
+        (vec![7], vec![2, 7, 3]),
+    ] {
+        let mut graph = Graph::new();
+        let a = graph.input("a", UINT8, &dims(&left));
+        let b = graph.input("b", INT8, &dims(&right));
+        let zero = graph.input("zero", UINT8, &dims(&[1]));
+        let output = graph.node("MatMulInteger", &[&a, &b, &zero], &[]);
+        let onnx = graph.finish_typed(&[&output], INT32);
+        let what = format!("{left:?} times {right:?} with a computed zero point");
+        let (m, k) = match *left {
+            [k] => (1, k),
+            [.., m, k] => (m, k),
+            [] => unreachable!("a matrix"),
+        };
+        let n = right[right.len() - 1];
+        Check { sandbox: &sandbox, what, onnx }.run(&mut random, &|inputs| {
+            let (a, b) = (integers(&inputs[0]), integers(&inputs[1]));
+            let count = (a.len() / (m * k)).max(b.len() / (k * n));
+            let of = |all: &[i32], size: usize, at: usize| {
+                let first = at * size % all.len();
+                all[first..first + size].to_vec()
+            };
+            let sums = (0..count).flat_map(|at| {
+                let (left, right) = (of(&a, m * k, at), of(&b, k * n, at));
+                Product { left, right, m, k, n }.sums(integers(&inputs[2])[0], &[0])
+            });
+            sums.map(|sum| sum as f32).collect()
+        });
+    }
+}
+
+#[test]
+fn what_is_not_supported_of_quantised_operators_is_said() {
+    let mut graph = Graph::new();
+    let input = graph.input("x", FLOAT, &dims(&[2, 3]));
+    let scale = graph.input("s", FLOAT, &dims(&[1]));
+    let output = graph.node("QuantizeLinear", &[&input, &scale], &[]);
+    let options = Options { file: "test.onnx".into(), ..Options::default() };
+    let error =
+        compile(&graph.finish_typed(&[&output], UINT8), &options).expect_err("a computed scale");
+    let message = error.to_string();
+    for part in ["test.onnx", "quantizelinear_1", "(QuantizeLinear)", "scale", "constant"] {
+        assert!(message.contains(part), "{part:?} is missing in: {message}");
+    }
+}
