@@ -22,7 +22,7 @@ pub struct Axis {
 
 impl Axis {
     /// The pixels `from..to` of a phase that are in the image and not padding.
-    fn valid(&self, phase: usize) -> (usize, usize) {
+    pub fn valid(&self, phase: usize) -> (usize, usize) {
         let from = self.before.saturating_sub(phase).div_ceil(self.stride).min(self.phase_size);
         let end = (self.before + self.size).saturating_sub(phase).div_ceil(self.stride);
         (from, end.clamp(from, self.phase_size))

@@ -61,6 +61,7 @@ pub const OPERATORS: &[Operator] = &[
     pad::lower,
     pool::lower_max,
     pool::lower_sum,
+    quantised::lower_conv,
     quantised::lower_dequantize,
     quantised::lower_matmul,
     quantised::lower_quantize,

@@ -145,13 +145,8 @@ impl Expansion for ReadLinear {
     ) -> InferenceResult {
         check_output_arity(outputs, 1)?;
         let at = |number| self.slots.get(number).map(|slot| &inputs[slot]);
-        match (at(self.inputs.result), at(self.inputs.result + 1)) {
-            (Some(_), Some(zero_point)) => {
-                s.equals(&outputs[0].datum_type, &zero_point.datum_type)?;
-            }
-            (Some(_), None) => s.equals(&outputs[0].datum_type, DatumType::U8)?,
-            (None, _) => s.equals(&outputs[0].datum_type, DatumType::F32)?,
-        }
+        let (scale, zero_point) = (at(self.inputs.result), at(self.inputs.result + 1));
+        product::result_rule(s, scale, zero_point, &outputs[0])?;
         // The fourth input is not optional, nor is any before it but a zero point.
         let right = at(3).unwrap_or(&inputs[0]);
         shape_rule(s, (&inputs[0], right), &outputs[0], (self.gemm.left, self.gemm.right))

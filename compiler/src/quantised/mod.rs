@@ -10,6 +10,7 @@ use tract_onnx::model::{Onnx, optional_inputs};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
+pub mod conv;
 pub mod grid;
 pub mod linear;
 pub mod matmul;
@@ -22,6 +23,8 @@ pub fn register(onnx: &mut Onnx) {
     let register = &mut onnx.op_register;
     register.insert("QuantizeLinear", linear::quantize);
     register.insert("DequantizeLinear", linear::dequantize);
+    register.insert("ConvInteger", conv::conv_integer);
+    register.insert("QLinearConv", conv::q_linear_conv);
     register.insert("MatMulInteger", matmul::mat_mul_integer);
     register.insert("QLinearMatMul", matmul::q_linear_mat_mul);
     register.insert("QGemm", matmul::q_gemm);

@@ -2,11 +2,12 @@
 //! and what becomes of the sums.
 
 use leeway_contract::DType;
+use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
-use super::grid::{Along, Grid, want_8_bit};
+use super::grid::{Along, Grid, quantized, want_8_bit};
 use super::{Slots, integers, range, refuse};
-use crate::expr::Expr;
+use crate::expr::{Binary, Expr, Node};
 use crate::kernels::quantised::outcome::Outcome;
 
 /// The zero points of an operand.
@@ -107,6 +108,136 @@ pub fn outcome(scale: Vec<f32>, result: Option<(f32, i32, DatumType)>) -> Outcom
                 dtype: if dtype == DatumType::I8 { DType::I8 } else { DType::U8 },
             }
         }
+    }
+}
+
+/// The rule for the type of a result, by its scale and zero point.
+pub fn result_rule<'r, 'p: 'r>(
+    s: &mut Solver<'r>,
+    scale: Option<&'p TensorProxy>,
+    zero_point: Option<&'p TensorProxy>,
+    output: &'p TensorProxy,
+) -> InferenceResult {
+    match (scale, zero_point) {
+        (Some(_), Some(zero_point)) => s.equals(&output.datum_type, &zero_point.datum_type),
+        (Some(_), None) => s.equals(&output.datum_type, DatumType::U8),
+        (None, _) => s.equals(&output.datum_type, DatumType::F32),
+    }
+}
+
+/// The bounds between which a result lies, if the node has attributes that say so:
+/// those that [`super::fold`] adds.
+pub fn clamp(node: &NodeProto) -> TractResult<Option<(f32, f32)>> {
+    let (low, high) = (node.get_attr_opt(CLAMP[0])?, node.get_attr_opt(CLAMP[1])?);
+    Ok(match (low, high) {
+        (None, None) => None,
+        _ => Some((low.unwrap_or(f32::NEG_INFINITY), high.unwrap_or(f32::INFINITY))),
+    })
+}
+
+/// The attributes with the bounds of a result, which are ours and not ONNX's.
+pub const CLAMP: [&str; 2] = ["leeway.low", "leeway.high"];
+
+/// What is added to the sums of each channel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Bias {
+    /// Sums: integers whose scale is that of the sums. None for zeros.
+    Sums(Vec<i32>),
+    /// Real numbers, one for each channel; and the scales of the sums.
+    Real(Vec<f32>, Vec<f32>),
+}
+
+impl Bias {
+    /// Reads the bias of `channels` channels whose sums have these scales: an input of
+    /// I32 or FP32, and the scale of the former where it is not that of the sums.
+    pub fn read(
+        node: &str,
+        model: &TypedModel,
+        (bias, scale): (Option<OutletId>, Option<OutletId>),
+        of_sums: &[f32],
+        channels: usize,
+    ) -> TractResult<Self> {
+        let Some(outlet) = bias else { return Ok(Self::Sums(Vec::new())) };
+        let Some(tensor) = model.outlet_fact(outlet)?.konst.clone() else {
+            return refuse(node, "its bias is computed; a constant is supported");
+        };
+        if tensor.len() != channels || tensor.shape().last() != Some(&channels) {
+            let detail = format!(
+                "a bias of shape {:?}; one for each of {channels} channels is supported",
+                tensor.shape()
+            );
+            return refuse(node, detail);
+        }
+        let repeated = |scale: &[f32]| match *scale {
+            [one] => vec![one; channels],
+            _ => scale.to_vec(),
+        };
+        let of_sums = repeated(of_sums);
+        match tensor.datum_type() {
+            DatumType::I32 => {
+                let numbers = integers(&tensor)?;
+                let Some(scale) = scale else { return Ok(Self::Sums(numbers)) };
+                let along = Along { axis: 0, block: 0 };
+                let grid = Grid::read(node, model, scale, None, &[channels], along)?;
+                let scale = repeated(&grid.scale);
+                if scale == of_sums {
+                    return Ok(Self::Sums(numbers));
+                }
+                let reals = numbers.iter().zip(scale).map(|(&q, scale)| q as f32 * scale);
+                Ok(Self::Real(reals.collect(), of_sums))
+            }
+            DatumType::F32 => {
+                let reals = tensor.to_plain_array_view::<f32>()?.iter().copied().collect();
+                Ok(Self::Real(reals, of_sums))
+            }
+            other => refuse(node, format!("a bias of type {other:?}; I32 and FP32 are supported")),
+        }
+    }
+
+    /// What is added to the sums, and the outcome that adds the rest and clamps its
+    /// result. A real bias of integers is rounded to the scale of the sums, which is
+    /// far finer than that of the integers.
+    pub fn into(
+        self,
+        mut outcome: Outcome,
+        clamp: Option<(f32, f32)>,
+        result: Option<(f32, i32, DatumType)>,
+    ) -> (Vec<i32>, Outcome) {
+        let sums = match (self, &mut outcome) {
+            (Self::Real(reals, _), Outcome::Real { shift, .. }) => {
+                *shift = reals;
+                Vec::new()
+            }
+            (Self::Real(reals, of_sums), _) => {
+                let in_sums = |(real, scale): (f32, f32)| {
+                    (f64::from(real) / f64::from(scale)).round_ties_even() as i32
+                };
+                reals.into_iter().zip(of_sums).map(in_sums).collect()
+            }
+            (Self::Sums(sums), _) => sums,
+        };
+        match (&mut outcome, clamp, result) {
+            (
+                Outcome::Quantised { low, high, .. },
+                Some((least, most)),
+                Some((scale, zero_point, dtype)),
+            ) => {
+                // Rounding keeps the order of numbers: their bounds may be rounded.
+                *low = quantized(least / scale, zero_point, range(dtype));
+                *high = quantized(most / scale, zero_point, range(dtype));
+            }
+            (Outcome::Real { then, .. }, Some((least, most)), _) => {
+                *then = then.followed_by(&Expr::of(vec![
+                    Node::Operand(0),
+                    Node::Constant(least),
+                    Node::Binary(Binary::Max, 0, 1),
+                    Node::Constant(most),
+                    Node::Binary(Binary::Min, 2, 3),
+                ]));
+            }
+            _ => {}
+        }
+        (sums, outcome)
     }
 }
 

@@ -299,3 +299,169 @@ fn what_is_not_supported_of_quantised_operators_is_said() {
         assert!(message.contains(part), "{part:?} is missing in: {message}");
     }
 }
+
+/// A convolution as its definition has it.
+struct Window {
+    /// Images, channels, and two spatial dimensions.
+    shape: [usize; 4],
+    groups: usize,
+    /// Outputs, channels of a group, and two spatial dimensions.
+    weights: [usize; 4],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    /// Top, left, bottom, right.
+    pads: [usize; 4],
+}
+
+impl Window {
+    fn random(random: &mut Random, rank: usize) -> Self {
+        let axis = |random: &mut Random, of: &[usize], axis: usize| match axis < 2 - rank {
+            true => 1,
+            false => random.pick(of),
+        };
+        let kernel = [0, 1].map(|i| axis(random, &[1, 1, 2, 3, 3, 5], i));
+        let stride = [0, 1].map(|i| axis(random, &[1, 1, 2, 3], i));
+        let dilation = [0, 1].map(|i| axis(random, &[1, 1, 2], i));
+        let pads = [0, 1, 2, 3].map(|i| match i % 2 < 2 - rank {
+            true => 0,
+            false => random.within(0..=(kernel[i % 2] - 1) * dilation[i % 2]),
+        });
+        let size = [0, 1].map(|i| match i < 2 - rank {
+            true => 1,
+            false => (kernel[i] - 1) * dilation[i] + random.within(1..=21),
+        });
+        let (channels, multiplier) = random.pick(&[(1, 1), (1, 1), (1, 2), (2, 3), (3, 5), (7, 9)]);
+        let groups = if channels == 1 { random.within(1..=5) } else { random.within(1..=2) };
+        let batch = random.within(1..=2);
+        Self {
+            shape: [batch, groups * channels, size[0], size[1]],
+            groups,
+            weights: [groups * multiplier, channels, kernel[0], kernel[1]],
+            stride,
+            dilation,
+            pads,
+        }
+    }
+
+    fn output(&self) -> [usize; 2] {
+        [0, 1].map(|i| {
+            let padded = self.shape[i + 2] + self.pads[i] + self.pads[i + 2];
+            (padded - (self.weights[i + 2] - 1) * self.dilation[i] - 1) / self.stride[i] + 1
+        })
+    }
+
+    /// The sums, with the output channel of each.
+    fn sums(&self, images: &[i32], weights: &[i32], bias: &[i32]) -> Vec<(i32, usize)> {
+        let ([batch, channels, height, width], [outputs, per_group, rows, columns]) =
+            (self.shape, self.weights);
+        let [out_height, out_width] = self.output();
+        let mut sums = Vec::new();
+        for at in 0..batch * outputs * out_height * out_width {
+            let (x, y) = (at % out_width, at / out_width % out_height);
+            let output = at / (out_width * out_height) % outputs;
+            let image = at / (out_width * out_height * outputs);
+            let group = output / (outputs / self.groups);
+            let mut sum = bias[output];
+            for tap in 0..per_group * rows * columns {
+                let (tx, ty) = (tap % columns, tap / columns % rows);
+                let channel = tap / (columns * rows);
+                let row = (y * self.stride[0] + ty * self.dilation[0]).checked_sub(self.pads[0]);
+                let column = (x * self.stride[1] + tx * self.dilation[1]).checked_sub(self.pads[1]);
+                if let (Some(row), Some(column)) = (row, column)
+                    && row < height
+                    && column < width
+                {
+                    let of_image = image * channels + group * per_group + channel;
+                    let pixel = images[(of_image * height + row) * width + column];
+                    sum += pixel * weights[output * per_group * rows * columns + tap];
+                }
+            }
+            sums.push((sum, output));
+        }
+        sums
+    }
+}
+
+#[test]
+fn quantised_convolutions() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(84);
+    for case in 0..150 {
+        let rank = random.within(1..=2);
+        let window = Window::random(&mut random, rank);
+        let types: [i32; 3] = std::array::from_fn(|_| random.pick(&[INT8, UINT8]));
+        let outputs = window.weights[0];
+        let integer = random.pick(&[true, false, false]);
+        let channels = if !integer && random.pick(&[true, false]) { outputs } else { 1 };
+        let scales: Vec<f32> = (0..channels).map(|_| 0.001 * random.within(1..=9) as f32).collect();
+        let [zero, result_zero] = [types[0], types[2]].map(|t| numbers(&mut random, t, 1)[0]);
+        // Most models' weights have none.
+        let mut zeros = vec![0; channels];
+        if random.pick(&[true, false]) {
+            zeros = numbers(&mut random, types[1], channels);
+        }
+        let weights = numbers(&mut random, types[1], window.weights.iter().product());
+        let bias: Vec<i32> = (0..outputs).map(|_| random.within(0..=9000) as i32 - 4500).collect();
+        let result_scale = random.pick(&[0.02, 0.5, 3.0]);
+
+        let mut graph = Graph::new();
+        let of_rank = |shape: [usize; 4]| [&shape[..2], &shape[4 - rank..]].concat();
+        let input = graph.input("x", types[0], &dims(&of_rank(window.shape)));
+        let w = graph.integers(types[1], &of_rank(window.weights), &weights);
+        let parameter_shape = if channels > 1 { vec![channels] } else { vec![] };
+        let input_zero = graph.integers(types[0], &[], &[zero]);
+        let weight_zeros = graph.integers(types[1], &parameter_shape, &zeros);
+        let lists = [window.stride, window.dilation].map(|list| super::ints(&list[2 - rank..]));
+        let pads = match rank {
+            1 => super::ints(&[window.pads[1], window.pads[3]]),
+            _ => super::ints(&window.pads),
+        };
+        let attributes = [
+            ("strides", Attribute::Ints(&lists[0])),
+            ("dilations", Attribute::Ints(&lists[1])),
+            ("pads", Attribute::Ints(&pads)),
+            ("group", Attribute::Int(window.groups as i64)),
+        ];
+        let output = if integer {
+            graph.node("ConvInteger", &[&input, &w, &input_zero, &weight_zeros], &attributes)
+        } else {
+            let scale = graph.floats(&[], &[0.0173]);
+            let w_scale = graph.floats(&parameter_shape, &scales);
+            let y_scale = graph.floats(&[], &[result_scale]);
+            let y_zero = graph.integers(types[2], &[], &[result_zero]);
+            let b = graph.integers(INT32, &[outputs], &bias);
+            let inputs =
+                [&input, &scale, &input_zero, &w, &w_scale, &weight_zeros, &y_scale, &y_zero, &b];
+            graph.node("QLinearConv", &inputs.map(String::as_str), &attributes)
+        };
+        let onnx = graph.finish_typed(&[&output], if integer { INT32 } else { types[2] });
+        let what = format!(
+            "case {case}: {:?} * {:?} stride {:?} dilation {:?} pads {:?} groups {} types {types:?}",
+            window.shape,
+            window.weights,
+            window.stride,
+            window.dilation,
+            window.pads,
+            window.groups
+        );
+        let per_output = weights.len() / outputs;
+        let weights: Vec<i32> = weights
+            .iter()
+            .enumerate()
+            .map(|(at, w)| w - zeros[at / per_output % channels])
+            .collect();
+        Check { sandbox: &sandbox, what, onnx }.run(&mut random, &|inputs| {
+            let images: Vec<i32> = integers(&inputs[0]).into_iter().map(|q| q - zero).collect();
+            let bias = if integer { vec![0; outputs] } else { bias.clone() };
+            let sums = window.sums(&images, &weights, &bias).into_iter();
+            sums.map(|(sum, output)| {
+                let multiplier = 0.0173f32 * scales[output % channels] / result_scale;
+                match integer {
+                    true => sum as f32,
+                    false => requantized(sum, multiplier, result_zero, types[2]),
+                }
+            })
+            .collect()
+        });
+    }
+}

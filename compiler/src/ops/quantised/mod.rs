@@ -1,5 +1,6 @@
 //! The operators on 8-bit integers, which [`crate::quantised`] reads.
 
+mod conv;
 mod linear;
 mod matmul;
 
@@ -12,6 +13,7 @@ use crate::lower::Lowering;
 use crate::quantised::product::Zeros;
 use crate::schedule::ValueId;
 
+pub use conv::lower as lower_conv;
 pub use linear::{lower_dequantize, lower_quantize};
 pub use matmul::lower as lower_matmul;
 

@@ -1,0 +1,388 @@
+//! The `conv` kernel of 8-bit integers: direct 1-D and 2-D convolution over NCHW, in
+//! the form of [`crate::kernels::conv`]. An element of the planes that it reads is a
+//! pair of numbers, of two channels or, where that takes fewer steps (depthwise), of
+//! two rows.
+
+use std::any::Any;
+
+use wasm_encoder::Instruction as I;
+
+use super::outcome::{Outcome, Stored};
+use super::planes::{Pairing, Planes};
+use super::product;
+use super::weights::Width;
+use super::widen::Bytes;
+use crate::emit::code::{Code, Local};
+use crate::expr::Fusion;
+use crate::kernels::conv::Window;
+use crate::kernels::product::{Form, UNROLL};
+use crate::kernels::tile::{self, Band, Vector, Walker};
+use crate::schedule::{Kernel, Places};
+
+/// The most steps of a window that one loop over the pairs of channels takes.
+const STEPS_PER_LOOP: usize = 32;
+
+/// A convolution of 8-bit images with constant weights. The channels of the outcome
+/// are the output channels.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// Images.
+    pub batch: usize,
+    /// Groups of channels.
+    pub groups: usize,
+    /// Input channels of one group.
+    pub inputs: usize,
+    /// Output channels of one group.
+    pub outputs: usize,
+    /// Rows.
+    pub y: Window,
+    /// Columns.
+    pub x: Window,
+    /// The images.
+    pub input: Bytes,
+    /// `[groups * outputs][inputs][y.taps][x.taps]`, without their zero points.
+    pub weights: Vec<i16>,
+    /// `[groups * outputs]`
+    pub bias: Vec<i32>,
+    /// What is stored.
+    pub outcome: Outcome,
+}
+
+/// A step in the window: the taps, by their index, whose weights it takes, and the
+/// offset of its pairs from the tile's first pixel.
+#[derive(Clone, Copy)]
+struct Step {
+    first: usize,
+    /// Of pairs of rows, the tap below.
+    second: Option<usize>,
+    offset_bytes: u64,
+}
+
+/// Everything that the emitter derives from the convolution.
+struct Layout {
+    planes: Planes,
+    steps: Vec<Step>,
+    /// A tile: output channels and vectors of pixels.
+    tile: Form,
+    bands: Vec<Band>,
+    width: Width,
+}
+
+impl Conv {
+    /// The same convolution, with as few rows as possible.
+    pub fn simplified(mut self) -> Self {
+        let pointwise = |w: &Window| w.taps == 1 && w.stride == 1 && !w.is_padded();
+        if pointwise(&self.y) && pointwise(&self.x) && self.y.input == self.y.output {
+            // Rows follow each other without a gap: one long row.
+            let pixels = self.y.input * self.x.input;
+            self.y = Window { input: 1, output: 1, ..self.y };
+            self.x = Window { input: pixels, output: pixels, ..self.x };
+        }
+        self
+    }
+
+    /// The pairs that take the fewest steps.
+    fn pairing(&self) -> Pairing {
+        let of_channels = self.inputs.div_ceil(2) * self.y.taps;
+        let of_rows = self.inputs * self.y.taps.div_ceil(2);
+        match of_rows < of_channels {
+            true => Pairing::Rows { below: self.y.dilation },
+            false => Pairing::Channels,
+        }
+    }
+
+    /// The first rows of the window's steps.
+    fn rows(&self) -> impl Iterator<Item = usize> {
+        let each = if self.pairing() == Pairing::Channels { 1 } else { 2 };
+        (0..self.y.taps).step_by(each)
+    }
+
+    fn planes(&self) -> Planes {
+        let phases = |taps: &mut dyn Iterator<Item = usize>, window: &Window| {
+            let mut phases: Vec<usize> =
+                taps.map(|tap| tap * window.dilation % window.stride).collect();
+            phases.sort_unstable();
+            phases.dedup();
+            phases
+        };
+        let columns = phases(&mut (0..self.x.taps), &self.x);
+        let rows = phases(&mut self.rows(), &self.y);
+        Planes {
+            groups: self.batch * self.groups,
+            channels: self.inputs,
+            y: self.y.axis(self.y.stride),
+            x: self.x.axis(self.x.stride),
+            phases: rows.into_iter().flat_map(|y| columns.iter().map(move |&x| (y, x))).collect(),
+            pairing: self.pairing(),
+        }
+    }
+
+    fn layout(&self) -> Layout {
+        let planes = self.planes();
+        let offset = |ty: usize, tx: usize| {
+            let (y, x) = (ty * self.y.dilation, tx * self.x.dilation);
+            let phase = (y % self.y.stride, x % self.x.stride);
+            let plane = planes.phases.iter().position(|&p| p == phase);
+            let plane = plane.expect("the phase of every step has a plane");
+            let row = y / self.y.stride * planes.x.phase_size;
+            4 * (plane * planes.plane_elements() + row + x / self.x.stride) as u64
+        };
+        let step = |ty: usize, tx: usize| {
+            let below = planes.pairing != Pairing::Channels && ty + 1 < self.y.taps;
+            Step {
+                first: ty * self.x.taps + tx,
+                second: below.then_some((ty + 1) * self.x.taps + tx),
+                offset_bytes: offset(ty, tx),
+            }
+        };
+        let steps: Vec<Step> =
+            self.rows().flat_map(|ty| (0..self.x.taps).map(move |tx| step(ty, tx))).collect();
+        let tile = self.tile(planes.pairs() * steps.len());
+        let bands = tile::bands(self.y.output, self.x.output, tile.vectors);
+        Layout { planes, steps, tile, bands, width: Width::of(&self.weights) }
+    }
+
+    /// The form of the register tile that takes the least time for so many steps.
+    fn tile(&self, steps: usize) -> Form {
+        let time = |form: &Form| {
+            let (whole, rest) = (self.outputs / form.rows, self.outputs % form.rows);
+            let chunk = |vectors: usize| {
+                let one = |rows: usize| Form { rows, vectors }.time(steps);
+                whole * one(form.rows) + if rest > 0 { one(rest) } else { 0 }
+            };
+            let bands = tile::bands(self.y.output, self.x.output, form.vectors);
+            let of_band = |band: &Band| {
+                band.repeat
+                    * band.chunks.iter().map(|c| c.repeat * chunk(c.vectors.len())).sum::<usize>()
+            };
+            bands.iter().map(of_band).sum::<usize>()
+        };
+        let forms = Form::all().filter(|form| form.rows <= self.outputs);
+        forms.min_by_key(time).expect("one row and one vector are a form")
+    }
+
+    /// The steps in the order of the loops over the pairs of channels, with the pairs
+    /// that one iteration takes.
+    fn loops<'a>(&self, layout: &'a Layout) -> Vec<(&'a [Step], usize)> {
+        let pairs = layout.planes.pairs();
+        let unroll = |steps: usize| UNROLL.div_ceil(steps).clamp(1, pairs);
+        layout.steps.chunks(STEPS_PER_LOOP).map(|part| (part, unroll(part.len()))).collect()
+    }
+
+    /// The two weights of an output channel for a step and a pair of channels.
+    fn pair(&self, output: usize, pair: usize, step: &Step, pairing: Pairing) -> [i16; 2] {
+        let taps = self.y.taps * self.x.taps;
+        let weight = |channel: usize, tap: usize| match channel < self.inputs {
+            true => self.weights[(output * self.inputs + channel) * taps + tap],
+            false => 0,
+        };
+        match pairing {
+            Pairing::Channels => [weight(2 * pair, step.first), weight(2 * pair + 1, step.first)],
+            Pairing::Rows { .. } => {
+                [weight(pair, step.first), step.second.map_or(0, |tap| weight(pair, tap))]
+            }
+        }
+    }
+}
+
+impl Kernel for Conv {
+    fn describe(&self) -> String {
+        let Form { rows, vectors } = self.layout().tile;
+        format!("conv i8 {rows}x{}", 4 * vectors)
+    }
+
+    fn macs(&self) -> u64 {
+        (self.batch * self.weights.len() * self.y.output * self.x.output) as u64
+    }
+
+    /// The weights, as the tiles read them, the bias, the scales and the shifts.
+    fn weights(&self) -> Vec<Vec<u8>> {
+        let layout = self.layout();
+        let mut packed = Vec::new();
+        for group in 0..self.groups {
+            for first in (0..self.outputs).step_by(layout.tile.rows) {
+                let rows = layout.tile.rows.min(self.outputs - first);
+                for (part, _) in self.loops(&layout) {
+                    for pair in 0..layout.planes.pairs() {
+                        for step in part {
+                            for row in 0..rows {
+                                let output = group * self.outputs + first + row;
+                                for weight in self.pair(output, pair, step, layout.planes.pairing) {
+                                    layout.width.push(&mut packed, weight);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        let outputs = self.bias.len();
+        let bias = self.bias.iter().flat_map(|b| b.to_le_bytes()).collect();
+        vec![packed, bias, self.outcome.scales(outputs), self.outcome.shifts(outputs)]
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.planes().size_bytes()
+    }
+
+    fn emit(&self, code: &mut Code, places: &Places) {
+        let layout = self.layout();
+        layout.planes.emit(code, self.input, &places.inputs, places.scratch);
+        let cursor = Cursor {
+            pixel: code.i32_local(),
+            output: code.i32_local(),
+            weights: code.i32_local(),
+            per_row: std::array::from_fn(|_| code.i32_local()),
+        };
+        code.assign(cursor.pixel, places.scratch);
+        code.assign(cursor.output, places.outputs[0]);
+        code.repeat(self.batch, |code| {
+            code.assign(cursor.weights, places.weights[0]);
+            for (local, &address) in cursor.per_row.iter().zip(&places.weights[1..]) {
+                code.assign(*local, address);
+            }
+            code.repeat(self.groups, |code| {
+                let rows = layout.tile.rows;
+                let (whole, rest) = (self.outputs / rows, self.outputs % rows);
+                code.repeat(whole, |code| self.emit_rows(code, &layout, cursor, rows));
+                if rest > 0 {
+                    self.emit_rows(code, &layout, cursor, rest);
+                }
+                let planes = layout.planes.pairs() * layout.planes.pair_elements();
+                code.advance(cursor.pixel, 4 * planes as i64);
+            });
+        });
+        code.release([cursor.pixel, cursor.output, cursor.weights]);
+        code.release(cursor.per_row);
+    }
+
+    fn fuse(&mut self, then: &Fusion) -> bool {
+        self.outcome.fuse(then, self.y.output * self.x.output, self.bias.len())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Where the emitted loops are.
+#[derive(Clone, Copy)]
+struct Cursor {
+    pixel: Local,
+    output: Local,
+    weights: Local,
+    /// Bias, scales and shifts.
+    per_row: [Local; 3],
+}
+
+impl Conv {
+    /// Emits all pixels of `rows` output channels, and moves on to the next.
+    fn emit_rows(&self, code: &mut Code, layout: &Layout, cursor: Cursor, rows: usize) {
+        let size = self.outcome.element_bytes();
+        let plane = size * self.y.output * self.x.output;
+        let pitch = 4 * layout.planes.x.phase_size as i64;
+        let row_bytes = (size * self.x.output) as i64;
+        let walkers = [
+            Walker { pointer: cursor.pixel, pixel_bytes: 4, row_bytes: pitch },
+            Walker { pointer: cursor.output, pixel_bytes: size as i64, row_bytes },
+        ];
+        tile::emit_tiles(code, &layout.bands, &walkers, &mut |code, vectors| {
+            self.emit_tile(code, layout, cursor, rows, vectors);
+        });
+        code.advance(cursor.output, (rows * plane) as i64);
+        for local in cursor.per_row {
+            code.advance(local, 4 * rows as i64);
+        }
+        let weights = rows * layout.planes.pairs() * layout.steps.len();
+        code.advance(cursor.weights, (2 * layout.width.bytes() * weights) as i64);
+    }
+
+    fn emit_tile(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        cursor: Cursor,
+        rows: usize,
+        vectors: &[Vector],
+    ) {
+        let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors.len())).collect();
+        let [bias, of_outcome @ ..] = cursor.per_row;
+        for (row, sums) in sums.iter().enumerate() {
+            code.load_splat(bias, 4 * row as u64);
+            for &sum in sums {
+                code.tee(sum);
+            }
+            code.op(I::Drop);
+        }
+        let all: Vec<Local> = sums.iter().flatten().copied().collect();
+        code.fenced(&all, cursor.output, |code| {
+            self.emit_sums(code, layout, cursor, &sums, vectors);
+        });
+        for (row, sums) in sums.iter().enumerate() {
+            let mut stored = Vec::new();
+            for (&sum, vector) in sums.iter().zip(vectors) {
+                self.outcome.apply(code, sum, &mut |code, blob| {
+                    code.load_splat(of_outcome[blob], 4 * row as u64);
+                });
+                let to = (row * self.y.output + vector.y) * self.x.output + vector.x;
+                stored.push(Stored { value: sum, to, lanes: vector.lanes });
+            }
+            self.outcome.store(code, cursor.output, &stored);
+        }
+        code.release(sums.into_iter().flatten());
+    }
+
+    /// Emits the loops over pairs of channels and steps that add to `sums`.
+    fn emit_sums(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        cursor: Cursor,
+        sums: &[Vec<Local>],
+        vectors: &[Vector],
+    ) {
+        let rows = sums.len();
+        let (pixel, weight) = (code.i32_local(), code.i32_local());
+        // The weights of four output channels are loaded at once.
+        let four = code.v128_local();
+        code.copy(weight, cursor.weights);
+        let pairs = layout.planes.pairs();
+        let pair_bytes = 4 * layout.planes.pair_elements() as u64;
+        let of_one = 2 * layout.width.bytes();
+        for (steps, unroll) in self.loops(layout) {
+            code.copy(pixel, cursor.pixel);
+            let per_pair = (of_one * steps.len() * rows) as u64;
+            let emit_pairs = |code: &mut Code, pairs: usize| {
+                for pair in 0..pairs as u64 {
+                    for (s, step) in steps.iter().enumerate() {
+                        let pixels = pair * pair_bytes + step.offset_bytes;
+                        let weights = pair * per_pair + (of_one * s * rows) as u64;
+                        product::emit_step(
+                            code,
+                            sums,
+                            |code, row| {
+                                if row % 4 == 0 {
+                                    let offset = weights + (of_one * row) as u64;
+                                    layout.width.load(code, weight, offset);
+                                    code.set(four);
+                                }
+                                code.splat_lane(four, row % 4);
+                            },
+                            |code, v| {
+                                let row = vectors[v].y * layout.planes.x.phase_size;
+                                code.load(pixel, pixels + 4 * (row + vectors[v].x) as u64);
+                            },
+                        );
+                    }
+                }
+                code.advance(pixel, (pairs as u64 * pair_bytes) as i64);
+                code.advance(weight, (pairs as u64 * per_pair) as i64);
+            };
+            code.repeat(pairs / unroll, |code| emit_pairs(code, unroll));
+            if !pairs.is_multiple_of(unroll) {
+                emit_pairs(code, pairs % unroll);
+            }
+        }
+        code.release([pixel, weight, four]);
+    }
+}
