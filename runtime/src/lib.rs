@@ -1,5 +1,6 @@
-//! The device: sandbox, calibration, link and fog estimates, offloader.
+//! The device: sandbox, calibration, admission, link and fog estimates, offloader.
 
+pub mod admission;
 pub mod calibrate;
 pub mod golden;
 pub mod nanos;
