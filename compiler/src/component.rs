@@ -5,6 +5,7 @@ use leeway_contract::{
     Bound, Certificate, Digest, EngineClaim, Fuel, INFERENCE_INTERFACE, Stage, StageFuel,
     TensorSpec, WIT, WORLD,
 };
+use wasm_encoder::Instruction;
 use wasmtime_environ::OperatorCost;
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
@@ -115,9 +116,7 @@ pub fn emit(
                     .steps
                     .clone()
                     .map(|at| {
-                        // Entering the function and the call of it.
-                        let fuel = emitted.functions.cost(emitted.steps[at]).always + 1;
-                        layer(schedule, &plan, at, Fuel(fuel))
+                        layer(schedule, &plan, at, emitted.steps[at].fuel(&emitted.functions))
                     })
                     .collect();
                 let guard = s as u32;
@@ -170,8 +169,28 @@ fn layer(schedule: &Schedule, plan: &Plan, at: usize, fuel: Fuel) -> Layer {
 struct Emitted {
     functions: Functions,
     realloc: FunctionIndex,
-    steps: Vec<FunctionIndex>,
+    steps: Vec<StepCall>,
     run: FunctionIndex,
+}
+
+/// The call of the function that does a step's work, which other steps may share.
+struct StepCall {
+    function: FunctionIndex,
+    arguments: Vec<u32>,
+}
+
+impl StepCall {
+    fn emit(&self, code: &mut Code) {
+        for &argument in &self.arguments {
+            code.i32(argument);
+        }
+        code.op(Instruction::Call(self.function.0));
+    }
+
+    /// Of the arguments, the call and the function.
+    fn fuel(&self, functions: &Functions) -> Fuel {
+        Fuel(self.arguments.len() as u64 + 1 + functions.cost(self.function).always)
+    }
 }
 
 fn functions(
@@ -186,15 +205,18 @@ fn functions(
     let count = functions.add("stage-count", 0, true, abi::stage_count(stages.len()))?;
     let mut steps = Vec::new();
     for (step, places) in schedule.steps.iter().zip(&plan.places) {
-        let mut code = Code::new(0);
-        step.kernel.emit(&mut code, places);
-        steps.push(functions.add(&step.name, 0, false, code)?);
+        let arguments = places.arguments();
+        let parameters = arguments.len() as u32;
+        let mut code = Code::new(parameters);
+        step.kernel.emit(&mut code, &places.parameters());
+        let function = functions.add(&step.name, parameters, false, code)?;
+        steps.push(StepCall { function, arguments });
     }
     let mut calls = Vec::new();
     for (s, stage) in stages.iter().enumerate() {
         let mut code = Code::new(0);
         for step in &steps[stage.steps.clone()] {
-            code.op(wasm_encoder::Instruction::Call(step.0));
+            step.emit(&mut code);
         }
         calls.push(StageFunctions {
             enter: functions.add(format!("enter {s}"), 2, true, abi::enter(&ends[s], data, s))?,

@@ -37,7 +37,7 @@ pub struct Plan {
     /// For each value: its address.
     pub values: Vec<u32>,
     /// For each step: what it works on.
-    pub places: Vec<Places>,
+    pub places: Vec<Places<u32>>,
     /// The weights and constants.
     pub segments: Vec<Segment>,
     /// The first address after constants and activations.

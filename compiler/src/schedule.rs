@@ -10,7 +10,7 @@ use std::fmt::Debug;
 
 use leeway_contract::DType;
 
-use crate::emit::code::Code;
+use crate::emit::code::{Address, Code, Local};
 
 /// The index of a value in its schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,18 +54,49 @@ impl Value {
     }
 }
 
-/// The addresses that a kernel works on, in the linear memory.
-#[derive(Clone, Debug)]
-pub struct Places {
+/// The addresses that a kernel works on, in the linear memory: what the emitted
+/// function is told of them, or the addresses themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places<A = Address> {
     /// Of its inputs. Up to [`crate::plan::READ_SLACK`] bytes past each may be
     /// read; what is there is arbitrary.
-    pub inputs: Vec<u32>,
+    pub inputs: Vec<A>,
     /// Of its outputs. Up to the next multiple of 16 bytes may be written.
-    pub outputs: Vec<u32>,
+    pub outputs: Vec<A>,
     /// Of the blobs that [`Kernel::weights`] returned.
-    pub weights: Vec<u32>,
+    pub weights: Vec<A>,
     /// Of [`Kernel::scratch_bytes`] bytes, with arbitrary contents.
-    pub scratch: u32,
+    pub scratch: A,
+}
+
+/// The most places that a function takes as parameters. WebAssembly allows 1000.
+const MOST_PARAMETERS: usize = 100;
+
+impl Places<u32> {
+    /// What a function is called with to work here: of a kernel with very many
+    /// places, nothing.
+    pub fn arguments(&self) -> Vec<u32> {
+        let Self { inputs, outputs, weights, scratch } = self;
+        let all = [inputs, outputs, weights].into_iter().flatten().chain([scratch]);
+        let arguments: Vec<u32> = all.copied().collect();
+        if arguments.len() <= MOST_PARAMETERS { arguments } else { Vec::new() }
+    }
+
+    /// The places as that function knows them.
+    pub fn parameters(&self) -> Places {
+        let are_parameters = !self.arguments().is_empty();
+        let mut next = 0..;
+        let mut address = |&address: &u32| match next.next() {
+            Some(parameter) if are_parameters => Address::parameter(Local(parameter)),
+            _ => Address::fixed(address),
+        };
+        Places {
+            inputs: self.inputs.iter().map(&mut address).collect(),
+            outputs: self.outputs.iter().map(&mut address).collect(),
+            weights: self.weights.iter().map(&mut address).collect(),
+            scratch: address(&self.scratch),
+        }
+    }
 }
 
 /// Work on tensors: what a step does, and how it is emitted.

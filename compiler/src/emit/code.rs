@@ -12,6 +12,37 @@ use wasm_encoder::{BlockType, Function, Ieee32, Instruction, MemArg, ValType};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Local(pub u32);
 
+/// An address that a function learns when it is called, as an `i32` parameter:
+/// functions that differ in nothing but their addresses are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    base: Base,
+    offset_bytes: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Base {
+    Parameter(Local),
+    Zero,
+}
+
+impl Address {
+    /// The address in a parameter.
+    pub fn parameter(parameter: Local) -> Self {
+        Self { base: Base::Parameter(parameter), offset_bytes: 0 }
+    }
+
+    /// An address that is known already.
+    pub fn fixed(address: u32) -> Self {
+        Self { base: Base::Zero, offset_bytes: address }
+    }
+
+    /// The address so many bytes further on, modulo 2^32.
+    pub fn plus(self, bytes: u32) -> Self {
+        Self { offset_bytes: self.offset_bytes.wrapping_add(bytes), ..self }
+    }
+}
+
 /// Whose cost the code inside a branch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Guard {
@@ -27,7 +58,7 @@ pub enum Guard {
 
 /// What the cost model must know of a `loop` or an `if`, in the order in which
 /// they stand in the code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Note {
     /// A loop whose body runs this often.
     Loop {
@@ -174,6 +205,22 @@ impl Code {
     /// `local = value`.
     pub fn assign(&mut self, local: Local, value: u32) {
         self.i32(value).set(local);
+    }
+
+    /// Pushes an address.
+    pub fn address(&mut self, Address { base, offset_bytes }: Address) -> &mut Self {
+        match base {
+            Base::Zero => self.i32(offset_bytes),
+            Base::Parameter(parameter) if offset_bytes == 0 => self.get(parameter),
+            Base::Parameter(parameter) => {
+                self.get(parameter).i32(offset_bytes).op(Instruction::I32Add)
+            }
+        }
+    }
+
+    /// `local = address`.
+    pub fn point(&mut self, local: Local, address: Address) {
+        self.address(address).set(local);
     }
 
     /// `to = from`.

@@ -1,11 +1,13 @@
 //! A core module under construction: functions with their costs, data, exports.
 
+use std::collections::HashMap;
+
 use wasm_encoder::{
     CodeSection, ConstExpr, DataSection, ExportKind, ExportSection, FunctionSection, GlobalSection,
     GlobalType, MemorySection, MemoryType, Module, NameMap, NameSection, TypeSection, ValType,
 };
 
-use super::code::Code;
+use super::code::{Code, Note};
 use crate::cost::{CostError, FunctionCost, function_cost};
 use crate::plan::{PAGE, Segment};
 
@@ -13,13 +15,24 @@ use crate::plan::{PAGE, Segment};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FunctionIndex(pub u32);
 
-/// Functions in the order of their indices: callees before callers.
+/// What a function does, to the bit: its signature, its body, and the notes of it.
+#[derive(PartialEq, Eq, Hash)]
+struct Definition {
+    parameters: u32,
+    has_result: bool,
+    body: Vec<u8>,
+    notes: Vec<Note>,
+}
+
+/// Functions in the order of their indices: callees before callers. Functions
+/// that are equal are one.
 #[derive(Default)]
 pub struct Functions {
-    signatures: Vec<(u32, bool)>,
-    bodies: Vec<Vec<u8>>,
+    indices: HashMap<Definition, FunctionIndex>,
     costs: Vec<FunctionCost>,
-    names: Vec<String>,
+    /// For each function, the name that it was first added with, and how often
+    /// it was.
+    names: Vec<(String, usize)>,
     exports: Vec<(String, FunctionIndex)>,
 }
 
@@ -35,11 +48,16 @@ impl Functions {
     ) -> Result<FunctionIndex, CostError> {
         let finished = code.finish();
         let body = finished.function.into_raw_body();
-        self.costs.push(function_cost(&body, &finished.notes, &self.costs)?);
-        self.bodies.push(body);
-        self.signatures.push((parameters, has_result));
-        self.names.push(name.into());
-        Ok(FunctionIndex(self.bodies.len() as u32 - 1))
+        let definition = Definition { parameters, has_result, body, notes: finished.notes };
+        if let Some(&index) = self.indices.get(&definition) {
+            self.names[index.0 as usize].1 += 1;
+            return Ok(index);
+        }
+        self.costs.push(function_cost(&definition.body, &definition.notes, &self.costs)?);
+        self.names.push((name.into(), 1));
+        let index = FunctionIndex(self.costs.len() as u32 - 1);
+        self.indices.insert(definition, index);
+        Ok(index)
     }
 
     /// Exports a function.
@@ -55,7 +73,11 @@ impl Functions {
     /// The module, with a memory of just so many bytes (a multiple of a page),
     /// `segments` in it, and one global of type `i32`.
     pub fn finish(&self, memory_bytes: u64, segments: &[&Segment], global: u32) -> Vec<u8> {
-        let mut kinds: Vec<(u32, bool)> = self.signatures.clone();
+        let mut definitions: Vec<(&Definition, FunctionIndex)> =
+            self.indices.iter().map(|(definition, &index)| (definition, index)).collect();
+        definitions.sort_unstable_by_key(|&(_, index)| index.0);
+        let signature = |definition: &Definition| (definition.parameters, definition.has_result);
+        let mut kinds: Vec<(u32, bool)> = definitions.iter().map(|&(d, _)| signature(d)).collect();
         kinds.sort_unstable();
         kinds.dedup();
         let mut types = TypeSection::new();
@@ -64,8 +86,9 @@ impl Functions {
             types.ty().function(parameters, has_result.then_some(ValType::I32));
         }
         let mut functions = FunctionSection::new();
-        for signature in &self.signatures {
-            let kind = kinds.binary_search(signature).expect("every signature has a type");
+        for &(definition, _) in &definitions {
+            let kind =
+                kinds.binary_search(&signature(definition)).expect("every signature has a type");
             functions.function(kind as u32);
         }
         let mut memories = MemorySection::new();
@@ -86,8 +109,8 @@ impl Functions {
             exports.export(name, ExportKind::Func, function.0);
         }
         let mut codes = CodeSection::new();
-        for body in &self.bodies {
-            codes.raw(body);
+        for (definition, _) in &definitions {
+            codes.raw(&definition.body);
         }
         let mut data = DataSection::new();
         for segment in segments {
@@ -98,8 +121,11 @@ impl Functions {
             );
         }
         let mut names = NameMap::new();
-        for (index, name) in self.names.iter().enumerate() {
-            names.append(index as u32, name);
+        for (index, (name, uses)) in self.names.iter().enumerate() {
+            match uses - 1 {
+                0 => names.append(index as u32, name),
+                others => names.append(index as u32, &format!("{name} and {others} more")),
+            }
         }
         let mut name_section = NameSection::new();
         name_section.functions(&names);

@@ -27,8 +27,8 @@ impl Kernel for Argument {
 
     fn emit(&self, code: &mut Code, places: &Places) {
         let (from, to) = (code.i32_local(), code.i32_local());
-        code.assign(from, places.inputs[0]);
-        code.assign(to, places.outputs[0]);
+        code.point(from, places.inputs[0]);
+        code.point(to, places.outputs[0]);
         let Rows { outer, axis, inner } = self.rows;
         code.repeat(outer, |code| {
             code.repeat(inner, |code| {

@@ -242,11 +242,11 @@ impl Kernel for Conv {
             weights: code.i32_local(),
             bias: code.i32_local(),
         };
-        code.assign(cursor.pixel, source);
-        code.assign(cursor.output, places.outputs[0]);
+        code.point(cursor.pixel, source);
+        code.point(cursor.output, places.outputs[0]);
         code.repeat(self.batch, |code| {
-            code.assign(cursor.weights, places.weights[0]);
-            code.assign(cursor.bias, places.weights[1]);
+            code.point(cursor.weights, places.weights[0]);
+            code.point(cursor.bias, places.weights[1]);
             code.repeat(self.groups, |code| {
                 let rows = layout.tile.rows;
                 let (whole, rest) = (self.outputs / rows, self.outputs % rows);

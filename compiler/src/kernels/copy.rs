@@ -50,7 +50,7 @@ impl Kernel for Copy {
     fn emit(&self, code: &mut Code, places: &Places) {
         let (from, to) = (code.i32_local(), code.i32_local());
         if let Some((bytes, pattern)) = self.fill {
-            code.assign(to, places.outputs[0]);
+            code.point(to, places.outputs[0]);
             code.repeat(bytes.div_ceil(16), |code| {
                 code.get(to).op(I::V128Const(i128::from_le_bytes(pattern)));
                 code.op(I::V128Store(at(0, 0)));
@@ -58,8 +58,11 @@ impl Kernel for Copy {
             });
         }
         for part in &self.parts {
-            code.assign(from, places.inputs[part.input] + (part.from * self.element_bytes) as u32);
-            code.assign(to, places.outputs[0] + (part.to * self.element_bytes) as u32);
+            code.point(
+                from,
+                places.inputs[part.input].plus((part.from * self.element_bytes) as u32),
+            );
+            code.point(to, places.outputs[0].plus((part.to * self.element_bytes) as u32));
             self.emit_part(code, part, from, to);
         }
         code.release([from, to]);

@@ -49,8 +49,8 @@ impl Kernel for Cumulate {
         let (first, step) = if self.reverse { (last, -row) } else { (0, row) };
         let (from, to) = (code.i32_local(), code.i32_local());
         let (sum, value) = (code.local(kind), code.local(kind));
-        code.assign(from, places.inputs[0].wrapping_add(first as u32));
-        code.assign(to, places.outputs[0].wrapping_add(first as u32));
+        code.point(from, places.inputs[0].plus(first as u32));
+        code.point(to, places.outputs[0].plus(first as u32));
         code.repeat(outer, |code| {
             code.repeat(inner, |code| {
                 match kind {

@@ -6,7 +6,7 @@ use std::any::Any;
 use wasm_encoder::Instruction as I;
 
 use super::product::{self, Form};
-use crate::emit::code::{Code, Local};
+use crate::emit::code::{Address, Code, Local};
 use crate::expr::{Expr, Fusion};
 use crate::schedule::{Kernel, Places};
 
@@ -77,9 +77,9 @@ impl Kernel for Dense {
             bias: code.i32_local(),
             output: code.i32_local(),
         };
-        code.assign(cursor.weights, places.weights[0]);
-        code.assign(cursor.bias, places.weights[1]);
-        code.assign(cursor.output, places.outputs[0]);
+        code.point(cursor.weights, places.weights[0]);
+        code.point(cursor.bias, places.weights[1]);
+        code.point(cursor.output, places.outputs[0]);
         let width = 4 * self.tile().vectors;
         let (whole, rest) = (self.n / width, self.n % width);
         code.repeat(whole, |code| self.emit_panel(code, places.inputs[0], cursor, width));
@@ -126,9 +126,9 @@ struct Cursor {
 
 impl Dense {
     /// Emits all rows of one panel of `width` columns, and moves on to the next.
-    fn emit_panel(&self, code: &mut Code, input: u32, cursor: Cursor, width: usize) {
+    fn emit_panel(&self, code: &mut Code, input: Address, cursor: Cursor, width: usize) {
         let rows = self.tile().rows;
-        code.assign(cursor.input, input);
+        code.point(cursor.input, input);
         code.repeat(self.m / rows, |code| self.emit_tile(code, cursor, rows, width));
         if !self.m.is_multiple_of(rows) {
             self.emit_tile(code, cursor, self.m % rows, width);

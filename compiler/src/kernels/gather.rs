@@ -39,9 +39,9 @@ impl Kernel for Gather {
 
     fn emit(&self, code: &mut Code, places: &Places) {
         let (to, index, data) = (code.i32_local(), code.i32_local(), code.i32_local());
-        code.assign(to, places.outputs[0]);
-        code.assign(data, places.inputs[0]);
-        code.assign(index, places.inputs[1]);
+        code.point(to, places.outputs[0]);
+        code.point(data, places.inputs[0]);
+        code.point(index, places.inputs[1]);
         let out_strides = nest::dense_strides(&self.shape);
         let dims =
             nest::collapse(&self.shape, &[&out_strides, &self.index_strides, &self.data_strides]);

@@ -33,8 +33,8 @@ impl Kernel for IntegerFold {
         let row = size * inner as i64;
         let (from, to) = (code.i32_local(), code.i32_local());
         let (result, value) = (code.local(ValType::I64), code.local(ValType::I64));
-        code.assign(from, places.inputs[0]);
-        code.assign(to, places.outputs[0]);
+        code.point(from, places.inputs[0]);
+        code.point(to, places.outputs[0]);
         code.repeat(outer, |code| {
             code.repeat(inner, |code| {
                 code.get(from);

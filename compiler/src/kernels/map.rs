@@ -55,7 +55,7 @@ impl Walk {
         let pointers = addresses
             .map(|address| {
                 let pointer = code.i32_local();
-                code.assign(pointer, address);
+                code.point(pointer, address);
                 pointer
             })
             .collect();

@@ -52,9 +52,9 @@ impl Kernel for MatMul {
     fn emit(&self, code: &mut Code, places: &Places) {
         let cursor =
             Cursor { left: code.i32_local(), right: code.i32_local(), output: code.i32_local() };
-        code.assign(cursor.left, places.inputs[0]);
-        code.assign(cursor.right, places.inputs[1]);
-        code.assign(cursor.output, places.outputs[0]);
+        code.point(cursor.left, places.inputs[0]);
+        code.point(cursor.right, places.inputs[1]);
+        code.point(cursor.output, places.outputs[0]);
         let width = 4 * self.tile().vectors;
         let (whole, rest) = (self.n / width, self.n % width);
         code.repeat(self.batch, |code| {

@@ -4,7 +4,7 @@
 use wasm_encoder::Instruction as I;
 
 use super::copy::copy_bytes;
-use crate::emit::code::{Code, Local, at};
+use crate::emit::code::{Address, Code, Local, at};
 
 /// How one dimension of an image is padded and split: the phase `p` has the
 /// pixels `p, p + stride, p + 2 * stride, ...` of the padded image.
@@ -62,10 +62,10 @@ impl Planes {
 
     /// Emits the making of the planes at the address `to` from dense images at
     /// the address `from`.
-    pub fn emit(&self, code: &mut Code, from: u32, to: u32) {
+    pub fn emit(&self, code: &mut Code, from: Address, to: Address) {
         let (image, plane, row) = (code.i32_local(), code.i32_local(), code.i32_local());
-        code.assign(image, from);
-        code.assign(plane, to);
+        code.point(image, from);
+        code.point(plane, to);
         code.repeat(self.channels, |code| {
             for &(phase_y, phase_x) in &self.phases {
                 self.emit_plane(code, image, row, plane, phase_y, phase_x);

@@ -110,8 +110,8 @@ impl Kernel for Pool {
             None => (places.inputs[0], self.y.input, self.x.input),
         };
         let (pixel, output, divisor) = (code.i32_local(), code.i32_local(), code.i32_local());
-        code.assign(pixel, source);
-        code.assign(output, places.outputs[0]);
+        code.point(pixel, source);
+        code.point(output, places.outputs[0]);
         let row_bytes = 4 * self.x.output as i64;
         let mut walkers = vec![
             Walker {
@@ -122,7 +122,7 @@ impl Kernel for Pool {
             Walker { pointer: output, pixel_bytes: 4, row_bytes },
         ];
         if let Some(&divisors) = places.weights.first() {
-            code.assign(divisor, divisors);
+            code.point(divisor, divisors);
             walkers.push(Walker { pointer: divisor, pixel_bytes: 4, row_bytes });
         }
         let bands = tile::bands(self.y.output, self.x.output, VECTORS);

@@ -64,10 +64,10 @@ impl Kernel for Resample {
 
     fn emit(&self, code: &mut Code, places: &Places) {
         let (from, to, table) = (code.i32_local(), code.i32_local(), code.i32_local());
-        code.assign(from, places.inputs[0]);
-        code.assign(to, places.outputs[0]);
+        code.point(from, places.inputs[0]);
+        code.point(to, places.outputs[0]);
         code.repeat(self.rows.outer, |code| {
-            code.assign(table, places.weights[0]);
+            code.point(table, places.weights[0]);
             code.repeat(self.sums.len(), |code| {
                 self.emit_sum(code, from, to, table);
                 code.advance(table, self.entry_bytes() as i64);

@@ -191,8 +191,8 @@ impl Kernel for Softmax {
 
     fn emit(&self, code: &mut Code, places: &Places) {
         let (from, to) = (code.i32_local(), code.i32_local());
-        code.assign(from, places.inputs[0]);
-        code.assign(to, places.outputs[0]);
+        code.point(from, places.inputs[0]);
+        code.point(to, places.outputs[0]);
         let row_bytes = 4 * self.rows.axis as i64;
         // Four neighbouring rows have been passed; the rest of the block follows.
         let block_end = 4 * (self.rows.axis * self.rows.inner) as i64;
@@ -291,8 +291,8 @@ impl Kernel for Reduce {
 
     fn emit(&self, code: &mut Code, places: &Places) {
         let (from, to) = (code.i32_local(), code.i32_local());
-        code.assign(from, places.inputs[0]);
-        code.assign(to, places.outputs[0]);
+        code.point(from, places.inputs[0]);
+        code.point(to, places.outputs[0]);
         let row_bytes = 4 * self.rows.axis as i64;
         let ends = [4 * (self.rows.axis * self.rows.inner) as i64, 4 * self.rows.inner as i64];
         self.rows.emit_rows(code, &[(from, row_bytes), (to, 4)], &ends, &mut |code, lanes| {

@@ -234,12 +234,12 @@ impl Kernel for Conv {
             weights: code.i32_local(),
             per_row: std::array::from_fn(|_| code.i32_local()),
         };
-        code.assign(cursor.pixel, places.scratch);
-        code.assign(cursor.output, places.outputs[0]);
+        code.point(cursor.pixel, places.scratch);
+        code.point(cursor.output, places.outputs[0]);
         code.repeat(self.batch, |code| {
-            code.assign(cursor.weights, places.weights[0]);
+            code.point(cursor.weights, places.weights[0]);
             for (local, &address) in cursor.per_row.iter().zip(&places.weights[1..]) {
-                code.assign(*local, address);
+                code.point(*local, address);
             }
             code.repeat(self.groups, |code| {
                 let rows = layout.tile.rows;

@@ -8,7 +8,7 @@ use super::outcome::Outcome;
 use super::product::{self, Walk};
 use super::weights::Width;
 use super::widen::{Bytes, WRITE_SLACK};
-use crate::emit::code::{Code, Local};
+use crate::emit::code::{Address, Code, Local};
 use crate::expr::Fusion;
 use crate::kernels::product::Form;
 use crate::schedule::{Kernel, Places};
@@ -105,11 +105,11 @@ impl Kernel for Dense {
             per_column: std::array::from_fn(|_| code.i32_local()),
             output: code.i32_local(),
         };
-        code.assign(cursor.weights, places.weights[0]);
+        code.point(cursor.weights, places.weights[0]);
         for (local, &address) in cursor.per_column.iter().zip(&places.weights[1..]) {
-            code.assign(*local, address);
+            code.point(*local, address);
         }
-        code.assign(cursor.output, places.outputs[0]);
+        code.point(cursor.output, places.outputs[0]);
         let width = 4 * self.tile().vectors;
         let (whole, rest) = (self.n / width, self.n % width);
         code.repeat(whole, |code| self.emit_panel(code, places.scratch, cursor, width));
@@ -143,16 +143,16 @@ impl Dense {
     /// Emits the widening of the input into the scratch space.
     fn emit_widening(&self, code: &mut Code, places: &Places) {
         let (from, to) = (code.i32_local(), code.i32_local());
-        code.assign(from, places.inputs[0]);
-        code.assign(to, places.scratch);
+        code.point(from, places.inputs[0]);
+        code.point(to, places.scratch);
         emit_rows(code, self.input, &places.inputs, (from, to), (self.m, self.k));
         code.release([from, to]);
     }
 
     /// Emits all rows of one panel of `width` columns, and moves on to the next.
-    fn emit_panel(&self, code: &mut Code, input: u32, cursor: Cursor, width: usize) {
+    fn emit_panel(&self, code: &mut Code, input: Address, cursor: Cursor, width: usize) {
         let rows = self.tile().rows;
-        code.assign(cursor.input, input);
+        code.point(cursor.input, input);
         code.repeat(self.m / rows, |code| self.emit_tile(code, cursor, rows, width));
         if !self.m.is_multiple_of(rows) {
             self.emit_tile(code, cursor, self.m % rows, width);
@@ -206,7 +206,7 @@ impl Dense {
 pub fn emit_rows(
     code: &mut Code,
     bytes: Bytes,
-    inputs: &[u32],
+    inputs: &[Address],
     (from, to): (Local, Local),
     (rows, count): (usize, usize),
 ) {

@@ -77,14 +77,14 @@ impl Kernel for MatMul {
 
     fn emit(&self, code: &mut Code, places: &Places) {
         let [left, right, output, to] = std::array::from_fn(|_| code.i32_local());
-        code.assign(left, places.inputs[0]);
-        code.assign(right, places.inputs[1]);
-        code.assign(output, places.outputs[0]);
-        let interleaved = places.scratch + self.left_bytes() as u32;
+        code.point(left, places.inputs[0]);
+        code.point(right, places.inputs[1]);
+        code.point(output, places.outputs[0]);
+        let interleaved = places.scratch.plus(self.left_bytes() as u32);
         code.repeat(self.batch, |code| {
-            code.assign(to, places.scratch);
+            code.point(to, places.scratch);
             emit_rows(code, self.left, &places.inputs, (left, to), (self.m, self.k));
-            code.assign(to, interleaved);
+            code.point(to, interleaved);
             self.emit_interleaving(code, places, right, to);
             self.emit_product(code, places, output);
         });
@@ -129,12 +129,12 @@ impl MatMul {
             output,
             per_column: [code.i32_local(), code.i32_local()],
         };
-        code.assign(cursor.right, places.scratch + self.left_bytes() as u32);
+        code.point(cursor.right, places.scratch.plus(self.left_bytes() as u32));
         for (local, &address) in cursor.per_column.iter().zip(&places.weights) {
-            code.assign(*local, address);
+            code.point(*local, address);
         }
         let panel = |code: &mut Code, width: usize| {
-            code.assign(cursor.left, places.scratch);
+            code.point(cursor.left, places.scratch);
             code.repeat(self.m / rows, |code| self.emit_tile(code, cursor, rows, width));
             if !self.m.is_multiple_of(rows) {
                 self.emit_tile(code, cursor, self.m % rows, width);

@@ -5,7 +5,7 @@
 use wasm_encoder::Instruction as I;
 
 use super::widen::{Bytes, WRITE_SLACK, Widener};
-use crate::emit::code::{Code, Local, at};
+use crate::emit::code::{Address, Code, Local, at};
 use crate::kernels::planes::Axis;
 
 /// Which numbers lie side by side.
@@ -64,7 +64,7 @@ impl Planes {
 
     /// Emits the making of the planes at the address `to` from dense images at the
     /// first of `inputs`.
-    pub fn emit(&self, code: &mut Code, bytes: Bytes, inputs: &[u32], to: u32) {
+    pub fn emit(&self, code: &mut Code, bytes: Bytes, inputs: &[Address], to: Address) {
         let cursor = Cursor {
             image: code.i32_local(),
             first: code.i32_local(),
@@ -72,8 +72,8 @@ impl Planes {
             to: code.i32_local(),
         };
         let widener = bytes.start(code, inputs);
-        code.assign(cursor.image, inputs[0]);
-        code.assign(cursor.to, to);
+        code.point(cursor.image, inputs[0]);
+        code.point(cursor.to, to);
         let image_bytes = self.y.size * self.x.size;
         match self.pairing {
             Pairing::Rows { below } => code.repeat(self.groups * self.channels, |code| {

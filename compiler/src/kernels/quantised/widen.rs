@@ -3,7 +3,7 @@
 
 use wasm_encoder::Instruction as I;
 
-use crate::emit::code::{Code, Local, at};
+use crate::emit::code::{Address, Code, Local, at};
 
 /// Elements that are widened at a time.
 pub const LANES: usize = 8;
@@ -39,7 +39,7 @@ pub struct Widener {
 impl Bytes {
     /// Emits what the widening of a row needs. Give it back with
     /// [`Widener::release`].
-    pub fn start(&self, code: &mut Code, inputs: &[u32]) -> Widener {
+    pub fn start(&self, code: &mut Code, inputs: &[Address]) -> Widener {
         let zero = match self.zero {
             Zero::Known(0) => None,
             Zero::Known(zero) => {
@@ -47,7 +47,7 @@ impl Bytes {
                 Some(())
             }
             Zero::Input(input) => {
-                code.i32(inputs[input]);
+                code.address(inputs[input]);
                 code.op(match self.signed {
                     true => I::I32Load8S(at(0, 0)),
                     false => I::I32Load8U(at(0, 0)),

@@ -1,0 +1,73 @@
+//! How large components are: their code, which steps that do the same share.
+
+use leeway_compiler::Options;
+use leeway_runtime::sandbox::EngineKind;
+use leeway_tests::architectures::mobilenet_v2;
+use leeway_tests::compare::{Pair, sandbox};
+use leeway_tests::onnx::{Attribute, FLOAT, Graph};
+use leeway_tests::random::Random;
+use wasmparser::{Parser, Payload};
+
+/// The number of functions in a component's core module, and the bytes of their
+/// code.
+fn functions(component: &[u8]) -> (u32, usize) {
+    let payloads = Parser::new(0).parse_all(component);
+    let sections = payloads.filter_map(|payload| match payload.expect("a valid component") {
+        Payload::CodeSectionStart { count, range, .. } => Some((count, range.len())),
+        _ => None,
+    });
+    sections.fold((0, 0), |(functions, bytes), (count, length)| (functions + count, bytes + length))
+}
+
+fn component(onnx: &[u8]) -> Vec<u8> {
+    let compiled = leeway_compiler::compile(onnx, &Options::default());
+    compiled.unwrap_or_else(|error| panic!("{error}")).seal(&[]).component
+}
+
+/// As many 3x3 convolutions, with different weights, one after the other.
+fn convolutions(layers: usize) -> Vec<u8> {
+    let mut graph = Graph::new();
+    let mut value = graph.input("x", FLOAT, &[1, 8, 9, 11].map(Into::into));
+    for layer in 0..layers {
+        let weights: Vec<f32> = Random::new(layer as u64).numbers(8 * 8 * 9);
+        let weights = graph.floats(&[8, 8, 3, 3], &weights);
+        value = graph.node("Conv", &[&value, &weights], &[("pads", Attribute::Ints(&[1; 4]))]);
+    }
+    graph.finish(&[&value])
+}
+
+#[test]
+fn layers_that_differ_in_addresses_share_their_code() {
+    let (_, of_two) = functions(&component(&convolutions(2)));
+    let (_, of_nine) = functions(&component(&convolutions(9)));
+    // What is left is for the cuts: a copy in, NaNs made canonical.
+    assert!(of_nine - of_two < 7 * 400, "seven more layers add {} bytes", of_nine - of_two);
+
+    let mut pair = Pair::new(&sandbox(EngineKind::Native), &convolutions(9), &Options::default());
+    assert_eq!(pair.sealed.certificate.stages.len(), 9);
+    pair.assert_fuel_of_all_ranges(&mut Random::new(3));
+}
+
+#[test]
+fn a_step_may_have_more_operands_than_a_function_parameters() {
+    for operands in [99, 100, 1200] {
+        let mut graph = Graph::new();
+        let x = graph.input("x", FLOAT, &[1, 3].map(Into::into));
+        let first = graph.node("Relu", &[&x], &[]);
+        let all: Vec<String> = (0..operands).map(|_| graph.node("Neg", &[&first], &[])).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let joined = graph.node("Concat", &all, &[("axis", Attribute::Int(1))]);
+        let onnx = graph.finish(&[&joined]);
+        let mut pair = Pair::new(&sandbox(EngineKind::Native), &onnx, &Options::default());
+        let mut random = Random::new(1);
+        let inputs = pair.inputs(&mut random, leeway_tests::random::Style::Tame);
+        assert_eq!(pair.difference(&inputs), 0.0, "{operands} operands");
+        pair.assert_fuel_of_all_ranges(&mut random);
+    }
+}
+
+#[test]
+fn the_code_of_mobilenet_v2_is_below_200_kb() {
+    let (_, bytes) = functions(&component(&mobilenet_v2(224)));
+    assert!(bytes < 200_000, "{bytes} bytes");
+}
