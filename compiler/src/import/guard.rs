@@ -487,7 +487,7 @@ const KEEPS_SIZE: [&str; 23] = [
 
 /// The names that the subgraphs of a node read and may not define. Some may be
 /// their own: more names only tighten the order.
-fn captured(node: &NodeProto) -> Vec<&str> {
+pub fn captured(node: &NodeProto) -> Vec<&str> {
     let mut names = Vec::new();
     let mut graphs: Vec<&GraphProto> = Vec::new();
     for attribute in &node.attribute {

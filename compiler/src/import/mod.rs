@@ -67,7 +67,7 @@ fn read_onnx_trusting(
 ) -> Result<Imported, CompileError> {
     let mut onnx = onnx();
     quantised::register(&mut onnx);
-    let proto = onnx
+    let mut proto = onnx
         .proto_model_for_read(&mut &bytes[..])
         .map_err(|error| reader_error(&error, file, &BTreeMap::new()))?;
     // Shapes in symbols that are about to be replaced would contradict what is
@@ -76,6 +76,9 @@ fn read_onnx_trusting(
     let weight_bytes = guard::check(&proto, file, directory)?;
     let operators = guard::operators(&proto);
     let invalid = |error: TractError| reader_error(&error, file, &operators);
+    if let Some(graph) = &mut proto.graph {
+        quantised::rewrite(graph).map_err(|refusal| invalid(refusal.into()))?;
+    }
     let directory = directory.and_then(Path::to_str);
     let mut model = onnx.parse(&proto, directory).map_err(invalid)?.model;
 

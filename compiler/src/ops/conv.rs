@@ -137,11 +137,11 @@ impl Images {
         kernel: impl crate::schedule::Kernel,
         bias: Option<ValueId>,
     ) -> Result<(), CompileError> {
-        let (_, shape) = lowering.output_type(node, 0)?;
+        let (dtype, shape) = lowering.output_type(node, 0)?;
         let rank = shape.len();
         let images = self.value;
         let step = |lowering: &mut Lowering, shape: Vec<usize>| {
-            let images = lowering.step(node, kernel, &[images], DType::F32, shape);
+            let images = lowering.step(node, kernel, &[images], dtype, shape);
             bias.map_or(images, |bias| add_to_channels(lowering, node, images, bias))
         };
         let output = match self.format {

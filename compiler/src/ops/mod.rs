@@ -64,6 +64,7 @@ pub const OPERATORS: &[Operator] = &[
     quantised::lower_conv,
     quantised::lower_dequantize,
     quantised::lower_matmul,
+    quantised::lower_mean,
     quantised::lower_quantize,
     recurrent::lower_gru,
     recurrent::lower_lstm,

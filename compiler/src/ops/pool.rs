@@ -2,18 +2,20 @@
 
 use std::ops::Range;
 
+use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::TypedNode;
-use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, PaddingSpec, SumPool};
+use tract_onnx::tract_hir::tract_core::ops::cnn::{self, PaddingSpec, SumPool};
 
 use super::conv::Images;
 use crate::error::CompileError;
 use crate::expr::Expr;
 use crate::kernels::conv::Window;
 use crate::kernels::pool::{Pool, Pooling};
+use crate::kernels::quantised::pool::MaxPool;
 use crate::lower::Lowering;
 
 pub fn lower_max(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
-    let op = node.op_as::<MaxPool>()?;
+    let op = node.op_as::<cnn::MaxPool>()?;
     Some(max(lowering, node, op))
 }
 
@@ -22,12 +24,18 @@ pub fn lower_sum(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(),
     Some(sum(lowering, node, op))
 }
 
-fn max(lowering: &mut Lowering, node: &TypedNode, op: &MaxPool) -> Result<(), CompileError> {
+fn max(lowering: &mut Lowering, node: &TypedNode, op: &cnn::MaxPool) -> Result<(), CompileError> {
     if op.with_index_outputs.is_some() {
         let detail = "the second output, the indices, is not supported; the first is";
         return Err(lowering.unsupported(node, detail));
     }
     let images = Images::of(lowering, node, &op.pool_spec)?;
+    if let dtype @ (DType::I8 | DType::U8) = lowering.dtype(images.value) {
+        let (channels, y, x) = (images.channels, images.y, images.x);
+        let signed = dtype == DType::I8;
+        let pool = MaxPool { channels: images.batch * channels, y, x, signed };
+        return images.finish(lowering, node, channels, pool, None);
+    }
     pool(lowering, node, images, Pooling::Max)
 }
 

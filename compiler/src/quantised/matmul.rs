@@ -7,8 +7,8 @@ use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::matmul::compute_shapes;
 
 use super::grid::{Along, Grid, want_8_bit};
-use super::product::{self, Zeros, zero_of};
-use super::{Slots, integers, refuse};
+use super::product::{self, Bias, Zeros, zero_of};
+use super::{Slots, integers};
 use crate::kernels::quantised::outcome::Outcome;
 
 /// The products of two tensors of matrices, `[.., m, k]` and `[.., k, n]`, of the same
@@ -38,10 +38,12 @@ pub fn q_linear_mat_mul(
     _: &ParsingContext,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let slots = Slots::of(node, 8).want(node, 8)?;
+    // What the fold makes has no scale for a result that is FP32.
+    let slots = Slots::of(node, 8).want(node, 5)?;
     let inputs = Numbers { bias: None, result: 6 };
     let gemm = Gemm { left: false, right: false, alpha: 1.0 };
-    Ok((expand(ReadLinear { name: "QLinearMatMul", slots, inputs, gemm }), vec![]))
+    let clamp = product::clamp(node)?;
+    Ok((expand(ReadLinear { name: "QLinearMatMul", slots, inputs, gemm, clamp }), vec![]))
 }
 
 /// Reads `QGemm`.
@@ -49,14 +51,15 @@ pub fn q_gemm(
     _: &ParsingContext,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let slots = Slots::of(node, 9).want(node, 5)?;
+    let slots = Slots::of(node, 10).want(node, 5)?;
     let inputs = Numbers { bias: Some(6), result: 7 };
+    let clamp = product::clamp(node)?;
     let gemm = Gemm {
         left: node.get_attr_opt::<bool>("transA")?.unwrap_or(false),
         right: node.get_attr_opt::<bool>("transB")?.unwrap_or(false),
         alpha: node.get_attr_opt("alpha")?.unwrap_or(1.0),
     };
-    Ok((expand(ReadLinear { name: "QGemm", slots, inputs, gemm }), vec![]))
+    Ok((expand(ReadLinear { name: "QGemm", slots, inputs, gemm, clamp }), vec![]))
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +89,8 @@ struct ReadLinear {
     slots: Slots,
     inputs: Numbers,
     gemm: Gemm,
+    /// The bounds of the result.
+    clamp: Option<(f32, f32)>,
 }
 
 /// The rule for the shape of a product of these inputs.
@@ -177,17 +182,14 @@ impl Expansion for ReadLinear {
         let scale: Vec<f32> = right.scale.iter().map(|scale| factor * scale).collect();
         let columns = model.outlet_fact(operands[1])?.shape.dims().last().cloned();
         let columns = columns.context("a matrix")?.to_usize()?;
-        let bias = match self.inputs.bias.and_then(at) {
-            Some(outlet) => bias(prefix, model, outlet, columns)?,
-            None => Vec::new(),
-        };
+        // The scale of the bias, where it is not that of the sums, is the last input.
+        let inputs_of_bias = self.inputs.bias.map_or((None, None), |number| (at(number), at(9)));
+        let bias = Bias::read(prefix, model, inputs_of_bias, &scale, columns)?;
         let result = product::result(prefix, model, inputs, &self.slots, self.inputs.result)?;
-        let op = MatMul {
-            left: Zeros::Known(vec![left.1]),
-            right: Zeros::Known(right.zero_point),
-            bias,
-            outcome: product::outcome(scale, result),
-        };
+        let outcome = product::outcome(scale, result);
+        let (bias, outcome) = bias.into(outcome, self.clamp, result);
+        let left = Zeros::Known(vec![left.1]);
+        let op = MatMul { left, right: Zeros::Known(right.zero_point), bias, outcome };
         op.wire(prefix, model, operands)
     }
 }
@@ -216,30 +218,6 @@ fn columns(
 ) -> TractResult<Grid> {
     let along = Along { axis: -1, block: 0 };
     Grid::read(node, model, scale, zero_point, &shape_of(model, tensor)?, along)
-}
-
-/// The bias of each column.
-fn bias(node: &str, model: &TypedModel, outlet: OutletId, columns: usize) -> TractResult<Vec<i32>> {
-    let Some(tensor) = model.outlet_fact(outlet)?.konst.clone() else {
-        return refuse(node, "its bias is computed; a constant is supported");
-    };
-    if tensor.datum_type() != DatumType::I32 {
-        let detail = format!("a bias of type {:?}; I32 is supported", tensor.datum_type());
-        return refuse(node, detail);
-    }
-    let bias = integers(&tensor)?;
-    let (count, last) = (bias.len(), tensor.shape().last().copied());
-    match count {
-        1 => Ok(vec![bias[0]; columns]),
-        _ if count == columns && last == Some(columns) => Ok(bias),
-        _ => {
-            let detail = format!(
-                "a bias of shape {:?}; one for each of {columns} columns is supported",
-                tensor.shape()
-            );
-            refuse(node, detail)
-        }
-    }
 }
 
 impl MatMul {

@@ -7,13 +7,17 @@
 //! known, and leaves alone otherwise.
 
 use tract_onnx::model::{Onnx, optional_inputs};
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::{GraphProto, NodeProto};
 use tract_onnx::tract_hir::internal::*;
 
+pub mod contrib;
 pub mod conv;
+pub mod fold;
+pub mod graph;
 pub mod grid;
 pub mod linear;
 pub mod matmul;
+pub mod mean;
 pub mod product;
 
 pub use grid::Grid;
@@ -25,9 +29,28 @@ pub fn register(onnx: &mut Onnx) {
     register.insert("DequantizeLinear", linear::dequantize);
     register.insert("ConvInteger", conv::conv_integer);
     register.insert("QLinearConv", conv::q_linear_conv);
+    register.insert("QLinearAveragePool", mean::average_pool);
+    register.insert("QLinearGlobalAveragePool", mean::global_average_pool);
     register.insert("MatMulInteger", matmul::mat_mul_integer);
     register.insert("QLinearMatMul", matmul::q_linear_mat_mul);
     register.insert("QGemm", matmul::q_gemm);
+}
+
+/// Rewrites a graph so that as much as possible of its work is on integers.
+pub fn rewrite(graph: &mut GraphProto) -> Result<(), Refusal> {
+    let is_quantised = |node: &NodeProto| {
+        node.op_type == "DequantizeLinear" || node.op_type.starts_with("QLinear")
+    };
+    if !graph.node.iter().any(is_quantised) {
+        return Ok(());
+    }
+    let mut graph = graph::Graph::new(graph);
+    let expanded = contrib::expand(&mut graph);
+    if expanded.is_ok() {
+        fold::fold(&mut graph);
+    }
+    graph.finish();
+    expanded
 }
 
 /// A use of an operator that is not supported. It leaves tract as the cause of an

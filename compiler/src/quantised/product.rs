@@ -7,7 +7,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::grid::{Along, Grid, quantized, want_8_bit};
 use super::{Slots, integers, range, refuse};
-use crate::expr::{Binary, Expr, Node};
+use crate::expr::Expr;
 use crate::kernels::quantised::outcome::Outcome;
 
 /// The zero points of an operand.
@@ -74,14 +74,26 @@ pub fn single(
     grid.single().map_or_else(several, Ok)
 }
 
-/// The inputs with the scale and zero point of a result, where it has them.
+/// How a result is quantised.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its scale.
+    pub scale: f32,
+    /// Its zero point.
+    pub zero_point: i32,
+    /// I8 or U8.
+    pub dtype: DatumType,
+}
+
+/// How the result of a node is quantised, where it is. `scale` is the number of the
+/// input with its scale, after which its zero point comes.
 pub fn result(
     node: &str,
     model: &TypedModel,
     inputs: &[OutletId],
     slots: &Slots,
     scale: usize,
-) -> TractResult<Option<(f32, i32, DatumType)>> {
+) -> TractResult<Option<Target>> {
     let Some(outlet) = slots.pick(inputs, scale) else { return Ok(None) };
     let zero_point = slots.pick(inputs, scale + 1);
     let dtype = match zero_point {
@@ -90,15 +102,15 @@ pub fn result(
     };
     want_8_bit(node, dtype)?;
     let (scale, zero_point) = single(node, model, "its result", (outlet, zero_point), &[])?;
-    Ok(Some((scale, zero_point, dtype)))
+    Ok(Some(Target { scale, zero_point, dtype }))
 }
 
 /// The outcome of sums that stand for `sum * scale[channel]`: reals, or integers with
 /// the scale and zero point of `result`.
-pub fn outcome(scale: Vec<f32>, result: Option<(f32, i32, DatumType)>) -> Outcome {
+pub fn outcome(scale: Vec<f32>, result: Option<Target>) -> Outcome {
     match result {
         None => Outcome::Real { scale, shift: Vec::new(), then: Expr::identity() },
-        Some((of_result, zero_point, dtype)) => {
+        Some(Target { scale: of_result, zero_point, dtype }) => {
             let (low, high) = range(dtype);
             Outcome::Quantised {
                 scale: scale.into_iter().map(|scale| scale / of_result).collect(),
@@ -138,6 +150,14 @@ pub fn clamp(node: &NodeProto) -> TractResult<Option<(f32, f32)>> {
 /// The attributes with the bounds of a result, which are ours and not ONNX's.
 pub const CLAMP: [&str; 2] = ["leeway.low", "leeway.high"];
 
+/// One for each channel, of one for all or of those.
+fn repeated<T: Copy>(numbers: &[T], channels: usize) -> Vec<T> {
+    match *numbers {
+        [one] => vec![one; channels],
+        _ => numbers.to_vec(),
+    }
+}
+
 /// What is added to the sums of each channel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Bias {
@@ -161,25 +181,22 @@ impl Bias {
         let Some(tensor) = model.outlet_fact(outlet)?.konst.clone() else {
             return refuse(node, "its bias is computed; a constant is supported");
         };
-        if tensor.len() != channels || tensor.shape().last() != Some(&channels) {
+        if tensor.len() != 1 && (tensor.len(), tensor.shape().last()) != (channels, Some(&channels))
+        {
             let detail = format!(
                 "a bias of shape {:?}; one for each of {channels} channels is supported",
                 tensor.shape()
             );
             return refuse(node, detail);
         }
-        let repeated = |scale: &[f32]| match *scale {
-            [one] => vec![one; channels],
-            _ => scale.to_vec(),
-        };
-        let of_sums = repeated(of_sums);
+        let of_sums = repeated(of_sums, channels);
         match tensor.datum_type() {
             DatumType::I32 => {
-                let numbers = integers(&tensor)?;
+                let numbers = repeated(&integers(&tensor)?, channels);
                 let Some(scale) = scale else { return Ok(Self::Sums(numbers)) };
                 let along = Along { axis: 0, block: 0 };
                 let grid = Grid::read(node, model, scale, None, &[channels], along)?;
-                let scale = repeated(&grid.scale);
+                let scale = repeated(&grid.scale, channels);
                 if scale == of_sums {
                     return Ok(Self::Sums(numbers));
                 }
@@ -187,21 +204,22 @@ impl Bias {
                 Ok(Self::Real(reals.collect(), of_sums))
             }
             DatumType::F32 => {
-                let reals = tensor.to_plain_array_view::<f32>()?.iter().copied().collect();
-                Ok(Self::Real(reals, of_sums))
+                let reals: Vec<f32> =
+                    tensor.to_plain_array_view::<f32>()?.iter().copied().collect();
+                Ok(Self::Real(repeated(&reals, channels), of_sums))
             }
             other => refuse(node, format!("a bias of type {other:?}; I32 and FP32 are supported")),
         }
     }
 
-    /// What is added to the sums, and the outcome that adds the rest and clamps its
-    /// result. A real bias of integers is rounded to the scale of the sums, which is
+    /// What is added to the sums, and the outcome that adds the rest and clamps integers.
+    /// A real bias of integers is rounded to the scale of the sums, which is
     /// far finer than that of the integers.
     pub fn into(
         self,
         mut outcome: Outcome,
         clamp: Option<(f32, f32)>,
-        result: Option<(f32, i32, DatumType)>,
+        result: Option<Target>,
     ) -> (Vec<i32>, Outcome) {
         let sums = match (self, &mut outcome) {
             (Self::Real(reals, _), Outcome::Real { shift, .. }) => {
@@ -216,26 +234,15 @@ impl Bias {
             }
             (Self::Sums(sums), _) => sums,
         };
-        match (&mut outcome, clamp, result) {
-            (
-                Outcome::Quantised { low, high, .. },
-                Some((least, most)),
-                Some((scale, zero_point, dtype)),
-            ) => {
-                // Rounding keeps the order of numbers: their bounds may be rounded.
-                *low = quantized(least / scale, zero_point, range(dtype));
-                *high = quantized(most / scale, zero_point, range(dtype));
-            }
-            (Outcome::Real { then, .. }, Some((least, most)), _) => {
-                *then = then.followed_by(&Expr::of(vec![
-                    Node::Operand(0),
-                    Node::Constant(least),
-                    Node::Binary(Binary::Max, 0, 1),
-                    Node::Constant(most),
-                    Node::Binary(Binary::Min, 2, 3),
-                ]));
-            }
-            _ => {}
+        if let (
+            Outcome::Quantised { low, high, .. },
+            Some((least, most)),
+            Some(Target { scale, zero_point, dtype }),
+        ) = (&mut outcome, clamp, result)
+        {
+            // Rounding keeps the order of numbers: their bounds may be rounded.
+            *low = quantized(least / scale, zero_point, range(dtype));
+            *high = quantized(most / scale, zero_point, range(dtype));
         }
         (sums, outcome)
     }

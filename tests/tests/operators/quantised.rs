@@ -465,3 +465,267 @@ fn quantised_convolutions() {
         });
     }
 }
+
+#[test]
+fn maxima_over_windows_of_bytes() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(85);
+    for case in 0..60 {
+        let dtype = random.pick(&[INT8, UINT8]);
+        let rank = random.within(1..=2);
+        let kernel: Vec<usize> = (0..rank).map(|_| random.within(1..=4)).collect();
+        let stride: Vec<usize> = (0..rank).map(|_| random.within(1..=3)).collect();
+        let dilation: Vec<usize> = (0..rank).map(|_| random.pick(&[1, 1, 2])).collect();
+        let pads: Vec<i64> =
+            (0..2 * rank).map(|i| random.within(0..=kernel[i % rank] - 1) as i64).collect();
+        let mut shape = vec![random.within(1..=2), random.within(1..=5)];
+        shape.extend((0..rank).map(|axis| kernel[axis] * dilation[axis] + random.within(0..=40)));
+        let ceil = random.within(0..=1) as i64;
+        let mut graph = Graph::new();
+        let input = graph.input("x", dtype, &dims(&shape));
+        let lists = [&kernel, &stride, &dilation].map(|list| super::ints(list));
+        let attributes = [
+            ("kernel_shape", Attribute::Ints(&lists[0])),
+            ("strides", Attribute::Ints(&lists[1])),
+            ("dilations", Attribute::Ints(&lists[2])),
+            ("pads", Attribute::Ints(&pads)),
+            ("ceil_mode", Attribute::Int(ceil)),
+        ];
+        let output = graph.node("MaxPool", &[&input], &attributes);
+        let what = format!(
+            "case {case}: {shape:?} window {kernel:?} stride {stride:?} dilation {dilation:?} pads \
+             {pads:?} ceil {ceil} type {dtype}"
+        );
+        super::check(&sandbox, &what, &graph.finish_typed(&[&output], dtype), &mut random);
+    }
+}
+
+/// The scale and zero point of a tensor, as constants of a graph.
+#[derive(Clone, Copy)]
+struct Linear {
+    scale: f32,
+    zero_point: i32,
+    dtype: i32,
+}
+
+impl Linear {
+    fn random(random: &mut Random, scales: &[f32]) -> Self {
+        let dtype = random.pick(&[INT8, UINT8]);
+        Self { scale: random.pick(scales), zero_point: numbers(random, dtype, 1)[0], dtype }
+    }
+
+    fn constants(self, graph: &mut Graph) -> [String; 2] {
+        let scale = graph.floats(&[], &[self.scale]);
+        [scale, graph.integers(self.dtype, &[], &[self.zero_point])]
+    }
+
+    fn dequantize(self, graph: &mut Graph, value: &str) -> String {
+        let [scale, zero] = self.constants(graph);
+        graph.node("DequantizeLinear", &[value, &scale, &zero], &[])
+    }
+
+    fn quantize(self, graph: &mut Graph, value: &str) -> String {
+        let [scale, zero] = self.constants(graph);
+        graph.node("QuantizeLinear", &[value, &scale, &zero], &[])
+    }
+
+    fn real(self, q: i32) -> f32 {
+        (q - self.zero_point) as f32 * self.scale
+    }
+
+    fn integer(self, x: f32) -> f32 {
+        quantized(x, self.scale, self.zero_point, self.dtype) as f32
+    }
+}
+
+#[test]
+fn operators_of_onnx_runtime() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(86);
+    for case in 0..60 {
+        let operator = random.pick(&["QLinearAdd", "QLinearMul", "QLinearLeakyRelu"]);
+        let shape = [1, random.within(1..=5), random.within(1..=9)];
+        let scales = [0.01, 0.0625, 0.3];
+        let [a, b, y] = std::array::from_fn(|_| Linear::random(&mut random, &scales));
+        let mut graph = Graph::new();
+        let left = graph.input("a", a.dtype, &dims(&shape));
+        let mut inputs = vec![left];
+        inputs.extend(a.constants(&mut graph));
+        if operator != "QLinearLeakyRelu" {
+            inputs.push(graph.input("b", b.dtype, &dims(&shape[1..])));
+            inputs.extend(b.constants(&mut graph));
+        }
+        inputs.extend(y.constants(&mut graph));
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let alpha = [("alpha", Attribute::Float(0.25))];
+        let attributes = if operator == "QLinearLeakyRelu" { &alpha[..] } else { &[] };
+        let output = graph.node(operator, &inputs, attributes);
+        let onnx = graph.finish_typed(&[&output], y.dtype);
+        let what = format!("case {case}: {operator} of {shape:?}");
+        Check { sandbox: &sandbox, what, onnx }.run(&mut random, &|inputs| {
+            let left = integers(&inputs[0]);
+            let right = inputs.get(1).map(integers);
+            let of = |(at, &left): (usize, &i32)| {
+                let left = a.real(left);
+                let right = right.as_ref().map_or(0.0, |right| b.real(right[at % right.len()]));
+                y.integer(match operator {
+                    "QLinearAdd" => left + right,
+                    "QLinearMul" => left * right,
+                    _ => left.max(0.0) + 0.25 * left.min(0.0),
+                })
+            };
+            left.iter().enumerate().map(of).collect()
+        });
+    }
+}
+
+#[test]
+fn means_of_quantised_images() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(87);
+    for (case, shape) in
+        [[1, 3, 7, 7], [2, 5, 4, 4], [1, 6, 1, 1], [1, 9, 3, 5], [1, 1, 13, 20]].iter().enumerate()
+    {
+        for operator in ["QLinearGlobalAveragePool", "QLinearAveragePool", "GlobalAveragePool"] {
+            let [x, y] = std::array::from_fn(|_| Linear::random(&mut random, &[0.02, 0.1]));
+            let mut graph = Graph::new();
+            let input = graph.input("x", x.dtype, &dims(shape));
+            let output = if operator.starts_with("QLinear") {
+                let mut inputs = vec![input];
+                inputs.extend(x.constants(&mut graph));
+                inputs.extend(y.constants(&mut graph));
+                let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+                let window = super::ints(&shape[2..]);
+                let attribute = [("kernel_shape", Attribute::Ints(&window))];
+                let is_global = operator.contains("Global");
+                graph.node(operator, &inputs, if is_global { &[] } else { &attribute })
+            } else {
+                let real = x.dequantize(&mut graph, &input);
+                let mean = graph.node(operator, &[&real], &[]);
+                y.quantize(&mut graph, &mean)
+            };
+            let onnx = graph.finish_typed(&[&output], y.dtype);
+            let what = format!("case {case}: {operator} of {shape:?}");
+            let pixels = shape[2] * shape[3];
+            Check { sandbox: &sandbox, what, onnx }.run(&mut random, &|inputs| {
+                let numbers = integers(&inputs[0]);
+                let sums = numbers
+                    .chunks(pixels)
+                    .map(|channel| channel.iter().map(|q| q - x.zero_point).sum::<i32>());
+                let scale = x.scale / (y.scale * pixels as f32);
+                sums.map(|sum| requantized(sum, scale, y.zero_point, y.dtype)).collect()
+            });
+        }
+    }
+}
+
+/// The kernels of a model.
+fn kernels(onnx: &[u8]) -> Vec<String> {
+    let options = Options { name: "test".into(), ..Options::default() };
+    let compiled = compile(onnx, &options).expect("a model that is supported");
+    let layers = compiled.certificate().stages.iter().flat_map(|stage| &stage.layers);
+    layers.map(|layer| layer.kernel.clone()).collect()
+}
+
+#[test]
+fn a_convolution_between_dequantize_and_quantize_is_one_of_integers() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(88);
+    for case in 0..60 {
+        let window = Window::random(&mut random, 2);
+        let outputs = window.weights[0];
+        let [x, y] = std::array::from_fn(|_| Linear::random(&mut random, &[0.01, 0.05]));
+        let scales: Vec<f32> = (0..outputs).map(|_| 0.001 * random.within(1..=9) as f32).collect();
+        let weights = numbers(&mut random, INT8, window.weights.iter().product());
+        let bias: Vec<i32> = (0..outputs).map(|_| random.within(0..=9000) as i32 - 4500).collect();
+        let clamp = random.pick(&["", "Relu", "Clip"]);
+        let quantizes = random.pick(&[true, true, false]);
+
+        let mut graph = Graph::new();
+        let input = graph.input("x", x.dtype, &dims(&window.shape));
+        let image = x.dequantize(&mut graph, &input);
+        let image = graph.node("Identity", &[&image], &[]);
+        let w = graph.integers(INT8, &window.weights, &weights);
+        let w_scale = graph.floats(&[outputs], &scales);
+        let w_zero = graph.integers(INT8, &[outputs], &vec![0; outputs]);
+        let axis = [("axis", Attribute::Int(0))];
+        let w = graph.node("DequantizeLinear", &[&w, &w_scale, &w_zero], &axis);
+        let of_sums: Vec<f32> = scales.iter().map(|scale| x.scale * scale).collect();
+        let b = graph.integers(INT32, &[outputs], &bias);
+        let b_scale = graph.floats(&[outputs], &of_sums);
+        let b = graph.node("DequantizeLinear", &[&b, &b_scale], &axis);
+        let lists = [window.stride, window.dilation].map(|list| super::ints(&list));
+        let pads = super::ints(&window.pads);
+        let attributes = [
+            ("strides", Attribute::Ints(&lists[0])),
+            ("dilations", Attribute::Ints(&lists[1])),
+            ("pads", Attribute::Ints(&pads)),
+            ("group", Attribute::Int(window.groups as i64)),
+        ];
+        let mut output = graph.node("Conv", &[&image, &w, &b], &attributes);
+        let bounds = match clamp {
+            "Relu" => (0.0, f32::INFINITY),
+            "Clip" => (-0.5, 1.5),
+            _ => (f32::NEG_INFINITY, f32::INFINITY),
+        };
+        if clamp == "Clip" {
+            let (low, high) = (graph.floats(&[], &[bounds.0]), graph.floats(&[], &[bounds.1]));
+            output = graph.node(clamp, &[&output, &low, &high], &[]);
+        } else if !clamp.is_empty() {
+            output = graph.node(clamp, &[&output], &[]);
+        }
+        if quantizes {
+            output = y.quantize(&mut graph, &output);
+        }
+        let onnx = graph.finish_typed(&[&output], if quantizes { y.dtype } else { FLOAT });
+        let seen = kernels(&onnx);
+        let is_integer = seen.len() == 1 && seen[0].starts_with("conv i8");
+        assert!(is_integer, "case {case}: {seen:?} instead of one kernel");
+        let what = format!("case {case}: {:?} * {:?} {clamp}", window.shape, window.weights);
+        Check { sandbox: &sandbox, what, onnx }.run(&mut random, &|inputs| {
+            let images = integers(&inputs[0]).into_iter().map(|q| q - x.zero_point);
+            let sums = window.sums(&images.collect::<Vec<_>>(), &weights, &bias).into_iter();
+            sums.map(|(sum, output)| {
+                if !quantizes {
+                    return (sum as f32 * of_sums[output]).clamp(bounds.0, bounds.1);
+                }
+                let number = requantized(sum, of_sums[output] / y.scale, y.zero_point, y.dtype);
+                number.clamp(y.integer(bounds.0), y.integer(bounds.1))
+            })
+            .collect()
+        });
+    }
+}
+
+#[test]
+fn what_only_moves_elements_moves_integers() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(89);
+    let x = Linear { scale: 0.05, zero_point: 3, dtype: UINT8 };
+    let y = Linear { scale: 0.08, zero_point: -7, dtype: INT8 };
+    let mut graph = Graph::new();
+    let input = graph.input("x", UINT8, &dims(&[1, 4, 6, 6]));
+    let real = x.dequantize(&mut graph, &input);
+    let window =
+        [("kernel_shape", Attribute::Ints(&[2, 2])), ("strides", Attribute::Ints(&[2, 2]))];
+    let pooled = graph.node("MaxPool", &[&real], &window);
+    let perm = [("perm", Attribute::Ints(&[0, 2, 3, 1]))];
+    let moved = graph.node("Transpose", &[&pooled], &perm);
+    let same = x.quantize(&mut graph, &moved);
+    let same = x.dequantize(&mut graph, &same);
+    let joined = graph.node("Concat", &[&moved, &same], &[("axis", Attribute::Int(3))]);
+    let output = y.quantize(&mut graph, &joined);
+    let onnx = graph.finish_typed(&[&output], INT8);
+    let seen = kernels(&onnx);
+    let reals = seen.iter().filter(|kernel| kernel.starts_with("map")).count();
+    assert!(reals <= 2, "{seen:?} has more work on reals than the changes of scale");
+    Check { sandbox: &sandbox, what: "moves".into(), onnx }.run(&mut random, &|inputs| {
+        let image = integers(&inputs[0]);
+        let pooled = |channel: usize, at: usize| {
+            let first = channel * 36 + at / 3 * 12 + at % 3 * 2;
+            [0, 1, 6, 7].into_iter().map(|tap| image[first + tap]).max().expect("four")
+        };
+        let pixels = (0..9).flat_map(|at| (0..8).map(move |channel| (channel % 4, at)));
+        pixels.map(|(channel, at)| y.integer(x.real(pooled(channel, at)))).collect()
+    });
+}

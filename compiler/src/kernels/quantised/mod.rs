@@ -4,8 +4,10 @@
 pub mod conv;
 pub mod dense;
 pub mod matmul;
+pub mod mean;
 pub mod outcome;
 pub mod planes;
+pub mod pool;
 pub mod product;
 pub mod weights;
 pub mod widen;

@@ -3,6 +3,7 @@
 mod conv;
 mod linear;
 mod matmul;
+mod mean;
 
 use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::TypedNode;
@@ -16,6 +17,7 @@ use crate::schedule::ValueId;
 pub use conv::lower as lower_conv;
 pub use linear::{lower_dequantize, lower_quantize};
 pub use matmul::lower as lower_matmul;
+pub use mean::lower as lower_mean;
 
 /// An operand of a product as its kernel wants it: the value, and how to widen it.
 /// Zero points that are computed become the kernel's next input.
