@@ -38,6 +38,7 @@ use serde::{Deserialize, Serialize};
 use crate::nanos;
 use crate::offload::local::{Local, LocalError};
 use crate::realtime::ThreadUsage;
+use crate::timing::Cause;
 
 /// How to calibrate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +67,6 @@ const FEWEST_INPUTS: usize = 8;
 
 /// The quantiles that are reported.
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];
-
-/// A run is disturbed when it was off the CPU for more than this part of it and
-/// more than this time: what the two clock readings themselves differ by.
-const OFF_CPU_PART: u64 = 50;
-const OFF_CPU_NS: u64 = 20_000;
 
 /// Why there is no calibration.
 #[derive(Debug, thiserror::Error)]
@@ -205,18 +201,10 @@ impl Bench<'_> {
         let sample = RunSample {
             input,
             ns: nanos::of(run.elapsed),
-            disturbed: disturbed(before, after, wall_ns),
+            disturbed: !Cause::between(before, after, wall_ns).is_empty(),
         };
         Ok(Measured { sample, fuel: run.fuel })
     }
-}
-
-fn disturbed(before: ThreadUsage, after: ThreadUsage, wall_ns: u64) -> bool {
-    let on_cpu = after.cpu_ns.saturating_sub(before.cpu_ns);
-    let off_cpu = if after.cpu_ns == 0 { 0 } else { wall_ns.saturating_sub(on_cpu) };
-    after.preemptions > before.preemptions
-        || after.major_faults > before.major_faults
-        || off_cpu > OFF_CPU_NS.max(wall_ns / OFF_CPU_PART)
 }
 
 fn summarise(module: Digest, fuel: Fuel, chosen: &[usize], samples: Vec<RunSample>) -> Calibration {

@@ -115,16 +115,6 @@ fn where_every_run_was_disturbed_they_are_all_there_is() {
 }
 
 #[test]
-fn what_disturbs_is_seen() {
-    let before = ThreadUsage { preemptions: 1, major_faults: 1, cpu_ns: 1_000 };
-    let after = |cpu_ns| ThreadUsage { cpu_ns, ..before };
-    assert!(!disturbed(before, after(1_000_000), 1_000_000));
-    assert!(disturbed(before, after(1_000_000), 1_100_000));
-    assert!(disturbed(before, ThreadUsage { preemptions: 2, ..after(1_000_000) }, 1_000_000));
-    assert!(disturbed(before, ThreadUsage { major_faults: 2, ..after(1_000_000) }, 1_000_000));
-}
-
-#[test]
 fn a_calibration_survives_json() {
     let calibration = run(&[1_000.0, 2_000.0], CalibrationOptions::default()).unwrap();
     let json = serde_json::to_string(&calibration).unwrap();

@@ -7,6 +7,7 @@ pub mod nanos;
 pub mod offload;
 pub mod realtime;
 pub mod sandbox;
+pub mod timing;
 
 #[cfg(test)]
 mod testing;

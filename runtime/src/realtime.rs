@@ -133,11 +133,15 @@ fn lock_memory() -> io::Result<()> {
 pub(crate) struct ThreadUsage {
     /// How often the kernel took the CPU away.
     pub preemptions: u64,
+    /// How often the thread gave it up, to wait.
+    pub waits: u64,
     /// Faults that waited for a disk.
     pub major_faults: u64,
     /// Nanoseconds on a CPU. Where the hypervisor reports the time that it
     /// steals, that is not in it.
     pub cpu_ns: u64,
+    /// The CPU that it is on.
+    pub cpu: usize,
 }
 
 impl ThreadUsage {
@@ -156,8 +160,10 @@ impl ThreadUsage {
         let ns = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
         Self {
             preemptions: count(usage.ru_nivcsw),
+            waits: count(usage.ru_nvcsw),
             major_faults: count(usage.ru_majflt),
             cpu_ns: if timed { u64::try_from(ns).unwrap_or(0) } else { 0 },
+            cpu: rustix::thread::sched_getcpu(),
         }
     }
 }

@@ -1,0 +1,116 @@
+//! A calibration: what is known of a model's execution time on one device, and
+//! what it holds for.
+
+use std::time::Duration;
+
+use leeway_contract::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::bound::{Basis, Bound, BoundRule};
+use super::device::Device;
+use super::run::RunSample;
+use super::summary::Timing;
+use crate::realtime::RealTimeReport;
+use crate::sandbox::EngineKind;
+
+/// The version of the format that this program writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// What a calibration holds for. It says nothing of another module, engine or
+/// device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The component.
+    pub module: Digest,
+    /// What executes its code.
+    pub engine: EngineKind,
+    /// The settings and the version of the engine, as a hash.
+    pub engine_hash: String,
+    /// The device.
+    pub device: Device,
+}
+
+impl Claims {
+    /// The first claim in which the two differ: its name, and both values.
+    pub fn difference(&self, other: &Claims) -> Option<(&'static str, String, String)> {
+        if self.module != other.module {
+            return Some(("module", self.module.to_string(), other.module.to_string()));
+        }
+        if self.engine != other.engine {
+            return Some(("engine", self.engine.to_string(), other.engine.to_string()));
+        }
+        if self.engine_hash != other.engine_hash {
+            return Some(("engine hash", self.engine_hash.clone(), other.engine_hash.clone()));
+        }
+        self.device.difference(&other.device)
+    }
+}
+
+/// Whole and by stages, under one condition of the caches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Condition {
+    /// All stages in one call.
+    pub whole: Timing,
+    /// Each stage in a call of its own, in order.
+    pub stages: Vec<Timing>,
+}
+
+/// What was seen after calibration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Runs.
+    pub runs: u64,
+    /// Of them, those that took longer than what was promised then.
+    pub exceeded: u64,
+    /// The longest of those; zero if there was none.
+    #[serde(rename = "highest_ns", with = "crate::nanos")]
+    pub highest: Duration,
+}
+
+/// How long a model takes on a device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// The version of this format: [`FORMAT`].
+    pub format: u32,
+    /// What it holds for.
+    pub claims: Claims,
+    /// What the kernel granted to the measuring thread.
+    pub real_time: RealTimeReport,
+    /// Of the order of the runs and of the bootstraps.
+    pub seed: u64,
+    /// How many inputs ran.
+    pub inputs: usize,
+    /// Right after another run.
+    pub warm: Condition,
+    /// With nothing of the model in the caches, where that was measured.
+    pub cold: Option<Condition>,
+    /// The whole model after calibration.
+    pub seen: Seen,
+    /// Every warm run of the whole model, in order.
+    pub samples: Vec<RunSample>,
+}
+
+impl Calibration {
+    /// What is promised of the whole model, whatever the caches hold.
+    pub fn bound(&self, rule: &BoundRule) -> Bound {
+        let calibrated = self.over_conditions(rule, |condition| &condition.whole);
+        if self.seen.highest <= calibrated.time {
+            return calibrated;
+        }
+        let basis = Basis::Raised { margin: rule.margin };
+        Bound { time: rule.with_margin(self.seen.highest), basis }
+    }
+
+    /// What is promised of each stage in a call of its own. Their sum bounds the
+    /// model; where each is exceeded with probability `p`, the sum is with `n p`
+    /// at most, however they depend on each other.
+    pub fn stage_bounds(&self, rule: &BoundRule) -> Vec<Bound> {
+        let stage = |i: usize| self.over_conditions(rule, |condition| &condition.stages[i]);
+        (0..self.warm.stages.len()).map(stage).collect()
+    }
+
+    fn over_conditions(&self, rule: &BoundRule, of: impl Fn(&Condition) -> &Timing) -> Bound {
+        let warm = of(&self.warm).bound(rule);
+        self.cold.as_ref().map_or(warm, |cold| warm.max(of(cold).bound(rule)))
+    }
+}

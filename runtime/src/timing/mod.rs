@@ -1,0 +1,31 @@
+//! Time that can be promised: how long a model takes on this device.
+//!
+//! Fuel is exact and the same everywhere; time is a property of one device in one
+//! configuration, and is measured there. What a measurement sees of a model is
+//! three things: the model's own time, which depends on the input only through the
+//! operands (control flow and fuel do not depend on data); the state of caches,
+//! predictors and clock frequency; and whatever else the machine does at that
+//! moment.
+//!
+//! - [`run`]: one measured run, and what disturbed it.
+//! - [`summary`]: what many runs say: [`Timing`].
+//! - [`quantile`]: quantiles with intervals.
+//! - [`hypothesis`], [`evt`]: the probabilistic worst case, and when there is none.
+//! - [`bound`]: what is promised, and what for: [`Bound`].
+//! - [`device`]: which device a calibration holds for.
+//! - [`calibration`]: all of it together: [`Calibration`].
+
+pub mod bound;
+pub mod calibration;
+pub mod device;
+pub mod evt;
+pub mod hypothesis;
+pub mod quantile;
+pub mod run;
+pub mod summary;
+
+pub use bound::{Basis, Bound, BoundRule};
+pub use calibration::{Calibration, Claims, Condition};
+pub use device::Device;
+pub use run::{Cause, RunSample};
+pub use summary::Timing;
