@@ -1,7 +1,8 @@
-//! The device: sandbox, calibration, admission, link and fog estimates, offloader.
+//! The device: sandbox, calibration, admission, local executor, link and fog estimates, offloader.
 
 pub mod admission;
 pub mod calibrate;
+pub mod executor;
 pub mod golden;
 pub mod nanos;
 pub mod offload;

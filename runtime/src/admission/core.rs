@@ -59,7 +59,8 @@ impl<'a> Core<'a> {
     pub fn new(number: usize, executor: Executor, streams: &[&'a Stream]) -> Self {
         let member = |&stream: &&'a Stream| {
             let stages = stream.stages.iter().map(|&stage| nanos::of(stage)).collect();
-            let segments = Segments::whole(stages, nanos::of(executor.dispatch));
+            let over = executor.dispatch.saturating_add(executor.tolerance);
+            let segments = Segments::whole(stages, nanos::of(over));
             Member { stream, segments, armed: 0, rank: 0, response: 0, blocking: (0, None) }
         };
         Self { number, executor, members: streams.iter().map(member).collect() }

@@ -15,20 +15,20 @@ pub struct Segments {
     stages: Vec<u64>,
     /// The stages of each segment.
     ranges: Vec<RangeInclusive<u32>>,
-    /// What each segment costs besides its stages.
-    dispatch: u64,
+    /// What each segment costs over its stages.
+    over: u64,
 }
 
 impl Segments {
     /// The whole model as a single segment.
-    pub fn whole(stages: Vec<u64>, dispatch: u64) -> Self {
+    pub fn whole(stages: Vec<u64>, over: u64) -> Self {
         let last = stages.len().saturating_sub(1) as u32;
-        Self { stages, ranges: vec![0..=last], dispatch }
+        Self { stages, ranges: vec![0..=last], over }
     }
 
     fn time(&self, range: &RangeInclusive<u32>) -> u64 {
         let stages = &self.stages[*range.start() as usize..=*range.end() as usize];
-        stages.iter().fold(self.dispatch, |sum, &stage| sum.saturating_add(stage))
+        stages.iter().fold(self.over, |sum, &stage| sum.saturating_add(stage))
     }
 
     /// The stages of each segment.

@@ -79,12 +79,19 @@ pub struct Executor {
     /// What it adds to each segment that it runs: choosing, and handing tensors
     /// over.
     pub dispatch: Duration,
+    /// How much longer than its worst case a segment may take before it is stopped.
+    /// The tests count on every segment taking it.
+    pub tolerance: Duration,
 }
 
 impl Default for Executor {
     /// One core, earliest deadline first.
     fn default() -> Self {
-        let dispatch = Duration::from_micros(20);
-        Self { cores: 1, scheduling: Scheduling::default(), dispatch }
+        Self {
+            cores: 1,
+            scheduling: Scheduling::default(),
+            dispatch: Duration::from_micros(20),
+            tolerance: Duration::ZERO,
+        }
     }
 }

@@ -21,7 +21,7 @@ fn stream(name: &str, stages_ms: &[u32], period_ms: u32, deadline_ms: u32) -> St
 }
 
 fn executor(cores: usize, scheduling: Scheduling) -> Executor {
-    Executor { cores, scheduling, dispatch: Duration::ZERO }
+    Executor { cores, scheduling, dispatch: Duration::ZERO, tolerance: Duration::ZERO }
 }
 
 const BOTH: [Scheduling; 2] = [Scheduling::EarliestDeadlineFirst, Scheduling::FixedPriority];

@@ -160,7 +160,7 @@ fn what_is_admitted_keeps_its_deadlines_and_response_times() {
         for seed in 0..800 {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let dispatch = Duration::from_nanos(rng.random_range(0..=1));
-            let executor = Executor { cores: 1, scheduling, dispatch };
+            let executor = Executor { cores: 1, scheduling, dispatch, tolerance: Duration::ZERO };
             let set = random_set(&mut rng);
             let Ok(admission) = admit(&set, &executor) else {
                 refused += 1;
