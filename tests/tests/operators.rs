@@ -10,6 +10,8 @@ use leeway_tests::random::{Random, STYLES, Style};
 
 #[path = "operators/attention.rs"]
 mod attention;
+#[path = "operators/convolutions.rs"]
+mod convolutions;
 #[path = "operators/elementwise.rs"]
 mod elementwise;
 #[path = "operators/images.rs"]

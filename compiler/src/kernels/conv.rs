@@ -13,6 +13,7 @@ use wasm_encoder::Instruction as I;
 use super::planes::{Axis, Planes};
 use super::product::{self, Form};
 use super::tile::{self, Band, Vector, Walker};
+use super::winograd::Winograd;
 use crate::emit::code::{Code, Local};
 use crate::expr::{Expr, Fusion};
 use crate::schedule::{Kernel, Places};
@@ -159,22 +160,31 @@ impl Conv {
 
     /// The form of the register tile that takes the least time.
     fn tile(&self) -> Form {
-        let steps = self.inputs * self.y.taps * self.x.taps;
-        let time = |form: &Form| {
-            let (whole, rest) = (self.outputs / form.rows, self.outputs % form.rows);
-            let chunk = |vectors: usize| {
-                let one = |rows: usize| Form { rows, vectors }.time(steps);
-                whole * one(form.rows) + if rest > 0 { one(rest) } else { 0 }
-            };
-            let bands = tile::bands(self.y.output, self.x.output, form.vectors);
-            let of_band = |band: &Band| {
-                band.repeat
-                    * band.chunks.iter().map(|c| c.repeat * chunk(c.vectors.len())).sum::<usize>()
-            };
-            bands.iter().map(of_band).sum::<usize>()
-        };
         let forms = Form::all().filter(|form| form.rows <= self.outputs);
-        forms.min_by_key(time).expect("one row and one vector are a form")
+        forms.min_by_key(|&form| self.time_of(form)).expect("one row and one vector are a form")
+    }
+
+    /// An estimate of the time of one group with this tile, in the unit of
+    /// [`Form::time`].
+    fn time_of(&self, form: Form) -> usize {
+        let steps = self.inputs * self.y.taps * self.x.taps;
+        let (whole, rest) = (self.outputs / form.rows, self.outputs % form.rows);
+        let chunk = |vectors: usize| {
+            let one = |rows: usize| Form { rows, vectors }.time(steps);
+            whole * one(form.rows) + if rest > 0 { one(rest) } else { 0 }
+        };
+        let bands = tile::bands(self.y.output, self.x.output, form.vectors);
+        let of_band = |band: &Band| {
+            band.repeat
+                * band.chunks.iter().map(|c| c.repeat * chunk(c.vectors.len())).sum::<usize>()
+        };
+        bands.iter().map(of_band).sum()
+    }
+
+    /// An estimate of the time of one group, with the making of its planes.
+    fn time(&self) -> usize {
+        let planes = self.layout().planes.map_or(0, |planes| planes.channel_elements());
+        self.time_of(self.tile()) + 4 * planes * self.inputs
     }
 
     /// The taps in the order of the loops over the channels, with the channels
@@ -190,8 +200,19 @@ impl Conv {
     }
 }
 
+impl Conv {
+    /// The convolution by Winograd's filtering, if that takes less time.
+    fn winograd(&self) -> Option<Winograd<'_>> {
+        let (winograd, time) = Winograd::of(self)?;
+        (time < self.time()).then_some(winograd)
+    }
+}
+
 impl Kernel for Conv {
     fn describe(&self) -> String {
+        if let Some(winograd) = self.winograd() {
+            return winograd.describe();
+        }
         let Form { rows, vectors } = self.tile();
         format!("conv {rows}x{}", 4 * vectors)
     }
@@ -202,6 +223,10 @@ impl Kernel for Conv {
 
     /// The weights, as the tiles read them, and the bias.
     fn weights(&self) -> Vec<Vec<u8>> {
+        let bias = self.bias.iter().flat_map(|b| b.to_le_bytes()).collect();
+        if let Some(winograd) = self.winograd() {
+            return vec![winograd.weights(), bias];
+        }
         let layout = self.layout();
         let taps = layout.taps.len();
         let mut packed = Vec::with_capacity(4 * self.weights.len());
@@ -220,14 +245,21 @@ impl Kernel for Conv {
                 }
             }
         }
-        vec![packed, self.bias.iter().flat_map(|b| b.to_le_bytes()).collect()]
+        vec![packed, bias]
     }
 
     fn scratch_bytes(&self) -> usize {
+        if let Some(winograd) = self.winograd() {
+            return winograd.scratch_bytes();
+        }
         self.layout().planes.map_or(0, |planes| planes.size_bytes())
     }
 
     fn emit(&self, code: &mut Code, places: &Places) {
+        if let Some(winograd) = self.winograd() {
+            winograd.emit(code, places);
+            return;
+        }
         let layout = self.layout();
         let source = match &layout.planes {
             Some(planes) => {

@@ -18,3 +18,4 @@ pub mod quantised;
 pub mod resample;
 pub mod rows;
 pub mod tile;
+pub mod winograd;

@@ -1,0 +1,387 @@
+//! The code of Winograd's filtering: loops over blocks, in each of which the strips
+//! are transformed, multiplied and transformed back.
+
+use wasm_encoder::Instruction as I;
+
+use super::{Layout, Winograd};
+use crate::emit::code::{Address, Code, Local, at};
+use crate::kernels::conv::Conv;
+use crate::kernels::product::{self, Form};
+use crate::schedule::Places;
+
+/// Where the emitted loops are: `y` is the first row of a block.
+#[derive(Clone, Copy)]
+struct Cursor {
+    image: Local,
+    output: Local,
+    weights: Local,
+    bias: Local,
+    y: Local,
+}
+
+/// Where the products are.
+#[derive(Clone, Copy)]
+struct Pointers {
+    pixels: Local,
+    products: Local,
+    weights: Local,
+}
+
+/// Pushes the number in a local, or `most` if that is less.
+fn push_at_most(code: &mut Code, number: Local, most: usize) {
+    code.get(number).i32(most as u32);
+    code.get(number).i32(most as u32).op(I::I32LtU).op(I::Select);
+}
+
+impl Winograd<'_> {
+    /// Emits the convolution.
+    pub fn emit(&self, code: &mut Code, places: &Places) {
+        let conv = self.conv;
+        let layout = self.layout();
+        let scratch = places.scratch;
+        let zero = code.i32_local();
+        code.point(zero, scratch.plus(layout.zeros as u32));
+        // Zeros, and the padding at the ends of the rows, which nothing overwrites.
+        code.repeat(layout.rows / 16, |code| {
+            code.get(zero).splat(0.0).op(I::V128Store(at(0, 0)));
+            code.advance(zero, 16);
+        });
+        code.release([zero]);
+
+        let cursor = Cursor {
+            image: code.i32_local(),
+            output: code.i32_local(),
+            weights: code.i32_local(),
+            bias: code.i32_local(),
+            y: code.i32_local(),
+        };
+        code.point(cursor.image, places.inputs[0]);
+        code.point(cursor.output, places.outputs[0]);
+        code.repeat(conv.batch, |code| {
+            code.point(cursor.weights, places.weights[0]);
+            code.point(cursor.bias, places.weights[1]);
+            code.repeat(conv.groups, |code| {
+                code.assign(cursor.y, 0);
+                for (strips, repeat) in self.blocks() {
+                    code.repeat(repeat, |code| {
+                        self.emit_input(code, &layout, cursor, scratch, strips);
+                        self.emit_products(code, &layout, cursor, scratch, strips);
+                        self.emit_output(code, &layout, cursor, scratch, strips);
+                        code.advance(cursor.y, (strips * self.y.outputs) as i64);
+                    });
+                }
+                let (read, written) = (conv.inputs, conv.outputs);
+                code.advance(cursor.image, (4 * read * conv.y.input * conv.x.input) as i64);
+                code.advance(cursor.output, (4 * written * conv.y.output * conv.x.output) as i64);
+                code.advance(cursor.weights, (4 * self.points() * read * written) as i64);
+                code.advance(cursor.bias, 4 * written as i64);
+            });
+        });
+        code.release([cursor.image, cursor.output, cursor.weights, cursor.bias, cursor.y]);
+    }
+
+    /// Emits the transforms of the strips from row `cursor.y` on, of all channels.
+    fn emit_input(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        cursor: Cursor,
+        scratch: Address,
+        strips: usize,
+    ) {
+        let conv = self.conv;
+        let (image, pixels, y) = (code.i32_local(), code.i32_local(), code.i32_local());
+        code.copy(image, cursor.image);
+        code.point(pixels, scratch.plus(layout.pixels as u32));
+        code.repeat(conv.inputs, |code| {
+            code.copy(y, cursor.y);
+            code.repeat(strips, |code| {
+                self.emit_columns(code, layout, scratch, image, y);
+                self.emit_rows(code, layout, scratch, pixels);
+                code.advance(y, self.y.outputs as i64);
+            });
+            code.advance(image, (4 * conv.y.input * conv.x.input) as i64);
+            // A block with fewer strips leaves gaps.
+            code.advance(pixels, 16 * (layout.vectors - strips * self.groups()) as i64);
+        });
+        code.release([image, pixels, y]);
+    }
+
+    /// Emits the transform along the columns of the strip at row `y` of the output.
+    fn emit_columns(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        scratch: Address,
+        image: Local,
+        y: Local,
+    ) {
+        let Conv { y: rows, x: columns, .. } = &self.conv;
+        let row_bytes = 4 * columns.input as u32;
+        let first = code.i32_local();
+        push_at_most(code, y, rows.output.saturating_sub(self.y.outputs));
+        code.set(first);
+        let zeros = code.i32_local();
+        code.point(zeros, scratch.plus(layout.zeros as u32));
+        let from: Vec<Local> = (0..self.y.points()).map(|_| code.i32_local()).collect();
+        for (point, &from) in from.iter().enumerate() {
+            // The row, or zeros if it is outside.
+            code.get(first).i32((point as u32).wrapping_sub(rows.before as u32)).op(I::I32Add);
+            code.tee(from).i32(row_bytes).op(I::I32Mul).get(image).op(I::I32Add);
+            code.get(zeros).get(from).i32(rows.input as u32).op(I::I32LtU).op(I::Select).set(from);
+        }
+        let to = code.i32_local();
+        code.point(to, scratch.plus((layout.columns + 4 * columns.before) as u32));
+        let vector = |code: &mut Code, offset: usize, lanes: usize| {
+            let pixels = code.v128_locals(from.len());
+            for (&pixels, &from) in pixels.iter().zip(&from) {
+                code.load(from, offset as u64).set(pixels);
+            }
+            self.y.emit_input(code, &pixels, |code, point| {
+                let result = code.v128_local();
+                code.set(result);
+                code.store_lanes(to, (point * layout.row_bytes + offset) as u64, result, lanes);
+                code.release([result]);
+            });
+            code.release(pixels);
+        };
+        let advance = |code: &mut Code, bytes: i64| {
+            from.iter().chain([&to]).for_each(|&pointer| code.advance(pointer, bytes));
+        };
+        let vectors = columns.input / 4;
+        code.repeat(vectors / 2, |code| {
+            vector(code, 0, 4);
+            vector(code, 16, 4);
+            advance(code, 32);
+        });
+        let mut done = vectors / 2 * 8;
+        if vectors % 2 == 1 {
+            vector(code, 0, 4);
+            advance(code, 16);
+            done += 4;
+        }
+        match columns.input - done {
+            0 => {}
+            rest if columns.input < 4 => vector(code, 0, rest),
+            rest => {
+                advance(code, -4 * (4 - rest as i64));
+                vector(code, 0, 4);
+            }
+        }
+        code.release(from);
+        code.release([first, zeros, to]);
+    }
+
+    /// Emits the transforms along the rows of one strip, to `pixels`, which moves
+    /// past them.
+    fn emit_rows(&self, code: &mut Code, layout: &Layout, scratch: Address, pixels: Local) {
+        let (x, columns, from) = (code.i32_local(), code.i32_local(), code.i32_local());
+        code.point(columns, scratch.plus(layout.columns as u32));
+        code.assign(x, 0);
+        code.repeat(self.groups(), |code| {
+            let last = self.conv.x.output.saturating_sub(self.group_pixels());
+            push_at_most(code, x, last);
+            code.i32(2).op(I::I32Shl).get(columns).op(I::I32Add).set(from);
+            for row in 0..self.y.points() {
+                let gathered = self.x.emit_gather(code, from, (row * layout.row_bytes) as u64);
+                self.x.emit_input(code, &gathered, |code, point| {
+                    let (result, point) = (code.v128_local(), row * self.x.points() + point);
+                    code.set(result);
+                    code.store_lanes(pixels, (point * layout.pixels_bytes) as u64, result, 4);
+                    code.release([result]);
+                });
+                code.release(gathered);
+            }
+            code.advance(pixels, 16);
+            code.advance(x, self.group_pixels() as i64);
+        });
+        code.release([x, columns, from]);
+    }
+
+    /// Emits the products of a block, for all points.
+    fn emit_products(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        cursor: Cursor,
+        scratch: Address,
+        strips: usize,
+    ) {
+        let Conv { inputs, outputs, .. } = *self.conv;
+        let Form { rows, vectors } = self.tile(self.strips);
+        let all = strips * self.groups();
+        let pointers = Pointers {
+            pixels: code.i32_local(),
+            products: code.i32_local(),
+            weights: code.i32_local(),
+        };
+        code.copy(pointers.weights, cursor.weights);
+        code.point(pointers.pixels, scratch.plus(layout.pixels as u32));
+        code.point(pointers.products, scratch.plus(layout.products as u32));
+        let row_bytes = 16 * layout.vectors;
+        let emit_rows = |code: &mut Code, rows: usize| {
+            code.repeat(all / vectors, |code| {
+                self.emit_tile(code, layout, pointers, rows, vectors);
+            });
+            if !all.is_multiple_of(vectors) {
+                self.emit_tile(code, layout, pointers, rows, all % vectors);
+            }
+            code.advance(pointers.pixels, -16 * all as i64);
+            code.advance(pointers.products, (rows * row_bytes) as i64 - 16 * all as i64);
+            code.advance(pointers.weights, (4 * rows * inputs) as i64);
+        };
+        code.repeat(self.points(), |code| {
+            code.repeat(outputs / rows, |code| emit_rows(code, rows));
+            if !outputs.is_multiple_of(rows) {
+                emit_rows(code, outputs % rows);
+            }
+            code.advance(pointers.pixels, layout.pixels_bytes as i64);
+            let gap = layout.products_bytes - outputs * row_bytes;
+            code.advance(pointers.products, gap as i64);
+        });
+        code.release([pointers.pixels, pointers.products, pointers.weights]);
+    }
+
+    /// Emits one register tile of products of one point, and moves on to the next
+    /// pixels.
+    fn emit_tile(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        pointers: Pointers,
+        rows: usize,
+        vectors: usize,
+    ) {
+        let row_bytes = 16 * layout.vectors;
+        let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors)).collect();
+        let all: Vec<Local> = sums.iter().flatten().copied().collect();
+        for &sum in &all {
+            code.splat(0.0).set(sum);
+        }
+        let (pixel, weight) = (code.i32_local(), code.i32_local());
+        code.copy(pixel, pointers.pixels);
+        code.copy(weight, pointers.weights);
+        let steps = |code: &mut Code, steps: usize| {
+            for step in 0..steps {
+                product::emit_step(
+                    code,
+                    &sums,
+                    |code, row| {
+                        code.load_splat(weight, 4 * (step * rows + row) as u64);
+                    },
+                    |code, v| {
+                        code.load(pixel, (step * row_bytes + 16 * v) as u64);
+                    },
+                );
+            }
+            code.advance(pixel, (steps * row_bytes) as i64);
+            code.advance(weight, (4 * steps * rows) as i64);
+        };
+        let inputs = self.conv.inputs;
+        code.fenced(&all, pointers.products, |code| {
+            code.repeat(inputs / product::UNROLL, |code| steps(code, product::UNROLL));
+            steps(code, inputs % product::UNROLL);
+        });
+        for (row, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
+                code.store_lanes(pointers.products, (row * row_bytes + 16 * v) as u64, sum, 4);
+            }
+        }
+        code.advance(pointers.pixels, 16 * vectors as i64);
+        code.advance(pointers.products, 16 * vectors as i64);
+        code.release([pixel, weight]);
+        code.release(all);
+    }
+
+    /// Emits the transforms of the products to the strips from row `cursor.y` on.
+    fn emit_output(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        cursor: Cursor,
+        scratch: Address,
+        strips: usize,
+    ) {
+        let Conv { outputs, y: rows, x: columns, .. } = self.conv;
+        let (products, plane, bias) = (code.i32_local(), code.i32_local(), code.i32_local());
+        let (y, x, row, to) =
+            (code.i32_local(), code.i32_local(), code.i32_local(), code.i32_local());
+        let splat = code.v128_local();
+        code.point(products, scratch.plus(layout.products as u32));
+        code.copy(plane, cursor.output);
+        code.copy(bias, cursor.bias);
+        code.repeat(*outputs, |code| {
+            code.copy(y, cursor.y);
+            code.load_splat(bias, 0).set(splat);
+            code.repeat(strips, |code| {
+                push_at_most(code, y, rows.output.saturating_sub(self.y.outputs));
+                code.i32(4 * columns.output as u32).op(I::I32Mul).get(plane).op(I::I32Add).set(row);
+                code.assign(x, 0);
+                code.repeat(self.groups(), |code| {
+                    push_at_most(code, x, columns.output.saturating_sub(self.group_pixels()));
+                    code.i32(2).op(I::I32Shl).get(row).op(I::I32Add).set(to);
+                    self.emit_group(code, layout, scratch, products, splat, to);
+                    code.advance(products, 16);
+                    code.advance(x, self.group_pixels() as i64);
+                });
+                code.advance(y, self.y.outputs as i64);
+            });
+            code.advance(products, 16 * (layout.vectors - strips * self.groups()) as i64);
+            code.advance(plane, (4 * rows.output * columns.output) as i64);
+            code.advance(bias, 4);
+        });
+        code.release([products, plane, bias, y, x, row, to, splat]);
+    }
+
+    /// Emits the transform of one group from `products` to pixels at `to`.
+    fn emit_group(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        scratch: Address,
+        products: Local,
+        bias: Local,
+        to: Local,
+    ) {
+        let Conv { y: rows, x: columns, then, .. } = self.conv;
+        let between = code.i32_local();
+        code.point(between, scratch.plus(layout.rows as u32));
+        let of_x = self.x.points();
+        for column in 0..of_x {
+            let column_products = code.v128_locals(self.y.points());
+            for (row, &local) in column_products.iter().enumerate() {
+                let point = row * of_x + column;
+                code.load(products, (point * layout.products_bytes) as u64).set(local);
+            }
+            self.y.emit_outputs(code, &column_products, |code, row| {
+                let result = code.v128_local();
+                code.set(result);
+                code.store_lanes(between, 16 * (row * of_x + column) as u64, result, 4);
+                code.release([result]);
+            });
+            code.release(column_products);
+        }
+        for row in 0..self.y.outputs.min(rows.output) {
+            let row_products = code.v128_locals(of_x);
+            for (column, &local) in row_products.iter().enumerate() {
+                code.load(between, 16 * (row * of_x + column) as u64).set(local);
+            }
+            let pixels = code.v128_locals(self.x.outputs);
+            self.x.emit_outputs(code, &row_products, |code, column| {
+                code.get(bias).op(I::F32x4Add).set(pixels[column]);
+                then.apply(code, pixels[column]);
+            });
+            code.release(row_products);
+            self.x.emit_scatter(code, &pixels);
+            for (v, &pixels) in pixels.iter().enumerate() {
+                let lanes = columns.output.saturating_sub(4 * v).min(4);
+                if lanes > 0 {
+                    let pixel = row * columns.output + 4 * v;
+                    code.store_lanes(to, 4 * pixel as u64, pixels, lanes);
+                }
+            }
+            code.release(pixels);
+        }
+        code.release([between]);
+    }
+}

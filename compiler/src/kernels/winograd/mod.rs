@@ -1,0 +1,243 @@
+//! Convolution by Winograd's minimal filtering (A. Lavin, S. Gray, "Fast
+//! Algorithms for Convolutional Neural Networks", CVPR 2016): tiles of the image
+//! are transformed, multiplied point by point with the transformed weights, which
+//! is a matrix product over the channels for each point, and transformed back.
+//!
+//! Four tiles side by side are the lanes of a vector: a *group*. The groups of one
+//! row of tiles are a *strip*, and what is transformed before it is multiplied are
+//! a few strips, so that it stays in the cache. The last group of a strip and the
+//! last strip overlap the ones before: the same pixels are written twice.
+//!
+//! The image is not padded: a strip is transformed along its columns first, with
+//! zeros for the rows that are outside, into rows that have room for the padding
+//! at their ends.
+
+mod emit;
+mod transform;
+
+use self::transform::Transform;
+use super::conv::{Conv, Window};
+use super::product::Form;
+
+/// The most groups of a strip: a wider image would not stay in the cache.
+const MOST_GROUPS: usize = 32;
+
+/// Transformed pixels and products that are wanted at once, in bytes.
+const BLOCK_BYTES: usize = 512 << 10;
+
+/// By how much a model may grow for the transformed weights of one convolution.
+const MOST_GROWTH_BYTES: usize = 2 << 20;
+
+/// What is between the ends of transformed pixels of two points beyond their size,
+/// so that not all of them fall into the same set of the cache.
+const GAP_BYTES: usize = 64;
+
+/// A convolution with stride 1, by tiles.
+pub struct Winograd<'a> {
+    conv: &'a Conv,
+    y: Transform,
+    x: Transform,
+    /// Strips of a block.
+    strips: usize,
+}
+
+/// Addresses in the scratch space, and distances.
+struct Layout {
+    /// Vectors of groups of a block.
+    vectors: usize,
+    /// Of a row that is transformed along its columns.
+    row_bytes: usize,
+    /// From one point's transformed pixels to the next one's.
+    pixels_bytes: usize,
+    /// From one point's products to the next one's.
+    products_bytes: usize,
+    zeros: usize,
+    columns: usize,
+    rows: usize,
+    pixels: usize,
+    products: usize,
+    size_bytes: usize,
+}
+
+impl<'a> Winograd<'a> {
+    /// The fastest form by the estimate, and its time, if the convolution has any.
+    pub fn of(conv: &'a Conv) -> Option<(Self, usize)> {
+        let fits = |w: &Window| {
+            w.stride == 1
+                && w.dilation == 1
+                && w.before + w.input < w.output + w.taps
+                && w.before < w.taps
+        };
+        if !fits(&conv.y) || !fits(&conv.x) || conv.y.taps * conv.x.taps == 1 {
+            return None;
+        }
+        let forms = Transform::all(conv.y.taps)
+            .flat_map(|y| Transform::all(conv.x.taps).map(move |x| (y, x)));
+        let forms = forms.map(|(y, x)| {
+            let mut form = Self { conv, y, x, strips: 1 };
+            form.strips = form.strips_at_once();
+            let time = form.time();
+            (form, time)
+        });
+        let forms = forms.filter(|(form, _)| {
+            form.groups() <= MOST_GROUPS && form.weight_growth_bytes() <= MOST_GROWTH_BYTES
+        });
+        forms.min_by_key(|(_, time)| *time)
+    }
+
+    /// What it is, for people.
+    pub fn describe(&self) -> String {
+        let Form { rows, vectors } = self.tile(self.strips);
+        let (y, x) = (self.y, self.x);
+        format!("winograd {}x{} {rows}x{}", y.outputs, x.outputs, 4 * vectors)
+    }
+
+    fn points(&self) -> usize {
+        self.y.points() * self.x.points()
+    }
+
+    /// By how much the transformed weights are larger than the weights.
+    fn weight_growth_bytes(&self) -> usize {
+        4 * self.conv.weights.len() / (self.y.taps * self.x.taps)
+            * (self.points() - self.y.taps * self.x.taps)
+    }
+
+    /// Pixels of the output of a group, from left to right.
+    fn group_pixels(&self) -> usize {
+        4 * self.x.outputs
+    }
+
+    /// Groups of a strip.
+    fn groups(&self) -> usize {
+        self.conv.x.output.div_ceil(self.group_pixels())
+    }
+
+    /// Strips of the image.
+    fn all_strips(&self) -> usize {
+        self.conv.y.output.div_ceil(self.y.outputs)
+    }
+
+    /// Strips of a block, so that it stays in the cache, and that all blocks are
+    /// about as large.
+    fn strips_at_once(&self) -> usize {
+        let vectors = 16 * self.points() * (self.conv.inputs + self.conv.outputs);
+        let most = (BLOCK_BYTES / (vectors * self.groups())).max(1);
+        self.all_strips().div_ceil(self.all_strips().div_ceil(most))
+    }
+
+    /// The register tile of the products of a block of so many strips.
+    fn tile(&self, strips: usize) -> Form {
+        let columns = 4 * strips * self.groups();
+        Form::of_product(self.conv.outputs, self.conv.inputs, columns)
+    }
+
+    /// The blocks: their strips, and how many there are.
+    fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (all, strips) = (self.all_strips(), self.strips);
+        let blocks = [(strips, all / strips), (all % strips, 1)];
+        blocks.into_iter().filter(|&(strips, repeat)| strips * repeat > 0)
+    }
+
+    /// An estimate of the time, in the unit of [`Form::time`].
+    fn time(&self) -> usize {
+        let Conv { inputs, outputs, .. } = *self.conv;
+        let (y, x) = (self.y, self.x);
+        let ((y_in, y_out), (x_in, x_out)) = (y.operators(), x.operators());
+        // Loads, operators, shuffles and stores of one group.
+        let gather = if x.outputs == 1 { 1 } else { 2 * x.points() + 6 };
+        let input = x.outputs * (2 * y.points() + y_in) + y.points() * (gather + x_in + x.points());
+        let output = x.points() * (y.points() + y_out + y.outputs)
+            + y.outputs * (x.points() + x_out + 5 * x.outputs);
+        let of_block = |strips: usize| {
+            let groups = strips * self.groups();
+            let transforms = 4 * groups * (inputs * (input + 20) + outputs * (output + 20));
+            transforms + self.points() * product_time(outputs, inputs, groups)
+        };
+        self.blocks().map(|(strips, repeat)| repeat * of_block(strips)).sum()
+    }
+
+    fn layout(&self) -> Layout {
+        let Conv { inputs, outputs, x, .. } = self.conv;
+        let vectors = self.strips * self.groups();
+        let row_elements = x.output.max(self.group_pixels()) + 2 * self.x.points();
+        let row_bytes = 4 * row_elements.next_multiple_of(4);
+        let pixels_bytes = 16 * vectors * inputs + GAP_BYTES;
+        let products_bytes = 16 * vectors * outputs + GAP_BYTES;
+        let mut next = 0;
+        let mut space = |bytes: usize| {
+            let at = next;
+            next += bytes.next_multiple_of(16);
+            at
+        };
+        let zeros = space(4 * x.input.next_multiple_of(4));
+        let columns = space(self.y.points() * row_bytes);
+        let rows = space(16 * self.y.outputs * self.x.points());
+        let pixels = space(self.points() * pixels_bytes);
+        let products = space(self.points() * products_bytes);
+        Layout {
+            vectors,
+            row_bytes,
+            pixels_bytes,
+            products_bytes,
+            zeros,
+            columns,
+            rows,
+            pixels,
+            products,
+            size_bytes: next,
+        }
+    }
+
+    /// The bytes of scratch space.
+    pub fn scratch_bytes(&self) -> usize {
+        self.layout().size_bytes
+    }
+
+    /// The transformed weights, rounded once: for each group of channels and
+    /// point, tiles of output channels, in which those of one input channel are
+    /// together.
+    pub fn weights(&self) -> Vec<u8> {
+        let Conv { groups, inputs, outputs, y, x, weights, .. } = self.conv;
+        let (of_y, of_x) = (self.y.of_taps(), self.x.of_taps());
+        let rows = self.tile(self.strips).rows;
+        let transformed = |output: usize, input: usize, py: usize, px: usize| {
+            let taps = &weights[(output * inputs + input) * y.taps * x.taps..];
+            let products = (0..y.taps).flat_map(|ty| (0..x.taps).map(move |tx| (ty, tx)));
+            let products = products
+                .map(|(ty, tx)| of_y[py][ty] * f64::from(taps[ty * x.taps + tx]) * of_x[px][tx]);
+            products.sum::<f64>() as f32
+        };
+        let mut packed = Vec::with_capacity(4 * self.points() * groups * outputs * inputs);
+        for group in 0..*groups {
+            for (py, px) in
+                (0..self.y.points()).flat_map(|py| (0..self.x.points()).map(move |px| (py, px)))
+            {
+                for first in (0..*outputs).step_by(rows) {
+                    for input in 0..*inputs {
+                        for row in first..(first + rows).min(*outputs) {
+                            let output = group * outputs + row;
+                            let weight = transformed(output, input, py, px);
+                            packed.extend_from_slice(&weight.to_le_bytes());
+                        }
+                    }
+                }
+            }
+        }
+        packed
+    }
+}
+
+/// The time of a product of `m x k` by `k x 4 vectors` elements.
+fn product_time(m: usize, k: usize, vectors: usize) -> usize {
+    let form = Form::of_product(m, k, 4 * vectors);
+    let parts = |size: usize, by: usize| {
+        [(size / by, by), (usize::from(!size.is_multiple_of(by)), size % by)]
+    };
+    let mut time = 0;
+    for (panels, vectors) in parts(vectors, form.vectors) {
+        for (tiles, rows) in parts(m, form.rows) {
+            time += panels * tiles * Form { rows, vectors }.time(k);
+        }
+    }
+    time
+}
