@@ -9,6 +9,7 @@ mod commands;
 mod golden;
 mod npy;
 mod profile;
+mod streams;
 mod units;
 
 /// Compiles ML models to WebAssembly components with a certified cost, runs
@@ -30,6 +31,8 @@ enum Command {
     Run(commands::run::Arguments),
     /// Measure how long a component takes on this device.
     Calibrate(commands::calibrate::Arguments),
+    /// Test whether a device keeps every deadline of a set of streams.
+    Admit(commands::admit::Arguments),
     /// Play a slow device, a real link and a fog host on this machine, and report.
     Lab(commands::lab::Arguments),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => commands::inspect::run(&arguments),
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Calibrate(arguments) => commands::calibrate::run(&arguments),
+        Command::Admit(arguments) => commands::admit::run(&arguments),
         Command::Lab(arguments) => commands::lab::run(&arguments),
     };
     match result {

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
+pub mod admit;
 pub mod build;
 pub mod calibrate;
 pub mod inspect;

@@ -1,0 +1,137 @@
+//! The file that says what is asked of a device: its executor and its streams.
+//!
+//! ```toml
+//! cores = 1
+//! scheduling = "earliest-deadline-first" # or "fixed-priority"
+//! dispatch_us = 20
+//! tolerance_us = 0
+//! exceedance = 1e-9
+//!
+//! [[stream]]
+//! name = "vibration"
+//! calibration = "vibration.json" # of leeway calibrate; or stages_ms = [1.5, 2.0]
+//! period_ms = 100
+//! deadline_ms = 80
+//! jitter_ms = 2
+//! priority = 5
+//! core = 0
+//! overload = "drop-newest" # or "drop-oldest", "degrade"
+//! offload = { setup_us = 0 }
+//! ```
+//!
+//! What has a default may be left out: everything but a stream's name, period,
+//! deadline and times.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use leeway_runtime::admission::{Executor, Offloading, Overload, Scheduling, Stream};
+use leeway_runtime::timing::{BoundRule, Calibration};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    cores: Option<usize>,
+    #[serde(default)]
+    scheduling: Scheduling,
+    dispatch_us: Option<f64>,
+    tolerance_us: Option<f64>,
+    exceedance: Option<f64>,
+    #[serde(default, rename = "stream")]
+    streams: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    calibration: Option<PathBuf>,
+    stages_ms: Option<Vec<f64>>,
+    period_ms: f64,
+    deadline_ms: f64,
+    #[serde(default)]
+    jitter_ms: f64,
+    priority: Option<u8>,
+    core: Option<usize>,
+    #[serde(default)]
+    overload: Overload,
+    offload: Option<Offload>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Offload {
+    #[serde(default)]
+    setup_us: f64,
+}
+
+/// Reads the file; calibrations are looked for beside it.
+pub fn read(path: &Path) -> anyhow::Result<(Vec<Stream>, Executor)> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file: File =
+        toml::from_str(&text).with_context(|| format!("{} is no streams file", path.display()))?;
+    let default = Executor::default();
+    let time =
+        |us: Option<f64>, name, default| us.map_or(Ok(default), |us| duration(us, 1e6, name));
+    let executor = Executor {
+        cores: file.cores.unwrap_or(default.cores),
+        scheduling: file.scheduling,
+        dispatch: time(file.dispatch_us, "dispatch_us", default.dispatch)?,
+        tolerance: time(file.tolerance_us, "tolerance_us", default.tolerance)?,
+    };
+    let mut rule = BoundRule::default();
+    if let Some(exceedance) = file.exceedance {
+        if !(exceedance > 0.0 && exceedance < 1.0) {
+            bail!("exceedance is {exceedance}; a probability between 0 and 1 is wanted");
+        }
+        rule.exceedance = exceedance;
+    }
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let streams = file.streams.into_iter().map(|entry| {
+        let name = entry.name.clone();
+        stream(entry, beside, &rule).with_context(|| format!("stream {name:?}"))
+    });
+    Ok((streams.collect::<anyhow::Result<_>>()?, executor))
+}
+
+fn stream(entry: Entry, beside: &Path, rule: &BoundRule) -> anyhow::Result<Stream> {
+    let stages = match (&entry.calibration, &entry.stages_ms) {
+        (Some(calibration), None) => calibrated(&beside.join(calibration), rule)?,
+        (None, Some(stages)) => {
+            let stages = stages.iter().map(|&ms| duration(ms, 1e3, "stages_ms"));
+            stages.collect::<anyhow::Result<_>>()?
+        }
+        _ => bail!("one of calibration and stages_ms is wanted"),
+    };
+    let setup = |offload: Offload| {
+        anyhow::Ok(Offloading { setup: duration(offload.setup_us, 1e6, "setup_us")? })
+    };
+    Ok(Stream {
+        name: entry.name,
+        period: duration(entry.period_ms, 1e3, "period_ms")?,
+        deadline: duration(entry.deadline_ms, 1e3, "deadline_ms")?,
+        jitter: duration(entry.jitter_ms, 1e3, "jitter_ms")?,
+        priority: entry.priority,
+        stages,
+        core: entry.core,
+        overload: entry.overload,
+        offload: entry.offload.map(setup).transpose()?,
+    })
+}
+
+/// The bound of each stage.
+fn calibrated(path: &Path, rule: &BoundRule) -> anyhow::Result<Vec<Duration>> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let calibration: Calibration = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no calibration", path.display()))?;
+    Ok(calibration.stage_bounds(rule).into_iter().map(|bound| bound.time).collect())
+}
+
+fn duration(value: f64, per_second: f64, name: &str) -> anyhow::Result<Duration> {
+    Duration::try_from_secs_f64(value / per_second)
+        .with_context(|| format!("{name} is {value}; a time from 0 is wanted"))
+}
