@@ -2,7 +2,7 @@
 //! cost.
 //!
 //! The way of a model through this crate, one module each: [`import`] reads it
-//! with tract, [`source`] reads what tract passes over, [`unroll`] removes loops,
+//! with tract, [`source`] reads what tract passes over, [`ml`] classical models, [`unroll`] removes loops,
 //! [`lower`] turns the typed graph into a [`schedule`] with the help of [`ops`],
 //! [`fuse`] merges element-wise work, [`stages`] cuts it, [`plan`]
 //! gives everything an address, the [`kernels`] and the [`abi`] emit code, whose
@@ -24,6 +24,7 @@ pub mod fuse;
 pub mod import;
 pub mod kernels;
 pub mod lower;
+pub mod ml;
 pub mod ops;
 pub mod oracle;
 pub mod plan;
@@ -76,13 +77,16 @@ impl Options {
 /// Compiles the ONNX model in `bytes`.
 pub fn compile(bytes: &[u8], options: &Options) -> Result<Compiled, CompileError> {
     let directory = options.directory.as_deref();
-    let imported = import::read_onnx(bytes, &options.file, directory, &options.sizes)?;
+    let mut imported = import::read_onnx(bytes, &options.file, directory, &options.sizes)?;
+    let labels = imported.labels.take();
     let mut schedule = import::contained(&options.file, || {
         let imported = unroll::unroll(imported, &options.file)?;
         lower::lower(&imported, &options.file)
     })?;
     fuse::fuse(&mut schedule);
-    component::emit(&schedule, options, Digest::of(bytes))
+    let labels = options.labels.clone().or(labels);
+    let options = Options { labels, ..options.clone() };
+    component::emit(&schedule, &options, Digest::of(bytes))
 }
 
 /// Compiles the ONNX model in a file.

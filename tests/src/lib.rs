@@ -3,6 +3,7 @@
 
 pub mod architectures;
 pub mod compare;
+pub mod forests;
 pub mod mutate;
 pub mod onnx;
 pub mod random;

@@ -19,10 +19,15 @@ pub const INT8: i32 = 3;
 pub const INT32: i32 = 6;
 /// ONNX's number for the type I64.
 pub const INT64: i32 = 7;
+/// ONNX's number for the type of strings.
+pub const STRING: i32 = 8;
 /// ONNX's number for the type BOOL.
 pub const BOOL: i32 = 9;
 /// ONNX's number for the type FP64.
 pub const DOUBLE: i32 = 11;
+
+/// The domain of the operators of classical models.
+const CLASSICAL: &str = "ai.onnx.ml";
 
 /// A dimension of an input: a number or a symbol.
 #[derive(Clone, Debug)]
@@ -45,6 +50,7 @@ impl From<usize> for Dim {
 pub struct Graph {
     graph: GraphProto,
     nodes: usize,
+    is_classical: bool,
 }
 
 /// An attribute of a node.
@@ -57,13 +63,67 @@ pub enum Attribute<'a> {
     Float(f32),
     /// A string.
     String(&'a str),
+    /// Floats.
+    Floats(&'a [f32]),
+    /// Strings.
+    Strings(&'a [&'a str]),
+    /// A tensor of one dimension: its type and the bytes of its elements.
+    Tensor(i32, Vec<u8>),
+}
+
+impl Attribute<'_> {
+    fn encode(&self, name: &str) -> AttributeProto {
+        let mut proto = AttributeProto { name: name.to_owned(), ..AttributeProto::default() };
+        let r#type = match self {
+            Attribute::Int(i) => {
+                proto.i = *i;
+                AttributeType::Int
+            }
+            Attribute::Ints(ints) => {
+                proto.ints = ints.to_vec();
+                AttributeType::Ints
+            }
+            Attribute::Float(f) => {
+                proto.f = *f;
+                AttributeType::Float
+            }
+            Attribute::Floats(floats) => {
+                proto.floats = floats.to_vec();
+                AttributeType::Floats
+            }
+            Attribute::String(s) => {
+                proto.s = s.as_bytes().to_vec();
+                AttributeType::String
+            }
+            Attribute::Strings(strings) => {
+                proto.strings = strings.iter().map(|s| s.as_bytes().to_vec()).collect();
+                AttributeType::Strings
+            }
+            Attribute::Tensor(dtype, bytes) => {
+                let size = match *dtype {
+                    DOUBLE => 8,
+                    UINT8 => 1,
+                    _ => 4,
+                };
+                proto.t = Some(TensorProto {
+                    data_type: *dtype,
+                    dims: vec![(bytes.len() / size) as i64],
+                    raw_data: bytes.clone(),
+                    ..TensorProto::default()
+                });
+                AttributeType::Tensor
+            }
+        };
+        proto.r#type = r#type as i32;
+        proto
+    }
 }
 
 impl Graph {
     /// An empty graph.
     pub fn new() -> Self {
         let graph = GraphProto { name: "test".into(), ..GraphProto::default() };
-        Self { graph, nodes: 0 }
+        Self { graph, ..Self::default() }
     }
 
     /// Adds an input of this type and shape.
@@ -107,6 +167,14 @@ impl Graph {
         self.constant(dtype, shape, bytes)
     }
 
+    /// Adds constant strings.
+    pub fn strings(&mut self, values: &[&str]) -> String {
+        let name = self.constant(STRING, &[values.len()], Vec::new());
+        let tensor = self.graph.initializer.last_mut().expect("what was just added");
+        tensor.string_data = values.iter().map(|value| value.as_bytes().to_vec()).collect();
+        name
+    }
+
     fn constant(&mut self, dtype: i32, shape: &[usize], bytes: Vec<u8>) -> String {
         let name = format!("constant{}", self.graph.initializer.len());
         self.graph.initializer.push(TensorProto {
@@ -126,40 +194,40 @@ impl Graph {
         inputs: &[&str],
         attributes: &[(&str, Attribute)],
     ) -> String {
+        let node = self.add(operator, inputs, attributes);
+        node.output.push(node.name.clone());
+        node.name.clone()
+    }
+
+    /// Adds a node of the domain `ai.onnx.ml` with outputs of these names.
+    pub fn classical(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attributes: &[(&str, Attribute)],
+    ) {
+        self.is_classical = true;
+        let node = self.add(operator, inputs, attributes);
+        node.domain = CLASSICAL.into();
+        node.output = outputs.iter().map(|&output| output.to_owned()).collect();
+    }
+
+    fn add(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[(&str, Attribute)],
+    ) -> &mut NodeProto {
         self.nodes += 1;
-        let name = format!("{}_{}", operator.to_lowercase(), self.nodes);
-        let attribute = attributes.iter().map(|(name, value)| {
-            let mut proto =
-                AttributeProto { name: (*name).to_owned(), ..AttributeProto::default() };
-            match value {
-                Attribute::Int(i) => {
-                    proto.r#type = AttributeType::Int as i32;
-                    proto.i = *i;
-                }
-                Attribute::Ints(ints) => {
-                    proto.r#type = AttributeType::Ints as i32;
-                    proto.ints = ints.to_vec();
-                }
-                Attribute::Float(f) => {
-                    proto.r#type = AttributeType::Float as i32;
-                    proto.f = *f;
-                }
-                Attribute::String(s) => {
-                    proto.r#type = AttributeType::String as i32;
-                    proto.s = s.as_bytes().to_vec();
-                }
-            }
-            proto
-        });
         self.graph.node.push(NodeProto {
-            name: name.clone(),
+            name: format!("{}_{}", operator.to_lowercase(), self.nodes),
             op_type: operator.to_owned(),
             input: inputs.iter().map(|&i| i.to_owned()).collect(),
-            output: vec![name.clone()],
-            attribute: attribute.collect(),
+            attribute: attributes.iter().map(|(name, value)| value.encode(name)).collect(),
             ..NodeProto::default()
         });
-        name
+        self.graph.node.last_mut().expect("what was just added")
     }
 
     /// The model's file, with these outputs of type FP32.
@@ -170,10 +238,13 @@ impl Graph {
     /// The model's file, with these outputs of one type.
     pub fn finish_typed(mut self, outputs: &[&str], dtype: i32) -> Vec<u8> {
         self.graph.output = outputs.iter().map(|output| value_info(output, dtype, None)).collect();
-        let opset = OperatorSetIdProto { domain: String::new(), version: 17 };
+        let mut opsets = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
+        if self.is_classical {
+            opsets.push(OperatorSetIdProto { domain: CLASSICAL.into(), version: 5 });
+        }
         ModelProto {
             ir_version: 8,
-            opset_import: vec![opset],
+            opset_import: opsets,
             graph: Some(self.graph),
             ..ModelProto::default()
         }

@@ -145,11 +145,176 @@ fn chain(operator: &'static str, length: usize) -> Vec<u8> {
     graph.finish(&[&value])
 }
 
+/// x [1, 8] through a node of a classical model. Of the attributes that hold real
+/// numbers, the smallest integer is a NaN.
+fn classical(operator: &str, attributes: &[(&str, &[i64])]) -> Vec<u8> {
+    let of_rows = attributes.iter().find(|(name, _)| *name == "rows");
+    let rows = of_rows.map_or(1, |(_, rows)| rows[0] as usize);
+    let reals: Vec<Vec<f32>> = (attributes.iter())
+        .map(|(_, numbers)| numbers.iter())
+        .map(|n| n.map(|&n| if n == i64::MIN { f32::NAN } else { n as f32 }).collect())
+        .collect();
+    let attributes = attributes.iter().zip(&reals).filter(|((name, _), _)| *name != "rows");
+    let modes: Vec<&str> = match attributes.clone().find(|((name, _), _)| *name == "nodes_modes") {
+        Some(((_, modes), _)) => {
+            modes.iter().map(|&mode| if mode == 0 { "LEAF" } else { "BRANCH_LEQ" }).collect()
+        }
+        None => Vec::new(),
+    };
+    let attributes: Vec<(&str, Attribute)> = attributes
+        .map(|(&(name, numbers), reals)| {
+            let value = match name {
+                "nodes_modes" => Attribute::Strings(&modes),
+                "n_targets" | "targets" => Attribute::Int(numbers[0]),
+                "nodes_values" | "target_weights" | "base_values" | "coefficients" | "rho"
+                | "offset" | "scale" => Attribute::Floats(reals),
+                _ => Attribute::Ints(numbers),
+            };
+            (name, value)
+        })
+        .collect();
+    let mut graph = Graph::new();
+    let dtype = if matches!(operator, "OneHotEncoder" | "LabelEncoder") { INT64 } else { FLOAT };
+    graph.input("x", dtype, &dims(&[rows, 8]));
+    let outputs: &[&str] = if operator == "SVMClassifier" { &["y", "z"] } else { &["y"] };
+    graph.classical(operator, &["x"], outputs, &attributes);
+    graph.finish(outputs)
+}
+
+/// A tree with one branch, with other attributes.
+fn forest(changes: &[(&str, &[i64])]) -> Vec<u8> {
+    let mut attributes: Vec<(&str, &[i64])> = vec![
+        ("nodes_treeids", &[0, 0, 0]),
+        ("nodes_nodeids", &[0, 1, 2]),
+        ("nodes_featureids", &[0, 0, 0]),
+        ("nodes_modes", &[1, 0, 0]),
+        ("nodes_values", &[0, 0, 0]),
+        ("nodes_truenodeids", &[1, 0, 0]),
+        ("nodes_falsenodeids", &[2, 0, 0]),
+        ("target_treeids", &[0, 0]),
+        ("target_nodeids", &[1, 2]),
+        ("target_ids", &[0, 0]),
+        ("target_weights", &[1, -1]),
+        ("n_targets", &[1]),
+    ];
+    for change in changes {
+        attributes.retain(|(name, _)| *name != change.0);
+        attributes.push(*change);
+    }
+    classical("TreeEnsembleRegressor", &attributes)
+}
+
+/// Leaves with scores for two targets of a million, for which all have a place in a
+/// vector.
+fn vectors_of_scores() -> Vec<u8> {
+    forest(&[
+        ("n_targets", &[1 << 20]),
+        ("target_ids", &[0, 7, 1, 5]),
+        ("target_treeids", &[0; 4]),
+        ("target_nodeids", &[1, 1, 2, 2]),
+        ("target_weights", &[1; 4]),
+        ("rows", &[1]),
+    ])
+}
+
+/// A tree that is a chain of this many branches.
+fn chain_of_branches(length: i64, rows: i64) -> Vec<u8> {
+    let all = 0..2 * length + 1;
+    let ids: Vec<i64> = all.clone().collect();
+    let modes: Vec<i64> = all.clone().map(|id| i64::from(id < length)).collect();
+    let zeros = vec![0; ids.len()];
+    let next: Vec<i64> = all.clone().map(|id| if id < length { id + 1 } else { 0 }).collect();
+    let end: Vec<i64> = all.map(|id| if id < length { length + 1 + id } else { 0 }).collect();
+    // The last branch has two leaves, of which one is the first leaf of all.
+    let leaves: Vec<i64> = (length..2 * length + 1).collect();
+    let of_leaves = vec![0; leaves.len()];
+    forest(&[
+        ("nodes_treeids", &zeros),
+        ("nodes_nodeids", &ids),
+        ("nodes_featureids", &zeros),
+        ("nodes_modes", &modes),
+        ("nodes_values", &zeros),
+        ("nodes_truenodeids", &next),
+        ("nodes_falsenodeids", &end),
+        ("target_treeids", &of_leaves),
+        ("target_nodeids", &leaves),
+        ("target_ids", &of_leaves),
+        ("target_weights", &of_leaves),
+        ("rows", &[rows]),
+    ])
+}
+
 /// A class of hostile files: its name, one file of it, and a part of the error
 /// that it gives; `None` where it may as well compile.
 type Case = (&'static str, fn() -> Vec<u8>, Option<&'static str>);
 
 const CASES: &[Case] = &[
+    (
+        "tree_cycle",
+        || {
+            forest(&[
+                ("nodes_modes", &[1, 1, 0]),
+                ("nodes_falsenodeids", &[2, 2, 0]),
+                ("target_treeids", &[0]),
+                ("target_nodeids", &[2]),
+                ("target_ids", &[0]),
+                ("target_weights", &[1]),
+            ])
+        },
+        Some("descendant"),
+    ),
+    ("tree_child", || forest(&[("nodes_falsenodeids", &[1 << 40, 0, 0])]), Some("nodes_falsenode")),
+    ("tree_negative", || forest(&[("nodes_truenodeids", &[-1, 0, 0])]), Some("nodes_truenodeids")),
+    ("tree_feature", || forest(&[("nodes_featureids", &[8, 0, 0])]), Some("nodes_featureids")),
+    ("tree_features", || forest(&[("nodes_featureids", &[1 << 40, 0, 0])]), Some("nodes_feature")),
+    ("tree_lengths", || forest(&[("nodes_nodeids", &[0, 1])]), Some("nodes_treeids")),
+    ("tree_twice", || forest(&[("nodes_nodeids", &[0, 1, 1])]), Some("nodes_nodeids")),
+    ("tree_apart", || forest(&[("nodes_treeids", &[0, 1, 0])]), Some("tree")),
+    ("tree_target", || forest(&[("target_ids", &[0, 1 << 40])]), Some("target_ids")),
+    ("tree_weight_of_none", || forest(&[("target_nodeids", &[1, 9])]), Some("target_nodeids")),
+    ("tree_weight_of_branch", || forest(&[("target_nodeids", &[1, 0])]), Some("target_nodeids")),
+    ("tree_targets", || forest(&[("n_targets", &[1 << 40])]), Some("n_targets")),
+    ("tree_no_targets", || forest(&[("n_targets", &[-1])]), Some("n_targets")),
+    ("tree_base", || forest(&[("base_values", &[1, 2, 3])]), Some("base_values")),
+    ("tree_threshold", || forest(&[("nodes_values", &[i64::MIN, 0, 0])]), Some("nodes_values")),
+    ("tree_many_targets", || forest(&[("n_targets", &[1 << 20])]), None),
+    ("tree_vectors", vectors_of_scores, None),
+    ("tree_chain", || chain_of_branches(100_000, 1), None),
+    ("tree_chains", || chain_of_branches(20_000, 20_000), None),
+    ("tree_rows", || chain_of_branches(50_000, 1 << 26), None),
+    (
+        "svm_classes",
+        || classical("SVMClassifier", &[("classlabels_ints", &[7; 1000]), ("rho", &[0])]),
+        Some("classlabels_ints"),
+    ),
+    (
+        "svm_vectors",
+        || {
+            let counts = [i64::MAX, i64::MAX];
+            classical(
+                "SVMClassifier",
+                &[("classlabels_ints", &[0, 1]), ("vectors_per_class", &counts)],
+            )
+        },
+        Some("support_vectors"),
+    ),
+    (
+        "linear_targets",
+        || classical("LinearRegressor", &[("targets", &[1 << 40]), ("coefficients", &[1; 8])]),
+        Some("targets"),
+    ),
+    ("linear_features", || classical("LinearRegressor", &[("coefficients", &[1; 7])]), Some("7")),
+    (
+        "one_hot_twice",
+        || classical("OneHotEncoder", &[("cats_int64s", &[1, 1])]),
+        Some("cats_int64s"),
+    ),
+    (
+        "label_keys",
+        || classical("LabelEncoder", &[("keys_int64s", &[1, 2]), ("values_int64s", &[1])]),
+        Some("LabelEncoder"),
+    ),
+    ("scaler", || classical("Scaler", &[("offset", &[1; 3]), ("scale", &[1; 3])]), Some("offset")),
     ("cycle", || changed(|g| g.node[0].input[0] = g.node[1].output[0].clone()), Some("cycle")),
     ("self_cycle", || changed(|g| g.node[0].input[0] = g.node[0].output[0].clone()), Some("cycle")),
     ("undefined", || changed(|g| g.node[0].input[0] = "nowhere".into()), Some("\"nowhere\"")),

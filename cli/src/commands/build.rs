@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use leeway_compiler::{Compiled, Granularity, Options, Oracle, Sealed};
 use leeway_contract::section::GoldenVector;
-use leeway_contract::{Certificate, Digest, Tensor};
+use leeway_contract::{Certificate, DType, Digest, Tensor};
 use leeway_runtime::golden;
 use leeway_runtime::sandbox::{Sandbox, SandboxConfig};
 use serde::Serialize;
@@ -128,10 +128,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn check_labels(arguments: &Arguments, certificate: &Certificate) -> anyhow::Result<()> {
     let Some(labels) = &arguments.labels else { return Ok(()) };
-    let output = &certificate.outputs()[0];
-    let classes = output.shape.last().copied().unwrap_or(1) as usize;
+    // Beside its scores a classifier may give the label.
+    let outputs = certificate.outputs();
+    let scores = outputs.iter().find(|output| output.dtype == DType::F32).unwrap_or(&outputs[0]);
+    let classes = scores.shape.last().copied().unwrap_or(1) as usize;
     if labels.len() != classes {
-        bail!("{} labels were given, the output {output} has {classes} classes", labels.len());
+        bail!("{} labels were given, the output {scores} has {classes} classes", labels.len());
     }
     Ok(())
 }

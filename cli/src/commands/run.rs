@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use leeway_contract::{Digest, Tensor};
+use leeway_contract::{DType, Digest, Tensor};
 use leeway_runtime::sandbox::{EngineKind, Execution, Limits, Module, Sandbox, SandboxConfig};
 use serde::Serialize;
 
@@ -139,7 +139,7 @@ fn write_outputs(
             }
             None => None,
         };
-        let label = certificate.labels.as_ref().zip(tensor.argmax());
+        let label = certificate.labels.as_ref().zip(class(tensor));
         written.push(Output {
             name: spec.name.clone(),
             dtype: spec.dtype.name().to_owned(),
@@ -149,6 +149,14 @@ fn write_outputs(
         });
     }
     Ok(written)
+}
+
+/// The class that an output names: the largest score's, or the index that it is.
+fn class(tensor: &Tensor) -> Option<usize> {
+    match (tensor.dtype, tensor.data.as_slice().try_into()) {
+        (DType::I64, Ok(bytes)) => usize::try_from(i64::from_le_bytes(bytes)).ok(),
+        _ => tensor.argmax(),
+    }
 }
 
 /// A tensor's name as the name of a file: no separators, no hidden files.

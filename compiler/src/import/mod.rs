@@ -11,7 +11,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use crate::error::CompileError;
 use crate::quantised::{self, Refusal};
-use crate::source;
+use crate::{ml, source};
 
 pub mod analyse;
 pub mod guard;
@@ -26,6 +26,8 @@ pub struct Imported {
     pub operators: BTreeMap<String, String>,
     /// The names of the model's outputs, in order.
     pub outputs: Vec<String>,
+    /// The names of its classes, where they are strings in the file.
+    pub labels: Option<Vec<String>>,
 }
 
 impl Imported {
@@ -67,6 +69,7 @@ fn read_onnx_trusting(
 ) -> Result<Imported, CompileError> {
     let mut onnx = onnx();
     quantised::register(&mut onnx);
+    ml::register(&mut onnx);
     let mut proto = onnx
         .proto_model_for_read(&mut &bytes[..])
         .map_err(|error| reader_error(&error, file, &BTreeMap::new()))?;
@@ -75,6 +78,7 @@ fn read_onnx_trusting(
     let onnx = onnx.with_ignore_value_info(source::has_symbolic_values(&proto));
     let weight_bytes = guard::check(&proto, file, directory)?;
     let operators = guard::operators(&proto);
+    let labels = ml::prepare(&mut proto, file)?;
     let invalid = |error: TractError| reader_error(&error, file, &operators);
     if let Some(graph) = &mut proto.graph {
         quantised::rewrite(graph).map_err(|refusal| invalid(refusal.into()))?;
@@ -100,7 +104,7 @@ fn read_onnx_trusting(
     let model = model.into_decluttered().map_err(invalid)?;
     analyse::check_typed(&model, &source)?;
     let outputs = source::output_names(&proto, file)?;
-    Ok(Imported { model, operators, outputs })
+    Ok(Imported { model, operators, outputs, labels })
 }
 
 /// What the reader says of a model: that it is not valid, or that an operator is not

@@ -4,8 +4,10 @@
 pub mod argument;
 pub mod conv;
 pub mod copy;
+pub mod coupling;
 pub mod cumulate;
 pub mod dense;
+pub mod distances;
 pub mod gather;
 pub mod integer_fold;
 pub mod integers;
@@ -18,4 +20,6 @@ pub mod quantised;
 pub mod resample;
 pub mod rows;
 pub mod tile;
+pub mod tree_records;
+pub mod trees;
 pub mod winograd;

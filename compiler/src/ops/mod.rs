@@ -14,6 +14,7 @@ mod concat;
 mod conv;
 mod cumsum;
 mod deconv;
+mod distances;
 mod downsample;
 mod einsum;
 mod elementwise;
@@ -33,6 +34,7 @@ mod select;
 mod slice;
 mod softmax;
 mod tile;
+mod trees;
 mod unary;
 
 /// Lowers a node, or returns `None` if it is of another operator.
@@ -48,6 +50,8 @@ pub const OPERATORS: &[Operator] = &[
     conv::lower,
     cumsum::lower,
     deconv::lower,
+    distances::lower,
+    distances::lower_coupling,
     downsample::lower,
     einsum::lower,
     gather::lower,
@@ -74,5 +78,6 @@ pub const OPERATORS: &[Operator] = &[
     slice::lower,
     softmax::lower,
     tile::lower,
+    trees::lower,
     unary::lower,
 ];
