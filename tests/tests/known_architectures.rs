@@ -71,4 +71,10 @@ architectures! {
     gru: "gru",
     lstm: "lstm",
     transformer: "transformer",
+    forest_1: "forest-1",
+    forest_64: "forest-64",
+    boosted_1: "boosted-1",
+    boosted_64: "boosted-64",
+    deep_boosted_1: "deep-boosted-1",
+    deep_boosted_64: "deep-boosted-64",
 }

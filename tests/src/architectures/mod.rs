@@ -11,19 +11,21 @@ mod mobile;
 mod net;
 mod residual;
 mod sequences;
+mod trees;
 
 pub use images::{detector, squeezenet, u_net};
 pub use mobile::{efficientnet_b0, mobilenet_v2, mobilenet_v3_small, shufflenet_v2};
 pub use residual::{ecg_resnet, resnet_18, resnet_50};
 pub use sequences::{auto_encoder, gru, lstm, transformer};
+pub use trees::{boosted, deep_boosted, forest};
 
 /// An architecture, and what makes its ONNX file for a size.
 #[derive(Clone, Copy)]
 pub struct Architecture {
     /// Its name.
     pub name: &'static str,
-    /// The size that people use: the side of an image, or the length of a
-    /// sequence.
+    /// The size that people use: the side of an image, the length of a sequence,
+    /// or a number of rows.
     pub size: usize,
     /// A size that keeps a test short.
     pub small: usize,
@@ -32,7 +34,7 @@ pub struct Architecture {
 }
 
 /// All of them.
-pub const ARCHITECTURES: [Architecture; 14] = [
+pub const ARCHITECTURES: [Architecture; 20] = [
     Architecture { name: "mobilenet-v2", size: 224, small: 32, onnx: mobilenet_v2 },
     Architecture { name: "mobilenet-v3-small", size: 224, small: 32, onnx: mobilenet_v3_small },
     Architecture { name: "efficientnet-b0", size: 224, small: 32, onnx: efficientnet_b0 },
@@ -47,4 +49,10 @@ pub const ARCHITECTURES: [Architecture; 14] = [
     Architecture { name: "gru", size: 49, small: 9, onnx: gru },
     Architecture { name: "lstm", size: 49, small: 9, onnx: lstm },
     Architecture { name: "transformer", size: 64, small: 11, onnx: transformer },
+    Architecture { name: "forest-1", size: 1, small: 1, onnx: forest },
+    Architecture { name: "forest-64", size: 64, small: 9, onnx: forest },
+    Architecture { name: "boosted-1", size: 1, small: 1, onnx: boosted },
+    Architecture { name: "boosted-64", size: 64, small: 9, onnx: boosted },
+    Architecture { name: "deep-boosted-1", size: 1, small: 1, onnx: deep_boosted },
+    Architecture { name: "deep-boosted-64", size: 64, small: 9, onnx: deep_boosted },
 ];
