@@ -148,24 +148,56 @@ fn inspect_shows_layers_and_fuel() {
 }
 
 #[test]
-fn calibrate_measures_every_input_and_keeps_the_worst_cases_apart() {
+fn calibrate_measures_every_input_and_keeps_what_it_found() {
     let bench = Bench::new(reference_model("mlp-tabular").unwrap());
     bench.build();
     let validation = bench.model_folder().join("validation.npz").display().to_string();
-    let wasm = bench.path("model.wasm");
-    let arguments = ["calibrate", &wasm, "--validation", &validation, "--repetitions", "2"];
+    let (wasm, store, picture) =
+        (bench.path("model.wasm"), bench.path("store"), bench.path("picture.svg"));
+    let inputs = bench.model.validation().unwrap().len();
+    let runs = (2 * inputs).to_string();
+    let arguments = [
+        "calibrate",
+        &wasm,
+        "--validation",
+        &validation,
+        "--runs",
+        &runs,
+        "--cold-runs",
+        "10",
+        "--no-real-time",
+        "--store",
+        &store,
+        "--picture",
+        &picture,
+    ];
     let json: Value =
         serde_json::from_str(&succeed(&[&arguments[..], &["--json"]].concat())).unwrap();
     let calibration = &json["calibration"];
-    let inputs = bench.model.validation().unwrap().len();
     assert_eq!(calibration["inputs"], inputs);
     assert_eq!(calibration["samples"].as_array().unwrap().len(), 2 * inputs);
-    let time = |name: &str| calibration[name].as_u64().unwrap();
-    assert!(time("median_ns") <= time("highest_undisturbed_ns"));
-    assert!(time("wcet_ns") <= time("highest_undisturbed_ns"));
+    assert_eq!(calibration["cold"]["whole"]["runs"], 10);
+    assert_eq!(calibration["real_time"]["scheduling"]["state"], "not-asked");
+    let whole = &calibration["warm"]["whole"];
+    let time = |name: &str| whole[name].as_u64().unwrap();
+    assert!(whole["quantiles"][0]["time_ns"].as_u64().unwrap() <= time("highest_undisturbed_ns"));
+    assert!(time("worst_input_ns") <= time("highest_undisturbed_ns"));
     assert!(time("highest_undisturbed_ns") <= time("highest_observed_ns"));
-    assert!(calibration["ns_per_fuel"].as_f64().unwrap() > 0.0);
-    assert!(succeed(&arguments).contains("time per fuel"));
+    assert!(whole["ns_per_fuel"]["estimate"].as_f64().unwrap() > 0.0);
+    let stages = calibration["warm"]["stages"].as_array().unwrap().len();
+    assert_eq!(json["stage_bounds"].as_array().unwrap().len(), stages);
+    // Too few runs to extrapolate: the longest and a fifth of it.
+    assert_eq!(json["bound"]["basis"], "observed");
+    assert!(json["bound"]["time_ns"].as_u64().unwrap() > time("highest_observed_ns"));
+
+    let kept = std::fs::read(json["file"].as_str().unwrap()).unwrap();
+    assert_eq!(&serde_json::from_slice::<Value>(&kept).unwrap()["claims"], &calibration["claims"]);
+    let drawn = std::fs::read_to_string(&picture).unwrap();
+    assert!(drawn.starts_with("<svg") && drawn.contains("highest observed"), "{drawn}");
+    let text = succeed(&arguments);
+    for part in ["ns per fuel", "cold", "promised: ", "are needed to extrapolate", &store] {
+        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
 
     let error = fail(&["calibrate", &wasm, "--validation", &bench.path("x.npy")]);
     assert!(error.contains("x.npy") && error.contains(".npz"), "{error}");

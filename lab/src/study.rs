@@ -73,7 +73,7 @@ pub struct ModelInfo {
     /// Size of the component in bytes.
     pub component_bytes: u64,
     /// The worst input's execution time in calibration on the device, in
-    /// nanoseconds: `leeway_runtime::calibrate::Calibration::wcet`.
+    /// nanoseconds: `leeway_runtime::timing::Timing::worst_input`.
     pub wcet_ns: u64,
     /// The median that was seen in calibration on the device, in nanoseconds.
     pub median_ns: u64,

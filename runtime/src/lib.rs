@@ -1,7 +1,6 @@
 //! The device: sandbox, calibration, admission, local executor, link and fog estimates, offloader.
 
 pub mod admission;
-pub mod calibrate;
 pub mod executor;
 pub mod golden;
 pub mod nanos;

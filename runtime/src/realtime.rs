@@ -97,6 +97,14 @@ pub fn allowed_cpus() -> Vec<usize> {
     }
 }
 
+/// The CPU that the calling thread is pinned to, if it is to one.
+pub fn only_cpu() -> Option<usize> {
+    match allowed_cpus()[..] {
+        [only] => Some(only),
+        _ => None,
+    }
+}
+
 fn pin(cpu: usize) -> io::Result<()> {
     if cpu >= CpuSet::MAX_CPU {
         let text = format!("CPU {cpu} of at most {}", CpuSet::MAX_CPU);
@@ -180,7 +188,7 @@ mod tests {
             let report = wanted.apply();
             assert_eq!((&report.scheduling, &report.memory), (&Grant::NotAsked, &Grant::NotAsked));
             assert!(report.pinned.is_granted(), "{}", report.pinned);
-            assert_eq!(allowed_cpus(), [cpu]);
+            assert_eq!((allowed_cpus(), only_cpu()), (vec![cpu], Some(cpu)));
 
             let report = RealTime { cpu: Some(usize::MAX), ..wanted }.apply();
             assert!(matches!(report.pinned, Grant::Refused { .. }));

@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use leeway_contract::{Certificate, Digest, Tensor};
-use leeway_runtime::calibrate::Calibration;
 use leeway_runtime::offload::local::{Local, LocalError, LocalRun};
 use leeway_runtime::sandbox::{Instance, Module, Sandbox};
+use leeway_runtime::timing::{RunSample, Timing};
 
 use super::{ExperimentError, Model};
 use crate::study::ModelInfo;
@@ -30,7 +30,7 @@ impl OnDevice {
         Ok(Self { module, instance: Arc::new(Mutex::new(instance)) })
     }
 
-    pub fn info(&self, model: &Model, calibration: &Calibration) -> ModelInfo {
+    pub fn info(&self, model: &Model, timing: &Timing, samples: &[RunSample]) -> ModelInfo {
         let certificate = self.module.certificate();
         let bytes = |specs: &[leeway_contract::TensorSpec]| {
             specs.iter().filter_map(|spec| spec.size_bytes()).sum::<usize>() as u64
@@ -43,9 +43,9 @@ impl OnDevice {
             macs: certificate.macs(),
             input_bytes: bytes(certificate.inputs()),
             component_bytes: model.component.len() as u64,
-            wcet_ns: ns(calibration.wcet),
-            median_ns: ns(calibration.median),
-            calibration_ns: calibration.samples.iter().map(|sample| sample.ns).collect(),
+            wcet_ns: ns(timing.worst_input),
+            median_ns: ns(timing.median()),
+            calibration_ns: samples.iter().map(|sample| sample.ns).collect(),
             deadline_ns: ns(model.deadline),
         }
     }

@@ -3,10 +3,10 @@
 use std::io;
 
 use leeway_fog_host::BindError;
-use leeway_runtime::calibrate::CalibrationError;
 use leeway_runtime::offload::InferError;
 use leeway_runtime::offload::fog::{FogError, HttpFogError};
 use leeway_runtime::sandbox::{LoadError, RunError, SandboxError};
+use leeway_runtime::timing::measure::MeasureError;
 
 /// Why an experiment gave no study.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub enum ExperimentError {
         /// The model.
         model: String,
         /// Why.
-        source: CalibrationError,
+        source: MeasureError,
     },
     /// A component could not be pushed to the fog host.
     #[error("model {model:?} over the link {link:?}: {source}")]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use leeway_fog_host::Running;
-use leeway_runtime::calibrate::{CalibrationOptions, calibrate};
 use leeway_runtime::offload::clock::{Clock, MonotonicClock};
 use leeway_runtime::offload::fog::{Fog as _, HttpFog};
 use leeway_runtime::offload::local::Local as _;
@@ -12,6 +11,9 @@ use leeway_runtime::offload::policy::{AllFog, AllLocal, Policy, Threshold};
 use leeway_runtime::offload::sensor::{Pacing, Sensor, Stream};
 use leeway_runtime::offload::{Offloader, Prober, Task, TaskId};
 use leeway_runtime::sandbox::{Sandbox, SandboxConfig};
+use leeway_runtime::timing::Timing;
+use leeway_runtime::timing::evt::TailOptions;
+use leeway_runtime::timing::measure::{MeasureError, MeasureOptions, Series, measure};
 
 use super::cpu::{self, Cpus};
 use super::device::OnDevice;
@@ -97,30 +99,32 @@ impl<'a, 'p> Bench<'a, 'p> {
     /// Measures every model's execution time on this thread.
     pub fn calibrate(&mut self) -> Result<(), ExperimentError> {
         let each = self.config.time.mul_f64(CALIBRATION_PART / self.config.models.len() as f64);
-        let options = CalibrationOptions {
+        let options = MeasureOptions {
             budget: Some(each),
             seed: self.config.seed,
-            ..CalibrationOptions::default()
+            ..MeasureOptions::default()
         };
         for (model, on_device) in self.config.models.iter().zip(&mut self.on_device) {
             let fraction =
                 self.start.elapsed().as_secs_f64() / self.config.time.as_secs_f64().max(1e-9);
             let step = Step::Calibrating(&model.name);
             (self.progress)(Progress { step, fraction: fraction.min(1.0) });
-            let calibration =
-                calibrate(on_device, &model.validation, &options).map_err(|source| {
-                    ExperimentError::Calibrate { model: model.name.clone(), source }
-                })?;
+            let failed = |source| ExperimentError::Calibrate { model: model.name.clone(), source };
+            let measured = measure(on_device, &model.validation, &options, &mut |_| ());
+            let Series { fuel, samples } = measured.map_err(failed)?.warm.whole;
+            let tail = TailOptions { seed: self.config.seed, ..TailOptions::default() };
+            let timing = Timing::of(&samples, fuel, &tail);
+            let timing = timing.ok_or_else(|| failed(MeasureError::NoInputs))?;
             tracing::info!(
                 model = model.name,
-                wcet = ?calibration.wcet,
-                highest_observed = ?calibration.highest_observed,
-                runs = calibration.samples.len(),
-                disturbed = calibration.disturbed,
+                wcet = ?timing.worst_input,
+                highest_observed = ?timing.highest_observed,
+                runs = timing.runs,
+                disturbed = timing.disturbed.runs,
                 "calibrated"
             );
-            self.wcets.push(calibration.wcet);
-            self.models.push(on_device.info(model, &calibration));
+            self.wcets.push(timing.worst_input);
+            self.models.push(on_device.info(model, &timing, &samples));
         }
         Ok(())
     }
@@ -237,6 +241,7 @@ impl<'a, 'p> Bench<'a, 'p> {
                 name: model.name.clone(),
                 local: Box::new(on_device.clone()),
                 wcet,
+                watch: None,
                 deadline: Some(model.deadline),
                 component: Some(Arc::clone(&model.component)),
             }));

@@ -112,6 +112,7 @@ fn survive(policy: Box<dyn Policy>, wcet: Duration) -> Vec<Outcome> {
         name: model.name.clone(),
         local: Box::new(module.instantiate().unwrap()),
         wcet,
+        watch: None,
         deadline: None,
         component: Some(Arc::clone(&model.component)),
     });
@@ -217,6 +218,7 @@ fn a_link_that_goes_down_and_comes_up_again_loses_no_input() {
         name: model.name.clone(),
         local: Box::new(module.instantiate().unwrap()),
         wcet: Duration::from_secs(3_600),
+        watch: None,
         deadline: None,
         // The fog host does not have it: the prober pushes it over the link.
         component: Some(Arc::clone(&model.component)),

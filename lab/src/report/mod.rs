@@ -14,6 +14,7 @@ mod units;
 #[cfg(test)]
 mod synthetic;
 
+pub use figures::timing as timing_picture;
 pub use files::{ReportError, ReportFiles, write};
 pub use page::html;
 pub use summary::{Figures, ModelRow, PolicyTotal, Summary, TOLERANCE, Verdict};

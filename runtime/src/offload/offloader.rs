@@ -17,6 +17,7 @@ use super::local::{Local, LocalError};
 use super::policy::{Context, Placement, Policy};
 use super::prober::Prober;
 use super::record::{DecisionRecord, Estimates, FogFailure, Offloaded, Outcome};
+use crate::timing::Watch;
 
 /// One model that the offloader serves.
 pub struct Task {
@@ -24,8 +25,14 @@ pub struct Task {
     pub name: String,
     /// Executes it on the device.
     pub local: Box<dyn Local>,
-    /// Its worst-case execution time there, from calibration.
+    /// The execution time of its worst input there, from calibration
+    /// ([`crate::timing::Timing::worst_input`]): what is compared with T_L + T_F,
+    /// for a threshold that a single hiccup had raised for good would offload what
+    /// the device does faster.
     pub wcet: Duration,
+    /// What is promised of its execution time, where it was calibrated for that.
+    /// Every local execution feeds it.
+    pub watch: Option<Arc<Watch>>,
     /// The deadline of an input, from its release.
     pub deadline: Option<Duration>,
     /// The component's bytes, to send to a fog host that lacks it.
@@ -45,7 +52,7 @@ pub enum WaitRule {
         ceiling: Duration,
     },
     /// As long as the device can still answer in time: until the deadline less
-    /// the WCET and a margin. Without a deadline, the fallback's ceiling.
+    /// the bound on its time and a margin. Without a deadline, the fallback's ceiling.
     Deadline {
         /// Time kept for everything but the execution.
         margin: Duration,
@@ -79,7 +86,7 @@ impl WaitRule {
                 }
             }
             WaitRule::Deadline { margin, ceiling } => match context.deadline {
-                Some(left) => left.saturating_sub(context.wcet).saturating_sub(margin),
+                Some(left) => left.saturating_sub(context.bound).saturating_sub(margin),
                 None => ceiling,
             },
         }
@@ -267,7 +274,12 @@ impl Offloader {
         let (outputs, offloaded, local, fuel) = match answered {
             Some((answer, measured)) => (answer.outputs, Some(measured), None, answer.time.fuel),
             None => match state.task.local.run(0..=state.last_stage, inputs) {
-                Ok(run) => (run.outputs, None, Some(run.elapsed), run.fuel),
+                Ok(run) => {
+                    if let Some(watch) = &state.task.watch {
+                        watch.observe(run.elapsed);
+                    }
+                    (run.outputs, None, Some(run.elapsed), run.fuel)
+                }
                 Err(source) => {
                     let task = state.task.name.clone();
                     return Err(InferError::Local { task, source, fog_failure });
@@ -313,6 +325,7 @@ fn context(state: &TaskState, beliefs: &Beliefs, now: Duration, age: Duration) -
     Context {
         module: state.digest,
         wcet: state.task.wcet,
+        bound: state.task.watch.as_ref().map_or(state.task.wcet, |watch| watch.bound().time),
         transfer: beliefs.transfer(state.traffic),
         fog: beliefs.fog(state.digest, state.fuel),
         deadline: state.task.deadline.map(|deadline| deadline.saturating_sub(age)),

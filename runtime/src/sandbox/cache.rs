@@ -141,7 +141,7 @@ fn intact(entry: &[u8]) -> Option<&[u8]> {
 }
 
 /// What must be equal for compiled code to be usable, as 16 hexadecimal digits.
-fn engine_hash(engine: &wasmtime::Engine) -> String {
+pub(super) fn engine_hash(engine: &wasmtime::Engine) -> String {
     /// Collects what is hashed, to take its SHA-256: unlike the standard
     /// library's hash it is the same in every build of this program.
     struct Collect(Vec<u8>);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use leeway_contract::{Certificate, Digest, EngineClaim, section};
 use wasmtime::component::{Component, Linker};
 
-use super::cache::Cache;
+use super::cache::{Cache, engine_hash};
 use super::check;
 use super::config::{EngineKind, SandboxConfig};
 use super::error::{LoadError, SandboxError};
@@ -42,6 +42,12 @@ impl Sandbox {
     /// What executes the code.
     pub fn engine_kind(&self) -> EngineKind {
         self.inner.config.engine
+    }
+
+    /// The engine's version and settings as 16 hexadecimal digits: where they are
+    /// equal, compiled code is, and takes as long.
+    pub fn engine_hash(&self) -> String {
+        engine_hash(&self.inner.engine)
     }
 
     /// What a component's certificate must say of the engine: the release line

@@ -91,6 +91,24 @@ pub struct Calibration {
 }
 
 impl Calibration {
+    /// Checks what a file may have lost.
+    ///
+    /// # Errors
+    /// What contradicts itself, in words.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let stages = self.warm.stages.len();
+        for condition in [Some(&self.warm), self.cold.as_ref()].into_iter().flatten() {
+            if condition.stages.len() != stages || stages == 0 {
+                let seen = condition.stages.len();
+                return Err(format!("it has {stages} stages when warm and {seen} otherwise"));
+            }
+            for timing in condition.stages.iter().chain([&condition.whole]) {
+                timing.check()?;
+            }
+        }
+        Ok(())
+    }
+
     /// What is promised of the whole model, whatever the caches hold.
     pub fn bound(&self, rule: &BoundRule) -> Bound {
         let calibrated = self.over_conditions(rule, |condition| &condition.whole);

@@ -7,25 +7,39 @@
 //! predictors and clock frequency; and whatever else the machine does at that
 //! moment.
 //!
+//! - [`measure`]: runs a model with warm and with cold caches ([`evict`]).
 //! - [`run`]: one measured run, and what disturbed it.
 //! - [`summary`]: what many runs say: [`Timing`].
 //! - [`quantile`]: quantiles with intervals.
 //! - [`hypothesis`], [`evt`]: the probabilistic worst case, and when there is none.
 //! - [`bound`]: what is promised, and what for: [`Bound`].
 //! - [`device`]: which device a calibration holds for.
-//! - [`calibration`]: all of it together: [`Calibration`].
+//! - [`calibration`]: all of it together: [`Calibration`]; [`calibrate`] makes one.
+//! - [`store`]: calibrations on disk.
+//! - [`watch`]: the bound at run time, which every execution feeds: [`Watch`].
 
 pub mod bound;
+mod calibrate;
 pub mod calibration;
 pub mod device;
+mod evict;
 pub mod evt;
 pub mod hypothesis;
+pub mod measure;
 pub mod quantile;
 pub mod run;
+pub mod store;
 pub mod summary;
+pub mod watch;
 
 pub use bound::{Basis, Bound, BoundRule};
+pub use calibrate::calibrate;
 pub use calibration::{Calibration, Claims, Condition};
 pub use device::Device;
 pub use run::{Cause, RunSample};
+pub use store::{Store, StoreError};
 pub use summary::Timing;
+pub use watch::Watch;
+
+#[cfg(test)]
+pub(crate) mod testing;

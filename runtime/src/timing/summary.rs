@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::bound::{Basis, Bound, BoundRule};
-use super::evt::{Span, TailAnalysis, TailOptions, analyse};
+use super::evt::{Pwcet, Span, TailAnalysis, TailOptions, analyse};
 use super::quantile::{Quantile, quantiles};
 use super::run::{Cause, RunSample};
 use crate::nanos;
@@ -112,6 +112,24 @@ impl Timing {
             ns_per_fuel: (fuel.0 > 0).then(|| per_fuel(&sorted, fuel, options)),
             tail: analyse(&times, options),
         })
+    }
+
+    /// Checks what a file may have lost.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let (highest, undisturbed) = (self.highest_observed, self.highest_undisturbed);
+        if self.runs == 0 || highest < undisturbed || undisturbed < self.worst_input {
+            let worst = self.worst_input;
+            return Err(format!(
+                "of {} runs the highest is {highest:?}, undisturbed {undisturbed:?}, and the \
+                 worst input takes {worst:?}",
+                self.runs
+            ));
+        }
+        let ordered = |p: &Pwcet| p.lower <= p.estimate && p.estimate <= p.upper;
+        match self.tail.pwcet.iter().find(|pwcet| !ordered(pwcet)) {
+            Some(pwcet) => Err(format!("a bound lies outside of its interval: {pwcet:?}")),
+            None => Ok(()),
+        }
     }
 
     /// The median.

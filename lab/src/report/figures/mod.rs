@@ -7,6 +7,7 @@ mod latency;
 mod offloaded;
 mod scale;
 mod svg;
+mod timing;
 mod total;
 
 use crate::study::{ALL_FOG, ALL_LOCAL, THRESHOLD};
@@ -16,6 +17,7 @@ pub(super) use decision::decision;
 pub(super) use latency::latency;
 pub(super) use offloaded::offloaded;
 pub(super) use svg::escape;
+pub use timing::timing;
 pub(super) use total::total;
 
 /// The class that gives a policy its colour: the talk's three policies always have

@@ -98,6 +98,13 @@ impl Svg {
         self.element("polygon", &[("points", &points.join(" ")), ("class", class)], &title(tip));
     }
 
+    /// An open line through these points.
+    pub(super) fn polyline(&mut self, points: &[[f64; 2]], class: &str, tip: &str) {
+        let points: Vec<String> =
+            points.iter().map(|&[x, y]| format!("{},{}", n(x), n(y))).collect();
+        self.element("polyline", &[("points", &points.join(" ")), ("class", class)], &title(tip));
+    }
+
     pub(super) fn text(&mut self, [x, y]: [f64; 2], anchor: Anchor, class: &str, text: &str) {
         let [x, y] = [x, y].map(n);
         let attributes = [("x", &*x), ("y", &y), ("text-anchor", anchor.name()), ("class", class)];
@@ -131,6 +138,18 @@ impl Svg {
             "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n{}</svg>\n",
             n(self.width),
             n(self.height),
+            escape(label),
+            self.body
+        )
+    }
+
+    /// The element as a file of its own, with its style in it.
+    pub(super) fn finish_alone(self, label: &str, style: &str) -> String {
+        let (width, height) = (n(self.width), n(self.height));
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+             viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\">\n\
+             <style>\n{style}</style>\n{}</svg>\n",
             escape(label),
             self.body
         )

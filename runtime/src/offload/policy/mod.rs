@@ -26,6 +26,8 @@ pub struct Context {
     pub module: Digest,
     /// Its worst-case execution time on this device, from calibration.
     pub wcet: Duration,
+    /// What is promised of that time; the WCET where nothing is.
+    pub bound: Duration,
     /// T_L: what an inference would spend on the link. `None` where nothing has
     /// been exchanged yet.
     pub transfer: Option<Duration>,

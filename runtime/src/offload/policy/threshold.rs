@@ -71,6 +71,7 @@ mod tests {
         Context {
             module: Digest::of(b"m"),
             wcet: 50 * MS,
+            bound: 60 * MS,
             transfer: Some(10 * MS),
             fog: Some(5 * MS),
             deadline: None,

@@ -273,6 +273,7 @@ fn task() -> Task {
         name: "t".into(),
         local: Box::new(Echo(certificate())),
         wcet: Duration::from_secs(1),
+        watch: None,
         deadline: None,
         component: Some(Arc::from(&b"component"[..])),
     }

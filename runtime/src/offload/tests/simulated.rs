@@ -179,6 +179,7 @@ impl Bench {
             name: "task".into(),
             local: Box::new(executor),
             wcet: local,
+            watch: None,
             deadline: Some(100 * MS),
             component: Some(Arc::from(&b"component"[..])),
         });
@@ -397,6 +398,7 @@ fn an_input_that_neither_machine_can_answer_is_an_error_with_both_reasons() {
         name: "broken".into(),
         local: Box::new(executor),
         wcet: MS,
+        watch: None,
         deadline: None,
         component: None,
     });
@@ -418,4 +420,39 @@ fn a_record_survives_json() {
         assert_eq!(serde_json::from_str::<DecisionRecord>(&json).unwrap(), record);
         assert!(json.contains("\"latency_ns\":"), "{json}");
     }
+}
+
+#[test]
+fn local_executions_feed_the_watch_whose_bound_moves_the_wait() {
+    use crate::timing::{BoundRule, Watch, testing};
+    let wait = WaitRule::Deadline { margin: 5 * MS, ceiling: 1_000 * MS };
+    let options = Options { wait, ..Options::default() };
+    let mut bench = Bench::with(Box::new(AllFog), 50 * MS, options, 1);
+    // Calibrated for 1 ms and a fifth of it; runs take 50 ms.
+    let watch = Arc::new(Watch::new(testing::calibration(), BoundRule::default()));
+    let executor = SimulatedLocal {
+        clock: bench.clock.clone(),
+        certificate: certificate(),
+        digest: Digest::of(b"module"),
+        time: 50 * MS,
+        broken: false,
+    };
+    bench.task = bench.offloader.add(Task {
+        name: "watched".into(),
+        local: Box::new(executor),
+        wcet: MS,
+        watch: Some(Arc::clone(&watch)),
+        deadline: Some(100 * MS),
+        component: None,
+    });
+    // A fog host that hangs is waited for until the deadline less the bound.
+    bench.change(|w| w.compute = 1_000 * MS);
+    let first = bench.infer();
+    assert_eq!(first.fog_failure.unwrap().elapsed, 100 * MS - MS - MS / 5 - 5 * MS);
+    assert_eq!((watch.seen().runs, watch.seen().exceeded), (1, 1));
+    assert_eq!(watch.bound().time, 60 * MS);
+    let second = bench.infer();
+    assert_eq!(second.fog_failure.unwrap().elapsed, 35 * MS);
+    assert_eq!(second.latency, 85 * MS, "the deadline is kept from now on");
+    assert_eq!((watch.seen().runs, watch.seen().exceeded), (2, 1));
 }

@@ -52,11 +52,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let because = |f: &mut fmt::Formatter<'_>, result: &TestResult| {
             let (name, meaning) = result.test.describe();
-            write!(
-                f,
-                "{name}: {meaning} (statistic {:.3}, p = {:.2e}, refused below {SIGNIFICANCE})",
-                result.statistic, result.p_value
-            )
+            write!(f, "{name}: {meaning} ({result}, refused below {SIGNIFICANCE})")
         };
         match self {
             Refusal::TooFewRuns { runs, wanted } => {
@@ -77,8 +73,12 @@ impl fmt::Display for Refusal {
                 because(f, result)
             }
             Refusal::NoThreshold { result } => {
-                f.write_str("peaks over threshold, at every threshold: ")?;
-                because(f, result)
+                let (name, meaning) = result.test.describe();
+                write!(
+                    f,
+                    "peaks over threshold: {name} in ascending order accepts no threshold: \
+                     {meaning} (at the highest, {result})"
+                )
             }
             Refusal::Unbounded { exceedance } => {
                 write!(f, "the data do not bound the tail at an exceedance of {exceedance:e}")

@@ -93,7 +93,7 @@ fn a_trend_is_refused_by_name_with_statistic_and_p_value() {
     assert!(analysis.pwcet.is_empty());
     let text: Vec<String> = analysis.refusals.iter().map(ToString::to_string).collect();
     let told =
-        |t: &String| t.contains("Mann-Kendall") && t.contains("statistic") && t.contains("p =");
+        |t: &String| t.contains("Mann-Kendall") && t.contains("statistic") && t.contains(", p ");
     assert!(text.iter().any(told), "{text:?}");
 }
 

@@ -13,6 +13,8 @@ mod ljung_box;
 mod mann_kendall;
 mod runs;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The part of good data that a single test may refuse.
@@ -68,6 +70,16 @@ impl TestResult {
     /// Whether the data speak against the hypothesis.
     pub fn rejects(&self) -> bool {
         self.p_value < SIGNIFICANCE
+    }
+}
+
+impl fmt::Display for TestResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Smaller ones are no different, and not exact.
+        match self.p_value < 1e-99 {
+            true => write!(f, "statistic {:.3}, p < 1e-99", self.statistic),
+            false => write!(f, "statistic {:.3}, p = {:.2e}", self.statistic, self.p_value),
+        }
     }
 }
 

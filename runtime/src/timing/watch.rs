@@ -1,0 +1,152 @@
+//! The bound at run time: every execution is counted, and one that exceeds what
+//! was promised raises the promise.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::bound::{Bound, BoundRule};
+use super::calibration::{Calibration, Seen};
+use super::store::Store;
+use crate::nanos;
+
+/// The longest time that the histogram tells from a longer one: an hour.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+
+/// Watches the executions of one model on this device. Shared between threads.
+#[derive(Debug)]
+pub struct Watch {
+    rule: BoundRule,
+    state: Mutex<State>,
+    keeper: Option<Keeper>,
+}
+
+#[derive(Debug)]
+struct State {
+    calibration: Calibration,
+    bound: Bound,
+    /// Two digits, a few kilobytes, never reallocated.
+    times: Histogram<u32>,
+}
+
+impl Watch {
+    /// Watches by this calibration; a bound that is raised is forgotten in the end.
+    pub fn new(calibration: Calibration, rule: BoundRule) -> Self {
+        let bound = calibration.bound(&rule);
+        let times = Histogram::new_with_max(LONGEST_NS, 2)
+            .expect("an hour and two digits are what the crate takes");
+        let state = Mutex::new(State { calibration, bound, times });
+        Self { rule, state, keeper: None }
+    }
+
+    /// Watches by this calibration, and keeps what is seen: a bound that is raised
+    /// at once, the counts when the watch ends. A thread of its own writes.
+    pub fn kept(calibration: Calibration, rule: BoundRule, store: Store) -> std::io::Result<Self> {
+        let mut watch = Self::new(calibration, rule);
+        watch.keeper = Some(Keeper::start(store)?);
+        Ok(watch)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is promised at the moment.
+    pub fn bound(&self) -> Bound {
+        self.state().bound
+    }
+
+    /// What has been seen, also by earlier watches that kept it.
+    pub fn seen(&self) -> Seen {
+        self.state().calibration.seen
+    }
+
+    /// The time that the part `quantile` of the executions of this watch did not
+    /// exceed, to two digits; `None` before the first.
+    pub fn quantile(&self, quantile: f64) -> Option<Duration> {
+        let state = self.state();
+        let any = !state.times.is_empty();
+        any.then(|| Duration::from_nanos(state.times.value_at_quantile(quantile)))
+    }
+
+    /// The whole model ran on the device. True where it exceeded the promise,
+    /// which is then raised.
+    pub fn observe(&self, elapsed: Duration) -> bool {
+        let mut state = self.state();
+        state.times.saturating_record(nanos::of(elapsed));
+        let promised = state.bound.time;
+        let seen = &mut state.calibration.seen;
+        seen.runs = seen.runs.saturating_add(1);
+        if elapsed <= promised {
+            return false;
+        }
+        seen.exceeded = seen.exceeded.saturating_add(1);
+        seen.highest = seen.highest.max(elapsed);
+        let Seen { runs, exceeded, .. } = *seen;
+        state.bound = state.calibration.bound(&self.rule);
+        let raised = state.bound.time;
+        let module = state.calibration.claims.module;
+        tracing::warn!(
+            %module, ?elapsed, ?promised, ?raised, exceeded, runs,
+            "an execution exceeded its bound, which is raised"
+        );
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(state.calibration.clone());
+        }
+        true
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(self.state().calibration.clone());
+        }
+    }
+}
+
+/// A thread that writes calibrations, so that no execution waits for a disk.
+#[derive(Debug)]
+struct Keeper {
+    sender: Option<mpsc::Sender<Box<Calibration>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    fn start(store: Store) -> std::io::Result<Self> {
+        let (sender, receiver) = mpsc::channel::<Box<Calibration>>();
+        let write = move || {
+            while let Ok(first) = receiver.recv() {
+                // Only the last of what has come meanwhile counts.
+                let latest = receiver.try_iter().last().unwrap_or(first);
+                if let Err(error) = store.save(&latest) {
+                    tracing::warn!(%error, "what was seen of execution times is not kept");
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("leeway-timing".into()).spawn(write)?;
+        Ok(Self { sender: Some(sender), thread: Some(thread) })
+    }
+
+    fn keep(&self, calibration: Calibration) {
+        if let Some(sender) = &self.sender {
+            // The thread ends only after the sender is dropped.
+            let _ = sender.send(Box::new(calibration));
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
