@@ -50,7 +50,10 @@ impl From<usize> for Dim {
 pub struct Graph {
     graph: GraphProto,
     nodes: usize,
-    is_classical: bool,
+    /// The version of the domain of classical models that its nodes want, if any.
+    classical: Option<i64>,
+    /// Outputs of classifiers that are labels: of type I64, whatever is said of all.
+    labels: Vec<String>,
 }
 
 /// An attribute of a node.
@@ -207,7 +210,12 @@ impl Graph {
         outputs: &[&str],
         attributes: &[(&str, Attribute)],
     ) {
-        self.is_classical = true;
+        // Version 5 has one operator for trees, and not the older ones.
+        let version = if operator == "TreeEnsemble" { 5 } else { 3 };
+        self.classical = Some(version.max(self.classical.unwrap_or(0)));
+        if operator.ends_with("Classifier") {
+            self.labels.push(outputs[0].to_owned());
+        }
         let node = self.add(operator, inputs, attributes);
         node.domain = CLASSICAL.into();
         node.output = outputs.iter().map(|&output| output.to_owned()).collect();
@@ -237,10 +245,14 @@ impl Graph {
 
     /// The model's file, with these outputs of one type.
     pub fn finish_typed(mut self, outputs: &[&str], dtype: i32) -> Vec<u8> {
-        self.graph.output = outputs.iter().map(|output| value_info(output, dtype, None)).collect();
+        let output = |output: &&str| {
+            let is_label = self.labels.iter().any(|label| label == *output);
+            value_info(output, if is_label { INT64 } else { dtype }, None)
+        };
+        self.graph.output = outputs.iter().map(output).collect();
         let mut opsets = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
-        if self.is_classical {
-            opsets.push(OperatorSetIdProto { domain: CLASSICAL.into(), version: 5 });
+        if let Some(version) = self.classical {
+            opsets.push(OperatorSetIdProto { domain: CLASSICAL.into(), version });
         }
         ModelProto {
             ir_version: 8,

@@ -34,6 +34,7 @@ fn regressor(rows: usize, depth: usize) -> Vec<u8> {
     let forest = Forest::random(&mut Random::new(21), &shape);
     let mut graph = Graph::new();
     graph.input("input", FLOAT, &[rows, shape.features].map(Into::into));
-    forest.add(&mut graph, "TreeEnsembleRegressor", "input", &["output"], Vec::new());
+    let more = vec![("n_targets", Attribute::Int(1))];
+    forest.add(&mut graph, "TreeEnsembleRegressor", "input", &["output"], more);
     graph.finish(&["output"])
 }
