@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use leeway_runtime::admission::{Executor, Offloading, Overload, Scheduling, Stream};
-use leeway_runtime::timing::{BoundRule, Calibration};
+use leeway_runtime::timing::{BoundRule, store};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -124,10 +124,7 @@ fn stream(entry: Entry, beside: &Path, rule: &BoundRule) -> anyhow::Result<Strea
 
 /// The bound of each stage.
 fn calibrated(path: &Path, rule: &BoundRule) -> anyhow::Result<Vec<Duration>> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let calibration: Calibration = serde_json::from_str(&text)
-        .with_context(|| format!("{} is no calibration", path.display()))?;
+    let calibration = store::read_file(path)?;
     Ok(calibration.stage_bounds(rule).into_iter().map(|bound| bound.time).collect())
 }
 

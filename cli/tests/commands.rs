@@ -152,8 +152,8 @@ fn calibrate_measures_every_input_and_keeps_what_it_found() {
     let bench = Bench::new(reference_model("mlp-tabular").unwrap());
     bench.build();
     let validation = bench.model_folder().join("validation.npz").display().to_string();
-    let (wasm, store, picture) =
-        (bench.path("model.wasm"), bench.path("store"), bench.path("picture.svg"));
+    let [wasm, store, picture, output] =
+        ["model.wasm", "store", "picture.svg", "calibration.json"].map(|name| bench.path(name));
     let inputs = bench.model.validation().unwrap().len();
     let runs = (2 * inputs).to_string();
     let arguments = [
@@ -170,6 +170,8 @@ fn calibrate_measures_every_input_and_keeps_what_it_found() {
         &store,
         "--picture",
         &picture,
+        "--output",
+        &output,
     ];
     let json: Value =
         serde_json::from_str(&succeed(&[&arguments[..], &["--json"]].concat())).unwrap();
@@ -192,6 +194,7 @@ fn calibrate_measures_every_input_and_keeps_what_it_found() {
 
     let kept = std::fs::read(json["file"].as_str().unwrap()).unwrap();
     assert_eq!(&serde_json::from_slice::<Value>(&kept).unwrap()["claims"], &calibration["claims"]);
+    assert_eq!(std::fs::read(&output).unwrap().trim_ascii(), kept.trim_ascii());
     let drawn = std::fs::read_to_string(&picture).unwrap();
     assert!(drawn.starts_with("<svg") && drawn.contains("highest observed"), "{drawn}");
     let text = succeed(&arguments);

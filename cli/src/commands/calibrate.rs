@@ -62,6 +62,9 @@ pub struct Arguments {
     /// the user's data.
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
+    /// Write it to this file as well, for `leeway admit`.
+    #[arg(short, long, value_name = "FILE.json")]
+    output: Option<PathBuf>,
     /// Draw the distribution with its tail and bounds.
     #[arg(long, value_name = "FILE.svg")]
     picture: Option<PathBuf>,
@@ -102,6 +105,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     let calibration = measure(arguments, &sandbox, &module, &inputs)?;
     let file = store.save(&calibration)?;
+    if let Some(output) = &arguments.output {
+        let json = serde_json::to_vec(&calibration)?;
+        std::fs::write(output, json).with_context(|| format!("{}", output.display()))?;
+    }
     if let Some(picture) = &arguments.picture {
         let svg =
             leeway_lab::report::timing_picture(&calibration, &module.certificate().model.name);

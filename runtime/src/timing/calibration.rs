@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::bound::{Basis, Bound, BoundRule};
 use super::device::Device;
 use super::run::RunSample;
-use super::summary::Timing;
+use super::summary::{Timing, times};
 use crate::realtime::RealTimeReport;
 use crate::sandbox::EngineKind;
 
@@ -121,14 +121,58 @@ impl Calibration {
 
     /// What is promised of each stage in a call of its own. Their sum bounds the
     /// model; where each is exceeded with probability `p`, the sum is with `n p`
-    /// at most, however they depend on each other.
+    /// at most, however they depend on each other. A bound of the model that was
+    /// raised above their sum is shared out in proportion.
     pub fn stage_bounds(&self, rule: &BoundRule) -> Vec<Bound> {
         let stage = |i: usize| self.over_conditions(rule, |condition| &condition.stages[i]);
-        (0..self.warm.stages.len()).map(stage).collect()
+        let bounds: Vec<Bound> = (0..self.warm.stages.len()).map(stage).collect();
+        let whole = self.bound(rule);
+        let sum: Duration = bounds.iter().map(|bound| bound.time).sum();
+        if !matches!(whole.basis, Basis::Raised { .. }) || whole.time <= sum {
+            return bounds;
+        }
+        let factor = whole.time.as_secs_f64() / sum.as_secs_f64().max(1e-9);
+        let raise = |bound: Bound| Bound { time: times(bound.time, factor), basis: whole.basis };
+        bounds.into_iter().map(raise).collect()
     }
 
     fn over_conditions(&self, rule: &BoundRule, of: impl Fn(&Condition) -> &Timing) -> Bound {
         let warm = of(&self.warm).bound(rule);
         self.cold.as_ref().map_or(warm, |cold| warm.max(of(cold).bound(rule)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timing::testing::{LONGEST, calibration};
+
+    const RULE: BoundRule = BoundRule { exceedance: 1e-9, margin: 0.1 };
+
+    #[test]
+    fn the_worse_of_warm_and_cold_caches_is_promised() {
+        let mut one = calibration();
+        let warm = one.bound(&RULE).time;
+        let mut cold = one.warm.clone();
+        cold.whole.highest_observed = 3 * LONGEST;
+        cold.stages[1].highest_observed = 2 * LONGEST;
+        one.cold = Some(cold);
+        assert_eq!(one.bound(&RULE).time, RULE.with_margin(3 * LONGEST));
+        let stages: Vec<Duration> = one.stage_bounds(&RULE).iter().map(|b| b.time).collect();
+        assert_eq!(stages, [warm, RULE.with_margin(2 * LONGEST)]);
+    }
+
+    #[test]
+    fn a_raised_bound_is_shared_out_over_the_stages() {
+        let mut one = calibration();
+        // Over the model's bound, and under the sum of the stages'.
+        one.seen.highest = LONGEST * 3 / 2;
+        let before = one.stage_bounds(&RULE);
+        assert_eq!(before, calibration().stage_bounds(&RULE));
+        one.seen.highest = 10 * LONGEST;
+        let raised = one.stage_bounds(&RULE);
+        let sum: Duration = raised.iter().map(|bound| bound.time).sum();
+        assert!(sum >= one.bound(&RULE).time && raised[0].time == raised[1].time);
+        assert!(raised.iter().all(|bound| bound.basis == Basis::Raised { margin: 0.1 }));
     }
 }

@@ -25,6 +25,7 @@ fn what_was_saved_is_loaded_and_replaced_as_a_whole() {
     one.seen.runs = 7;
     assert_eq!(store.save(&one).unwrap(), path);
     assert_eq!(store.load(&one.claims).unwrap().seen.runs, 7);
+    assert_eq!(read_file(&path).unwrap().seen.runs, 7);
     // Nothing of the first one, and no temporary file, is left.
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
 }

@@ -31,6 +31,8 @@ impl Family for Gpd {
 }
 
 /// Fits the tail above the threshold that is chosen by [`threshold::select`].
+/// The share of the runs above it is taken as it is: its uncertainty is small
+/// beside the tail's (Coles, section 4.3.3).
 pub fn fit(times: &[f64], options: &TailOptions) -> Result<TailFit, Refusal> {
     let mut sorted = times.to_vec();
     sorted.sort_by(f64::total_cmp);
