@@ -13,16 +13,12 @@ use wit_parser::Resolve;
 use crate::Options;
 use crate::abi::{self, Crossing, StageEnds, StageFunctions};
 use crate::cost::CostError;
-use crate::emit::code::{Code, Guard};
+use crate::emit::code::{Code, Guard, LOWEST_ADDRESS};
 use crate::emit::module::{FunctionIndex, Functions};
 use crate::error::CompileError;
 use crate::plan::{self, LIMIT_BYTES, PAGE, Plan, READ_SLACK};
 use crate::schedule::{Schedule, ValueId};
 use crate::stages;
-
-/// The first address that is used: what is below stays empty, so that a null
-/// pointer never names a tensor.
-const START: u32 = 1024;
 
 /// A component without its certificate, and the certificate.
 #[derive(Clone, Debug)]
@@ -67,7 +63,7 @@ pub fn emit(
         limit_bytes: LIMIT_BYTES,
     };
     let stages = stages::cut(schedule, options.granularity);
-    let plan = plan::plan(schedule, START).map_err(too_large)?;
+    let plan = plan::plan(schedule, LOWEST_ADDRESS).map_err(too_large)?;
     let ends: Vec<StageEnds> = stages
         .iter()
         .map(|stage| StageEnds {

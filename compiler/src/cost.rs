@@ -5,7 +5,8 @@
 //! operators per byte as well, and one unit for entering a function. The table
 //! is the engine's own (`wasmtime_environ::OperatorCost`), not a copy. Loops
 //! count by the trip counts that [`crate::emit::code::Code`] noted, branches by
-//! whose they are, and what only a fence leads to is an error's. Code of any other
+//! whose they are, what only a fence leads to is an error's, and a table of joints
+//! leads to the next operator. Code of any other
 //! form has no static cost and is refused.
 
 use std::collections::BTreeMap;
@@ -128,6 +129,13 @@ pub fn function_cost(
             Operator::BrIf { relative_depth: 0 } if frame.kind == Kind::Loop => back_edge = true,
             Operator::BrIf { relative_depth }
                 if is_block(&frames, relative_depth) && notes.next() == Some(&Note::Fence) => {}
+            Operator::BrTable { ref targets }
+                if targets.default() == 0
+                    && frame.kind == Kind::Block
+                    && notes.next() == Some(&Note::Joints) =>
+            {
+                dead = true;
+            }
             Operator::Br { relative_depth: 1 } if is_block(&frames, 0) && is_block(&frames, 1) => {
                 (dead, skips) = (true, true);
             }
@@ -253,6 +261,23 @@ mod tests {
     }
 
     #[test]
+    fn joints_cost_one_table_and_what_mentions_the_locals() {
+        let mut code = Code::new(0);
+        let (p, sum) = (code.i32_local(), code.v128_local());
+        code.repeat(3, |code| {
+            code.jointed(p, |code| {
+                code.advance(p, 4);
+                code.joint(&[]);
+                code.splat(1.0).set(sum);
+                code.joint(&[sum]);
+            });
+        });
+        // 1 on entry, 2 to set the counter; 4 to advance, 2 for the table, 2 to set
+        // the sum, 1 to mention it, 5 for the loop.
+        assert_eq!(cost_of(code).unwrap().always, 1 + 2 + 3 * (4 + 2 + 2 + 1 + 5));
+    }
+
+    #[test]
     fn code_of_another_form_is_refused() {
         let mut code = Code::new(0);
         code.op(Instruction::Loop(wasm_encoder::BlockType::Empty)).op(Instruction::End);
@@ -266,5 +291,10 @@ mod tests {
         code.op(Instruction::Block(wasm_encoder::BlockType::Empty));
         code.i32(1).op(Instruction::BrIf(0)).op(Instruction::End);
         assert!(cost_of(code).is_err(), "a branch without a note");
+
+        let mut code = Code::new(0);
+        code.op(Instruction::Block(wasm_encoder::BlockType::Empty));
+        code.i32(1).op(Instruction::BrTable(vec![0].into(), 0)).op(Instruction::End);
+        assert!(cost_of(code).is_err(), "a table without a note");
     }
 }

@@ -1,12 +1,16 @@
 //! A builder of one WebAssembly function whose fuel can be counted statically.
 //!
 //! Control flow is structured and every loop runs a constant number of times, so
-//! the only ways to make a loop or a branch are [`Code::repeat`], [`Code::guarded`]
-//! and [`Code::fenced`], which leave a [`Note`] for the cost model. Addresses are
+//! the only ways to make a loop or a branch are [`Code::repeat`], [`Code::guarded`],
+//! [`Code::jointed`] and [`Code::fenced`], which leave a [`Note`] for the cost model. Addresses are
 //! held in `i32` locals and kept absolute, and the offsets of memory accesses
 //! small, as an engine elides bounds checks only below its guard region.
 
 use wasm_encoder::{BlockType, Function, Ieee32, Instruction, MemArg, ValType};
+
+/// The first address that is used: what is below stays empty, so that a null
+/// pointer never names a tensor.
+pub const LOWEST_ADDRESS: u32 = 1024;
 
 /// A local variable of the function under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +76,9 @@ pub enum Note {
     },
     /// A `br_if` that is never taken, out of a block of [`Code::fenced`].
     Fence,
+    /// A `br_table` to the joints of [`Code::jointed`], which always goes to the
+    /// end of its own block.
+    Joints,
 }
 
 /// A function under construction.
@@ -87,6 +94,8 @@ pub struct Code {
     counters: Vec<Local>,
     /// The depth inside the innermost block that a fence leaves.
     fenced: Option<u32>,
+    /// Where the joints of the current [`Code::jointed`] are.
+    joints: Option<Vec<usize>>,
 }
 
 /// A finished function.
@@ -109,6 +118,7 @@ impl Code {
             depth: 0,
             counters: Vec::new(),
             fenced: None,
+            joints: None,
         }
     }
 
@@ -235,14 +245,20 @@ impl Code {
         }
     }
 
+    /// `local += bytes`, in the last but one iteration of the innermost loop only.
+    pub fn advance_before_last(&mut self, local: Local, bytes: i64) {
+        let counter = *self.counters.last().expect("iterations are of a loop");
+        self.get(local).i32(bytes as u32);
+        self.get(counter).i32(2).op(Instruction::I32Eq);
+        self.op(Instruction::I32Mul).op(Instruction::I32Add).set(local);
+    }
+
     /// Pushes the 16 bytes at `address + offset`.
     pub fn load(&mut self, address: Local, offset: u64) -> &mut Self {
         self.get(address).op(Instruction::V128Load(at(offset, 0)))
     }
 
-    /// Pushes four times the `f32` at `address + offset`. (Of
-    /// `v128.load32_splat`, Cranelift makes a load into a general register and a
-    /// move from there.)
+    /// Pushes four times the `f32` at `address + offset`.
     pub fn load_splat(&mut self, address: Local, offset: u64) -> &mut Self {
         self.get(address).op(Instruction::F32Load(at(offset, 0))).op(Instruction::F32x4Splat)
     }
@@ -298,17 +314,58 @@ impl Code {
         self.op(Instruction::End);
     }
 
-    /// Runs `body`, in which [`Code::fence`] has the engine compute `sums`, of
-    /// type `v128`, as far as they have got. `address` must hold one that may be
-    /// written.
+    /// Runs `body`, straight code in which [`Code::joint`] has the engine compute
+    /// what is in the locals so far, and no later. `address` must hold one.
     ///
     /// Cranelift moves an operator without effects down to where its result is
     /// wanted, which is the end of its basic block or a store, but leaves loads
     /// where they are. Of a long block of multiplications and additions, all
-    /// operands are then loaded first, and spilled. A fence is a branch to code
-    /// that stores the sums, which wants them; it is never taken, and the code
-    /// there never runs and ends in a trap, so that the engine moves it out of
-    /// the way.
+    /// operands are then loaded first, and spilled. And it makes a load part of
+    /// the instruction that wants it only where the result of that instruction is
+    /// used once. A joint is where a second path joins, on which the locals have
+    /// other values: all of them must be there, each is used once, namely to be
+    /// passed on, and nothing is executed for it. The other path is a `br_table`
+    /// before the first joint, by an address, which is larger than the number of
+    /// joints and so never taken.
+    pub fn jointed(&mut self, address: Local, body: impl FnOnce(&mut Self)) {
+        let outer = self.joints.replace(Vec::new());
+        let notes = self.notes.len();
+        body(self);
+        debug_assert_eq!(self.notes.len(), notes, "joints are in straight code");
+        let joints = std::mem::replace(&mut self.joints, outer).unwrap_or_default();
+        let Some(&first) = joints.first() else { return };
+        let count = joints.len() as u32;
+        debug_assert!(count < LOWEST_ADDRESS, "an address is no number of a joint");
+        let blocks = (0..=count).map(|_| Instruction::Block(BlockType::Empty));
+        let dispatch = [
+            Instruction::LocalGet(address.0),
+            Instruction::BrTable((1..=count).collect::<Vec<_>>().into(), 0),
+            Instruction::End,
+        ];
+        self.notes.push(Note::Joints);
+        self.instructions.splice(first..first, blocks.chain(dispatch));
+    }
+
+    /// Ends a part of the code in [`Code::jointed`]. `settled` are the locals that
+    /// the engine should compute first, in this order.
+    pub fn joint(&mut self, settled: &[Local]) {
+        let joints = self.joints.as_mut().expect("a joint is in jointed code");
+        joints.push(self.instructions.len());
+        self.op(Instruction::End);
+        // Cranelift passes on what is mentioned first first.
+        for &local in settled {
+            self.get(local).op(Instruction::Drop);
+        }
+    }
+
+    /// Runs `body`, in which [`Code::fence`] has the engine compute `sums`, of
+    /// type `v128`, as far as they have got. `address` must hold one that may be
+    /// written.
+    ///
+    /// What [`Code::jointed`] says of Cranelift is so here too. A fence is a branch
+    /// to code that stores the sums, which wants them; it is never taken, and the
+    /// code there never runs and ends in a trap, so that the engine moves it out
+    /// of the way.
     pub fn fenced(&mut self, sums: &[Local], address: Local, body: impl FnOnce(&mut Self)) {
         self.op(Instruction::Block(BlockType::Empty)).op(Instruction::Block(BlockType::Empty));
         let outer = self.fenced.replace(self.depth + 2);

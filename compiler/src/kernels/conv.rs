@@ -11,7 +11,7 @@ use std::any::Any;
 use wasm_encoder::Instruction as I;
 
 use super::planes::{Axis, Planes};
-use super::product::{self, Form};
+use super::product::{self, Form, Numbers};
 use super::tile::{self, Band, Vector, Walker};
 use super::winograd::Winograd;
 use crate::emit::code::{Code, Local};
@@ -20,6 +20,9 @@ use crate::schedule::{Kernel, Places};
 
 /// The most taps of a window that one loop over the channels takes.
 const TAPS_PER_LOOP: usize = 32;
+
+/// So many different tiles double what is taken to be the time, for their code.
+const CODE_OF_TILES: usize = 32;
 
 /// One spatial dimension of a convolution or pooling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +164,16 @@ impl Conv {
     /// The form of the register tile that takes the least time.
     fn tile(&self) -> Form {
         let forms = Form::all().filter(|form| form.rows <= self.outputs);
-        forms.min_by_key(|&form| self.time_of(form)).expect("one row and one vector are a form")
+        // Another tile needs code of its own, which must be worth it.
+        let cost = |&form: &Form| self.time_of(form) * (CODE_OF_TILES + self.tiles_of(form));
+        forms.min_by_key(cost).expect("one row and one vector are a form")
+    }
+
+    /// How many different tiles there are with this one.
+    fn tiles_of(&self, form: Form) -> usize {
+        let bands = tile::bands(self.y.output, self.x.output, form.vectors);
+        let chunks: usize = bands.iter().map(|band| band.chunks.len()).sum();
+        chunks * (1 + usize::from(!self.outputs.is_multiple_of(form.rows)))
     }
 
     /// An estimate of the time of one group with this tile, in the unit of
@@ -185,13 +197,6 @@ impl Conv {
     fn time(&self) -> usize {
         let planes = self.layout().planes.map_or(0, |planes| planes.channel_elements());
         self.time_of(self.tile()) + 4 * planes * self.inputs
-    }
-
-    /// The taps in the order of the loops over the channels, with the channels
-    /// that one iteration takes.
-    fn loops<'a>(&self, taps: &'a [Tap]) -> Vec<(&'a [Tap], usize)> {
-        let unroll = |taps: usize| product::UNROLL.div_ceil(taps).clamp(1, self.inputs);
-        taps.chunks(TAPS_PER_LOOP).map(|taps| (taps, unroll(taps.len()))).collect()
     }
 
     /// The tiles of output channels of one group: first channel and number.
@@ -232,7 +237,7 @@ impl Kernel for Conv {
         let mut packed = Vec::with_capacity(4 * self.weights.len());
         for group in 0..self.groups {
             for (first, rows) in self.row_tiles(layout.tile.rows) {
-                for (part, _) in self.loops(&layout.taps) {
+                for part in layout.taps.chunks(TAPS_PER_LOOP) {
                     for channel in 0..self.inputs {
                         for tap in part {
                             for row in 0..rows {
@@ -364,10 +369,7 @@ impl Conv {
             code.op(I::Drop);
         }
 
-        let all: Vec<Local> = sums.iter().flatten().copied().collect();
-        code.fenced(&all, cursor.output, |code| {
-            self.emit_sums(code, layout, cursor, &sums, vectors);
-        });
+        self.emit_sums(code, layout, cursor, &sums, vectors);
 
         for (row, sums) in sums.iter().enumerate() {
             for (&sum, vector) in sums.iter().zip(vectors) {
@@ -387,28 +389,25 @@ impl Conv {
         sums: &[Vec<Local>],
         vectors: &[Vector],
     ) {
-        let rows = sums.len();
+        let form = Form::of_sums(sums);
         let (pixel, weight) = (code.i32_local(), code.i32_local());
-        // Four weights are loaded at once.
-        let four = code.v128_local();
         code.copy(weight, cursor.weights);
         let channel = 4 * layout.channel as u64;
-        for (taps, unroll) in self.loops(&layout.taps) {
+        for taps in layout.taps.chunks(TAPS_PER_LOOP) {
             code.copy(pixel, cursor.pixel);
-            let per_channel = (4 * taps.len() * rows) as u64;
-            let emit_channels = |code: &mut Code, channels: usize| {
+            let per_channel = (4 * taps.len() * form.rows) as u64;
+            let steps = (self.inputs, taps.len());
+            product::emit_steps(code, form, steps, weight, |code, channels| {
                 for c in 0..channels as u64 {
                     for (t, tap) in taps.iter().enumerate() {
                         let pixels = c * channel + tap.offset_bytes;
-                        let weights = c * per_channel + (4 * t * rows) as u64;
+                        let weights = c * per_channel + (4 * t * form.rows) as u64;
                         product::emit_step(
                             code,
+                            Numbers::Reals,
                             sums,
                             |code, row| {
-                                if row % 4 == 0 {
-                                    code.load(weight, weights + 4 * row as u64).set(four);
-                                }
-                                code.splat_lane(four, row % 4);
+                                code.load_splat(weight, weights + 4 * row as u64);
                             },
                             |code, v| {
                                 let at = vectors[v].y * layout.pitch + vectors[v].x;
@@ -419,12 +418,8 @@ impl Conv {
                 }
                 code.advance(pixel, (channels as u64 * channel) as i64);
                 code.advance(weight, (channels as u64 * per_channel) as i64);
-            };
-            code.repeat(self.inputs / unroll, |code| emit_channels(code, unroll));
-            if !self.inputs.is_multiple_of(unroll) {
-                emit_channels(code, self.inputs % unroll);
-            }
+            });
         }
-        code.release([pixel, weight, four]);
+        code.release([pixel, weight]);
     }
 }

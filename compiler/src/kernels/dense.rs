@@ -152,7 +152,7 @@ impl Dense {
         }
 
         let operands = (cursor.input, cursor.weights);
-        product::emit_sums(code, &sums, self.k, operands, 16 * vectors, cursor.output);
+        product::emit_sums(code, &sums, self.k, operands, 16 * vectors);
         product::store_sums(code, sums, cursor.output, self.n, width, &self.then);
         code.advance(cursor.input, (4 * rows * self.k) as i64);
         code.advance(cursor.output, (4 * rows * self.n) as i64);

@@ -101,7 +101,7 @@ impl MatMul {
             code.splat(0.0).set(sum);
         }
         let operands = (cursor.left, cursor.right);
-        product::emit_sums(code, &sums, self.k, operands, 4 * self.n, cursor.output);
+        product::emit_sums(code, &sums, self.k, operands, 4 * self.n);
         product::store_sums(code, sums, cursor.output, self.n, width, &self.then);
         code.advance(cursor.left, (4 * rows * self.k) as i64);
         code.advance(cursor.output, (4 * rows * self.n) as i64);

@@ -1,28 +1,47 @@
 //! The inner step of convolutions and matrix products: a register tile of sums,
 //! to which the products of a column of factors and a row of vectors are added.
 //!
-//! The vectors are held in registers; a fence follows on the products of a few
-//! factors. So little lives beside the sums and the held vectors, whatever the
-//! number of steps in a loop.
+//! The vectors are held in registers, a factor is broadcast as it is loaded, and a
+//! joint follows on each (see [`Code::jointed`]). So little lives beside the sums
+//! and the held vectors, whatever the number of steps in a loop.
 
 use wasm_encoder::Instruction as I;
 
 use crate::emit::code::{Code, Local};
 use crate::expr::Expr;
 
-/// Vectors of a single row after which a fence comes.
-const VECTORS_PER_FENCE: usize = 4;
-
-/// Rows after which a fence comes.
-const ROWS_PER_FENCE: usize = 4;
-
 /// The vector registers of x86-64, which has the fewest.
 const REGISTERS: usize = 16;
 
-/// Steps that one iteration of a loop takes at least: an iteration costs a check
-/// of the fuel and of the deadline, and the engine keeps the sums in memory from
-/// one iteration to the next.
-pub const UNROLL: usize = 10;
+/// The most vectors of a form.
+const MOST_VECTORS: usize = 10;
+
+/// Vectors of a single row that are held at once.
+const VECTORS_AT_ONCE: usize = 2;
+
+/// Steps that one iteration of a loop takes, or about so many: an iteration costs a
+/// check of the fuel and of the deadline, and the engine keeps the sums in memory
+/// from one iteration to the next.
+const STEPS_PER_ITERATION: usize = 12;
+
+/// What is multiplied and added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// Four `f32` of a vector.
+    Reals,
+    /// Four pairs of `i16`, whose products are added as `i32`.
+    PairsOfIntegers,
+}
+
+impl Numbers {
+    /// Replaces a sum, a factor and a vector on the stack by the new sum.
+    fn emit(self, code: &mut Code) -> &mut Code {
+        match self {
+            Numbers::Reals => code.op(I::F32x4Mul).op(I::F32x4Add),
+            Numbers::PairsOfIntegers => code.op(I::I32x4DotI16x8S).op(I::I32x4Add),
+        }
+    }
+}
 
 /// The form of a register tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,115 +55,207 @@ pub struct Form {
 impl Form {
     /// The forms that fit the registers.
     pub fn all() -> impl Iterator<Item = Self> {
-        let forms = (1..REGISTERS).flat_map(|rows| (1..=8).map(move |vectors| (rows, vectors)));
+        let forms =
+            (1..REGISTERS).flat_map(|rows| (1..=MOST_VECTORS).map(move |vectors| (rows, vectors)));
         forms.map(|(rows, vectors)| Self { rows, vectors }).filter(|form| form.fits())
     }
 
-    /// The form for a product of `m x k` and `k x n` elements: of a single row, the
-    /// right operand is streamed; else the fastest by the estimate.
+    /// The form of these sums.
+    pub fn of_sums(sums: &[Vec<Local>]) -> Self {
+        Self { rows: sums.len(), vectors: sums[0].len() }
+    }
+
+    /// The fastest form for a product of `m x k` and `k x n` elements, by the
+    /// estimate.
     pub fn of_product(m: usize, k: usize, n: usize) -> Self {
-        let vectors = n.div_ceil(4);
-        if m == 1 {
-            return Self { rows: 1, vectors: vectors.min(8) };
-        }
-        let time = |form: &Self| {
-            let parts = |size: usize, by: usize| {
-                [(size / by, by), (usize::from(!size.is_multiple_of(by)), size % by)]
-            };
-            let mut time = 0;
-            for (panels, vectors) in parts(vectors, form.vectors) {
-                for (tiles, rows) in parts(m, form.rows) {
-                    time += panels * tiles * Self { rows, vectors }.time(k);
-                }
-            }
-            time
-        };
-        let forms = Self::all().filter(|form| form.rows <= m && form.vectors <= vectors);
+        let forms = Self::all().filter(|form| form.rows <= m && form.vectors <= n.div_ceil(4));
+        let time = |form: &Self| form.time_of_product(m, k, n);
         forms.min_by_key(time).expect("one row and one vector are a form")
     }
 
-    /// Whether sums, held or loaded vectors, four factors in one register, one of
-    /// them in another and a product fit the registers.
+    /// An estimate of the time of a product in tiles of this form, in the unit of
+    /// [`Form::time`].
+    pub fn time_of_product(self, m: usize, k: usize, n: usize) -> usize {
+        let parts = |size: usize, by: usize| {
+            let parts = [(size / by, by), (1, size % by)];
+            parts.into_iter().filter(|&(count, size)| count > 0 && size > 0)
+        };
+        let tiles = parts(n.div_ceil(4), self.vectors).flat_map(|(panels, vectors)| {
+            parts(m, self.rows).map(move |(tiles, rows)| (panels * tiles, Self { rows, vectors }))
+        });
+        tiles.map(|(count, form)| count * form.time(k)).sum()
+    }
+
+    /// Whether sums, held vectors, a factor and a product fit the registers.
     fn fits(self) -> bool {
-        let held = if self.rows == 1 { VECTORS_PER_FENCE } else { self.vectors };
-        self.rows * self.vectors + held + 3 <= REGISTERS
+        self.leaves(0)
+    }
+
+    /// Whether so many registers are left beside them.
+    pub fn leaves(self, registers: usize) -> bool {
+        self.rows * self.vectors + self.held() + 2 + registers <= REGISTERS
+    }
+
+    /// Vectors that are held at once.
+    fn held(self) -> usize {
+        if self.rows == 1 { self.vectors.min(VECTORS_AT_ONCE) } else { self.vectors }
+    }
+
+    /// Factors between two joints. At each the engine adds to the fuel, which must
+    /// not take longer than the products.
+    fn factors_per_joint(self) -> usize {
+        if self.vectors == 1 { 2 } else { 1 }
+    }
+
+    /// Whether the products of a step must be added before the vectors of the next
+    /// one are loaded, for want of registers: two are left for the engine.
+    fn is_tight(self) -> bool {
+        self.rows > 1 && self.rows * self.vectors + 2 * self.held() + 2 > REGISTERS - 2
+    }
+
+    /// Joints of one step.
+    fn joints(self) -> usize {
+        match self.rows {
+            1 => self.vectors.div_ceil(VECTORS_AT_ONCE),
+            rows => rows.div_ceil(self.factors_per_joint()) + usize::from(self.is_tight()),
+        }
+    }
+
+    /// Steps of one iteration of a loop, or about so many.
+    fn unroll(self) -> usize {
+        if self.rows == 1 { 2 * STEPS_PER_ITERATION } else { STEPS_PER_ITERATION }
+    }
+
+    /// How `count` times `steps` steps are a loop: iterations, times in each, and
+    /// times after it. Few or none of these, as they need code of their own.
+    fn iterations(self, count: usize, steps: usize) -> (usize, usize, usize) {
+        let at_once = self.unroll().div_ceil(steps);
+        if count <= 2 * at_once {
+            return (1, count, 0);
+        }
+        let near = (at_once * 3 / 4).max(1)..=at_once * 4 / 3;
+        let best = near.min_by_key(|&times| (count % times, times.abs_diff(at_once)));
+        let times = best.unwrap_or(at_once);
+        (count / times, times, count % times)
     }
 
     /// An estimate of the time of a tile with so many steps, in eighths of a
-    /// cycle of a core that begins four vector operations in a cycle.
+    /// cycle of a core that begins six operations in a cycle.
     pub fn time(self, steps: usize) -> usize {
         let Self { rows, vectors } = self;
-        // Operations on vectors, loads and the fence, but no less than the
-        // latency of an addition.
-        let step = (rows * (4 * vectors + 2) + vectors + 4).max(24);
-        let iteration = 20 + 6 * rows * vectors;
-        100 + 12 * rows * vectors + steps * step + steps.div_ceil(UNROLL) * iteration
+        // A vector comes from further away than a factor, and more so one alone. No
+        // less than the latency of an addition.
+        let operations = 2 * rows * vectors + rows + vectors + self.joints();
+        let step = (operations * 8 / 6 + 3 * vectors + 8 / vectors).max(24);
+        let iteration = 60 + 3 * rows * vectors;
+        100 + 12 * rows * vectors + steps * step + steps.div_ceil(self.unroll()) * iteration
     }
 }
 
-/// Emits `sums[row][v] += factor(row) * vector(v)`, which push their value.
-/// Belongs in [`Code::fenced`] with all the sums. Of a single row, vectors are
-/// used once and not held, so that there may be more of them.
+/// Emits `sums[row][v] += factor(row) * vector(v)`, which push their value: a
+/// factor as it is loaded. Belongs in [`Code::jointed`].
 pub fn emit_step(
     code: &mut Code,
+    numbers: Numbers,
     sums: &[Vec<Local>],
     mut factor: impl FnMut(&mut Code, usize),
     mut vector: impl FnMut(&mut Code, usize),
 ) {
-    let one = code.v128_local();
-    let add = |code: &mut Code, sum: Local, vector: &mut dyn FnMut(&mut Code)| {
-        code.get(sum).get(one);
-        vector(code);
-        code.op(I::F32x4Mul).op(I::F32x4Add).set(sum);
-    };
+    let form = Form::of_sums(sums);
+    let held = code.v128_locals(form.held());
+    let factors = code.v128_locals(form.factors_per_joint().min(form.rows));
+    // What was added last is settled first; when a step begins, what the step
+    // before it ended with.
     if let [sums] = sums {
-        factor(code, 0);
-        code.set(one);
-        for (v, &sum) in sums.iter().enumerate() {
-            add(code, sum, &mut |code| vector(code, v));
-            if v % VECTORS_PER_FENCE == VECTORS_PER_FENCE - 1 || v + 1 == sums.len() {
-                code.fence();
+        let mut last = sums.chunks(held.len()).next_back().unwrap_or_default();
+        for (chunk, sums) in sums.chunks(held.len()).enumerate() {
+            for (v, &held) in (0..sums.len()).zip(&held) {
+                vector(code, chunk * VECTORS_AT_ONCE + v);
+                code.set(held);
             }
+            if chunk == 0 {
+                factor(code, 0);
+                code.set(factors[0]);
+            }
+            code.joint(last);
+            emit_products(code, numbers, sums, factors[0], &held);
+            last = sums;
         }
     } else {
-        let (rows, held) = (sums.len(), code.v128_locals(sums[0].len()));
         for (v, &held) in held.iter().enumerate() {
             vector(code, v);
             code.set(held);
         }
-        for (row, sums) in sums.iter().enumerate() {
-            factor(code, row);
-            code.set(one);
-            for (&sum, &held) in sums.iter().zip(&held) {
-                add(code, sum, &mut |code| {
-                    code.get(held);
-                });
+        let mut last = sums.chunks(factors.len()).next_back().unwrap_or_default();
+        for (chunk, sums) in sums.chunks(factors.len()).enumerate() {
+            for (row, &one) in (0..sums.len()).zip(&factors) {
+                factor(code, chunk * factors.len() + row);
+                code.set(one);
             }
-            if row % ROWS_PER_FENCE == ROWS_PER_FENCE - 1 || row + 1 == rows {
-                code.fence();
+            code.joint(&last.concat());
+            for (sums, &one) in sums.iter().zip(&factors) {
+                emit_products(code, numbers, sums, one, &held);
             }
+            last = sums;
         }
-        code.release(held);
+        if form.is_tight() {
+            code.joint(&last.concat());
+        }
     }
-    code.release([one]);
+    code.release(held);
+    code.release(factors);
+}
+
+/// Emits `sums[v] += factor * vectors[v]`.
+fn emit_products(
+    code: &mut Code,
+    numbers: Numbers,
+    sums: &[Local],
+    factor: Local,
+    vectors: &[Local],
+) {
+    for (&sum, &vector) in sums.iter().zip(vectors) {
+        code.get(sum).get(factor).get(vector);
+        numbers.emit(code).set(sum);
+    }
+}
+
+/// Emits `count` times `steps` steps of this form, which `emit` emits so many
+/// times from where its pointers are, and moves them on: in a loop, each iteration
+/// with joints of its own. `address` must hold one.
+pub fn emit_steps(
+    code: &mut Code,
+    form: Form,
+    (count, steps): (usize, usize),
+    address: Local,
+    mut emit: impl FnMut(&mut Code, usize),
+) {
+    let (iterations, times, rest) = form.iterations(count, steps);
+    code.repeat(iterations, |code| code.jointed(address, |code| emit(code, times)));
+    if rest > 0 {
+        code.jointed(address, |code| emit(code, rest));
+    }
 }
 
 /// Emits `sums[row][v] += left[row][i] * right[i][v]` over the inner dimension `i`
 /// of size `k`. Rows of `left` follow each other without a gap, those of `right`
-/// after `right_bytes`. `output` must hold an address that may be written.
+/// after `right_bytes`.
 pub fn emit_sums(
     code: &mut Code,
     sums: &[Vec<Local>],
     k: usize,
     (left_row, right_row): (Local, Local),
     right_bytes: usize,
-    output: Local,
 ) {
     let (left, right) = (code.i32_local(), code.i32_local());
-    let emit_steps = |code: &mut Code, steps: usize| {
+    code.copy(left, left_row);
+    code.copy(right, right_row);
+    let form = Form::of_sums(sums);
+    emit_steps(code, form, (k, 1), right, |code, steps| {
         for step in 0..steps {
             emit_step(
                 code,
+                Numbers::Reals,
                 sums,
                 |code, row| {
                     code.load_splat(left, 4 * (row * k + step) as u64);
@@ -154,17 +265,8 @@ pub fn emit_sums(
                 },
             );
         }
-    };
-    let all: Vec<Local> = sums.iter().flatten().copied().collect();
-    code.fenced(&all, output, |code| {
-        code.copy(left, left_row);
-        code.copy(right, right_row);
-        code.repeat(k / UNROLL, |code| {
-            emit_steps(code, UNROLL);
-            code.advance(left, 4 * UNROLL as i64);
-            code.advance(right, (right_bytes * UNROLL) as i64);
-        });
-        emit_steps(code, k % UNROLL);
+        code.advance(left, 4 * steps as i64);
+        code.advance(right, (right_bytes * steps) as i64);
     });
     code.release([left, right]);
 }
@@ -199,13 +301,27 @@ mod tests {
     }
 
     #[test]
-    fn square_tiles_are_fastest_as_measured() {
-        let best = per_product(3, 3);
-        for Form { rows, vectors } in Form::all() {
+    fn tiles_of_two_and_three_vectors_are_fastest_as_measured() {
+        // In GFLOP/s: 45 in 6x8 and 5x8 tiles, 44 in 3x12, 43 in 4x8, 39 in 12x4,
+        // 38 in 2x16.
+        let best = per_product(6, 2);
+        for Form { rows, vectors } in Form::all().filter(|form| form.rows > 1) {
             assert!(per_product(rows, vectors) >= best, "{rows}x{vectors}");
         }
-        // 37.5 GFLOP/s in 3x12 tiles, 36.4 in 2x16, 35.7 in 4x8, 30.1 in 8x4.
-        assert!(per_product(2, 4) < per_product(4, 2));
+        assert!(per_product(4, 2) < per_product(2, 4));
         assert!(per_product(4, 2) < per_product(8, 1));
+    }
+
+    #[test]
+    fn every_step_is_taken_once_and_most_in_loops_without_a_rest() {
+        let form = Form { rows: 6, vectors: 2 };
+        for (count, steps) in (1..100).flat_map(|count| (1..20).map(move |steps| (count, steps))) {
+            let (iterations, times, rest) = form.iterations(count, steps);
+            assert_eq!(iterations * times + rest, count);
+            assert!(times * steps <= 2 * STEPS_PER_ITERATION.next_multiple_of(steps));
+        }
+        for count in [8, 16, 24, 32, 64, 96, 144, 160, 192, 320, 384, 576, 960, 1280] {
+            assert_eq!(form.iterations(count, 1).2, 0, "{count}");
+        }
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! A tile is a few vectors of four neighbouring pixels. A row whose length is no
 //! multiple of four ends in a vector that overlaps the one before: its pixels
-//! are computed twice, to the same bits, so that no store is partial. Only rows
-//! shorter than a vector have vectors with fewer lanes in use.
+//! are computed twice, to the same bits, so that no store is partial. In the same
+//! way the last tile of a row may overlap the one before, which costs less code than
+//! a narrower tile. Only rows shorter than a vector have vectors with fewer lanes in
+//! use.
 
 use crate::emit::code::{Code, Local};
 
@@ -30,6 +32,8 @@ pub struct Chunk {
     pub repeat: usize,
     /// From one to the next, in pixels.
     pub advance: usize,
+    /// How many pixels less it is to the last one.
+    pub back: usize,
 }
 
 /// Rows of tiles below each other.
@@ -61,7 +65,7 @@ pub fn bands(height: usize, width: usize, vectors: usize) -> Vec<Band> {
         let band = |rows: usize, repeat: usize| {
             let vectors = (0..rows).flat_map(|y| row.iter().map(move |v| Vector { y, ..*v }));
             let vectors = vectors.collect();
-            let chunk = Chunk { overlap: 0, vectors, repeat: 1, advance: width };
+            let chunk = Chunk { overlap: 0, vectors, repeat: 1, advance: width, back: 0 };
             Band { chunks: vec![chunk], repeat, rows }
         };
         let parts = [band(rows, height / rows), band(height % rows, 1)];
@@ -71,15 +75,20 @@ pub fn bands(height: usize, width: usize, vectors: usize) -> Vec<Band> {
     let whole = width / advance;
     let rest = &row[whole * vectors..];
     let mut chunks = Vec::new();
+    // A whole tile instead of one at least half as wide.
+    let overlaps = whole > 0 && !rest.is_empty() && 2 * rest.len() >= vectors;
     if whole > 0 {
+        let repeat = whole + usize::from(overlaps);
+        let back = if overlaps { repeat * advance - width } else { 0 };
         let vectors = row[..vectors].to_vec();
-        chunks.push(Chunk { overlap: 0, vectors, repeat: whole, advance });
+        chunks.push(Chunk { overlap: 0, vectors, repeat, advance, back });
     }
-    if let Some(first) = rest.first() {
+    if let (Some(first), false) = (rest.first(), overlaps) {
         let left = first.x.min(whole * advance);
         let vectors = rest.iter().map(|v| Vector { x: v.x - left, ..*v }).collect();
         let overlap = whole * advance - left;
-        chunks.push(Chunk { overlap, vectors, repeat: 1, advance: width - left });
+        let advance = width - left;
+        chunks.push(Chunk { overlap, vectors, repeat: 1, advance, back: 0 });
     }
     vec![Band { chunks, repeat: height, rows: 1 }]
 }
@@ -115,8 +124,15 @@ pub fn emit_tiles(
                     for walker in walkers {
                         code.advance(walker.pointer, walker.pixel_bytes * chunk.advance as i64);
                     }
+                    if chunk.back > 0 {
+                        for walker in walkers {
+                            let back = walker.pixel_bytes * chunk.back as i64;
+                            code.advance_before_last(walker.pointer, -back);
+                        }
+                    }
                 });
-                walked += (chunk.repeat * chunk.advance) as i64 - chunk.overlap as i64;
+                walked += (chunk.repeat * chunk.advance) as i64;
+                walked -= (chunk.overlap + chunk.back) as i64;
             }
             for walker in walkers {
                 let down = walker.row_bytes * band.rows as i64;
@@ -147,7 +163,10 @@ mod tests {
                             for chunk in &band.chunks {
                                 left -= chunk.overlap;
                                 assert!(chunk.vectors.len() <= vectors);
-                                for _ in 0..chunk.repeat {
+                                for tile in 0..chunk.repeat {
+                                    if tile > 0 && tile + 1 == chunk.repeat {
+                                        left -= chunk.back;
+                                    }
                                     for v in &chunk.vectors {
                                         for lane in 0..v.lanes {
                                             let x = left + v.x + lane;

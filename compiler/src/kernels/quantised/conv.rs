@@ -9,13 +9,12 @@ use wasm_encoder::Instruction as I;
 
 use super::outcome::{Outcome, Stored};
 use super::planes::{Pairing, Planes};
-use super::product;
 use super::weights::Width;
 use super::widen::Bytes;
 use crate::emit::code::{Code, Local};
 use crate::expr::Fusion;
 use crate::kernels::conv::Window;
-use crate::kernels::product::{Form, UNROLL};
+use crate::kernels::product::{self, Form, Numbers};
 use crate::kernels::tile::{self, Band, Vector, Walker};
 use crate::schedule::{Kernel, Places};
 
@@ -157,16 +156,9 @@ impl Conv {
             };
             bands.iter().map(of_band).sum::<usize>()
         };
-        let forms = Form::all().filter(|form| form.rows <= self.outputs);
+        // One register holds the weights of four output channels.
+        let forms = Form::all().filter(|form| form.rows <= self.outputs && form.leaves(1));
         forms.min_by_key(time).expect("one row and one vector are a form")
-    }
-
-    /// The steps in the order of the loops over the pairs of channels, with the pairs
-    /// that one iteration takes.
-    fn loops<'a>(&self, layout: &'a Layout) -> Vec<(&'a [Step], usize)> {
-        let pairs = layout.planes.pairs();
-        let unroll = |steps: usize| UNROLL.div_ceil(steps).clamp(1, pairs);
-        layout.steps.chunks(STEPS_PER_LOOP).map(|part| (part, unroll(part.len()))).collect()
     }
 
     /// The two weights of an output channel for a step and a pair of channels.
@@ -202,7 +194,7 @@ impl Kernel for Conv {
         for group in 0..self.groups {
             for first in (0..self.outputs).step_by(layout.tile.rows) {
                 let rows = layout.tile.rows.min(self.outputs - first);
-                for (part, _) in self.loops(&layout) {
+                for part in layout.steps.chunks(STEPS_PER_LOOP) {
                     for pair in 0..layout.planes.pairs() {
                         for step in part {
                             for row in 0..rows {
@@ -314,10 +306,7 @@ impl Conv {
             }
             code.op(I::Drop);
         }
-        let all: Vec<Local> = sums.iter().flatten().copied().collect();
-        code.fenced(&all, cursor.output, |code| {
-            self.emit_sums(code, layout, cursor, &sums, vectors);
-        });
+        self.emit_sums(code, layout, cursor, &sums, vectors);
         for (row, sums) in sums.iter().enumerate() {
             let mut stored = Vec::new();
             for (&sum, vector) in sums.iter().zip(vectors) {
@@ -349,16 +338,19 @@ impl Conv {
         let pairs = layout.planes.pairs();
         let pair_bytes = 4 * layout.planes.pair_elements() as u64;
         let of_one = 2 * layout.width.bytes();
-        for (steps, unroll) in self.loops(layout) {
+        let form = Form::of_sums(sums);
+        for steps in layout.steps.chunks(STEPS_PER_LOOP) {
             code.copy(pixel, cursor.pixel);
             let per_pair = (of_one * steps.len() * rows) as u64;
-            let emit_pairs = |code: &mut Code, pairs: usize| {
+            let count = (pairs, steps.len());
+            product::emit_steps(code, form, count, weight, |code, pairs| {
                 for pair in 0..pairs as u64 {
                     for (s, step) in steps.iter().enumerate() {
                         let pixels = pair * pair_bytes + step.offset_bytes;
                         let weights = pair * per_pair + (of_one * s * rows) as u64;
                         product::emit_step(
                             code,
+                            Numbers::PairsOfIntegers,
                             sums,
                             |code, row| {
                                 if row % 4 == 0 {
@@ -377,11 +369,7 @@ impl Conv {
                 }
                 code.advance(pixel, (pairs as u64 * pair_bytes) as i64);
                 code.advance(weight, (pairs as u64 * per_pair) as i64);
-            };
-            code.repeat(pairs / unroll, |code| emit_pairs(code, unroll));
-            if !pairs.is_multiple_of(unroll) {
-                emit_pairs(code, pairs % unroll);
-            }
+            });
         }
         code.release([pixel, weight, four]);
     }

@@ -191,7 +191,6 @@ impl Dense {
             right: cursor.weights,
             right_bytes: self.vector_bytes() * vectors,
             vector_bytes: self.vector_bytes(),
-            output: cursor.output,
         };
         walk.emit(code, &sums, &|code, address, offset| width_of_one.load(code, address, offset));
         let per_column = [scales, shifts];

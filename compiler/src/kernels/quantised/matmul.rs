@@ -172,7 +172,6 @@ impl MatMul {
             right: cursor.right,
             right_bytes: self.right_bytes(),
             vector_bytes: 16,
-            output: cursor.output,
         };
         walk.emit(code, &sums, &|code, address, offset| {
             code.load(address, offset);

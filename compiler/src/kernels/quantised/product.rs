@@ -1,74 +1,19 @@
-//! The inner step of products of integers: a register tile of sums, to which the
-//! products of a column of factors and a row of vectors are added, two at a time.
+//! Products of matrices of integers: a register tile of sums, to which the products
+//! of a column of factors and a row of vectors are added, two at a time.
 //!
 //! A factor is a pair of `i16` in four lanes of 32 bits; a vector four such pairs.
-//! The form is that of [`crate::kernels::product`], whose estimates hold: a dot
+//! The step is that of [`crate::kernels::product`], whose estimates hold: a dot
 //! product of pairs takes the place of a multiplication, an addition of integers
 //! that of one of reals.
 
-use wasm_encoder::Instruction as I;
-
 use super::outcome::{Outcome, Stored};
 use crate::emit::code::{Code, Local};
-
-/// Vectors of a single row after which a fence comes.
-const VECTORS_PER_FENCE: usize = 4;
-
-/// Rows after which a fence comes.
-const ROWS_PER_FENCE: usize = 4;
-
-/// Emits `sums[row][v] += factor(row) . vector(v)`, which push their value.
-/// Belongs in [`Code::fenced`] with all the sums. Of a single row, vectors are used
-/// once and not held.
-pub fn emit_step(
-    code: &mut Code,
-    sums: &[Vec<Local>],
-    mut factor: impl FnMut(&mut Code, usize),
-    mut vector: impl FnMut(&mut Code, usize),
-) {
-    let one = code.v128_local();
-    let add = |code: &mut Code, sum: Local, vector: &mut dyn FnMut(&mut Code)| {
-        code.get(sum).get(one);
-        vector(code);
-        code.op(I::I32x4DotI16x8S).op(I::I32x4Add).set(sum);
-    };
-    if let [sums] = sums {
-        factor(code, 0);
-        code.set(one);
-        for (v, &sum) in sums.iter().enumerate() {
-            add(code, sum, &mut |code| vector(code, v));
-            if v % VECTORS_PER_FENCE == VECTORS_PER_FENCE - 1 || v + 1 == sums.len() {
-                code.fence();
-            }
-        }
-    } else {
-        let (rows, held) = (sums.len(), code.v128_locals(sums[0].len()));
-        for (v, &held) in held.iter().enumerate() {
-            vector(code, v);
-            code.set(held);
-        }
-        for (row, sums) in sums.iter().enumerate() {
-            factor(code, row);
-            code.set(one);
-            for (&sum, &held) in sums.iter().zip(&held) {
-                add(code, sum, &mut |code| {
-                    code.get(held);
-                });
-            }
-            if row % ROWS_PER_FENCE == ROWS_PER_FENCE - 1 || row + 1 == rows {
-                code.fence();
-            }
-        }
-        code.release(held);
-    }
-    code.release([one]);
-}
+use crate::kernels::product::{self, Form, Numbers};
 
 /// Emits `sums[row][v] += left[row][i] . right[i][v]` over `steps` pairs `i` of the
 /// inner dimension. Rows of `left` follow each other without a gap, those of `right`
 /// after `right_bytes`; `load` pushes the vector at an address and offset, and
-/// `vector_bytes` are from one to the next. `output` must hold an address that may be
-/// written.
+/// `vector_bytes` are from one to the next.
 #[derive(Clone, Copy)]
 pub struct Walk {
     /// The inner dimension, in pairs.
@@ -81,20 +26,21 @@ pub struct Walk {
     pub right_bytes: usize,
     /// From one of its vectors to the next.
     pub vector_bytes: usize,
-    /// An address that may be written.
-    pub output: Local,
 }
 
 impl Walk {
     /// Emits the products of all pairs. `load` pushes the vector of the right operand
     /// at an address and offset.
     pub fn emit(&self, code: &mut Code, sums: &[Vec<Local>], load: &dyn Fn(&mut Code, Local, u64)) {
-        const UNROLL: usize = crate::kernels::product::UNROLL;
         let (left, right) = (code.i32_local(), code.i32_local());
-        let emit_steps = |code: &mut Code, steps: usize| {
+        code.copy(left, self.left);
+        code.copy(right, self.right);
+        let form = Form::of_sums(sums);
+        product::emit_steps(code, form, (self.steps, 1), right, |code, steps| {
             for step in 0..steps {
-                emit_step(
+                product::emit_step(
                     code,
+                    Numbers::PairsOfIntegers,
                     sums,
                     |code, row| {
                         code.load_splat(left, 4 * (row * self.steps + step) as u64);
@@ -105,17 +51,8 @@ impl Walk {
                     },
                 );
             }
-        };
-        let all: Vec<Local> = sums.iter().flatten().copied().collect();
-        code.fenced(&all, self.output, |code| {
-            code.copy(left, self.left);
-            code.copy(right, self.right);
-            code.repeat(self.steps / UNROLL, |code| {
-                emit_steps(code, UNROLL);
-                code.advance(left, 4 * UNROLL as i64);
-                code.advance(right, (self.right_bytes * UNROLL) as i64);
-            });
-            emit_steps(code, self.steps % UNROLL);
+            code.advance(left, 4 * steps as i64);
+            code.advance(right, (self.right_bytes * steps) as i64);
         });
         code.release([left, right]);
     }

@@ -6,7 +6,7 @@ use wasm_encoder::Instruction as I;
 use super::{Layout, Winograd};
 use crate::emit::code::{Address, Code, Local, at};
 use crate::kernels::conv::Conv;
-use crate::kernels::product::{self, Form};
+use crate::kernels::product::{self, Form, Numbers};
 use crate::schedule::Places;
 
 /// Where the emitted loops are: `y` is the first row of a block.
@@ -261,10 +261,12 @@ impl Winograd<'_> {
         let (pixel, weight) = (code.i32_local(), code.i32_local());
         code.copy(pixel, pointers.pixels);
         code.copy(weight, pointers.weights);
-        let steps = |code: &mut Code, steps: usize| {
+        let form = Form { rows, vectors };
+        product::emit_steps(code, form, (self.conv.inputs, 1), weight, |code, steps| {
             for step in 0..steps {
                 product::emit_step(
                     code,
+                    Numbers::Reals,
                     &sums,
                     |code, row| {
                         code.load_splat(weight, 4 * (step * rows + row) as u64);
@@ -276,11 +278,6 @@ impl Winograd<'_> {
             }
             code.advance(pixel, (steps * row_bytes) as i64);
             code.advance(weight, (4 * steps * rows) as i64);
-        };
-        let inputs = self.conv.inputs;
-        code.fenced(&all, pointers.products, |code| {
-            code.repeat(inputs / product::UNROLL, |code| steps(code, product::UNROLL));
-            steps(code, inputs % product::UNROLL);
         });
         for (row, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {

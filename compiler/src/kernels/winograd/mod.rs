@@ -229,15 +229,5 @@ impl<'a> Winograd<'a> {
 
 /// The time of a product of `m x k` by `k x 4 vectors` elements.
 fn product_time(m: usize, k: usize, vectors: usize) -> usize {
-    let form = Form::of_product(m, k, 4 * vectors);
-    let parts = |size: usize, by: usize| {
-        [(size / by, by), (usize::from(!size.is_multiple_of(by)), size % by)]
-    };
-    let mut time = 0;
-    for (panels, vectors) in parts(vectors, form.vectors) {
-        for (tiles, rows) in parts(m, form.rows) {
-            time += panels * tiles * Form { rows, vectors }.time(k);
-        }
-    }
-    time
+    Form::of_product(m, k, 4 * vectors).time_of_product(m, k, 4 * vectors)
 }
