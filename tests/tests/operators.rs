@@ -18,6 +18,8 @@ mod elementwise;
 mod images;
 #[path = "operators/precision.rs"]
 mod precision;
+#[path = "operators/products.rs"]
+mod products;
 #[path = "operators/quantised.rs"]
 mod quantised;
 #[path = "operators/recurrent.rs"]
