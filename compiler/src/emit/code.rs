@@ -253,6 +253,12 @@ impl Code {
         self.op(Instruction::I32Mul).op(Instruction::I32Add).set(local);
     }
 
+    /// Pushes the number in a local, or `most` if that is less.
+    pub fn push_at_most(&mut self, number: Local, most: usize) -> &mut Self {
+        self.get(number).i32(most as u32).get(number).i32(most as u32);
+        self.op(Instruction::I32LtU).op(Instruction::Select)
+    }
+
     /// Pushes the 16 bytes at `address + offset`.
     pub fn load(&mut self, address: Local, offset: u64) -> &mut Self {
         self.get(address).op(Instruction::V128Load(at(offset, 0)))

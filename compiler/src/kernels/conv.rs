@@ -10,6 +10,7 @@ use std::any::Any;
 
 use wasm_encoder::Instruction as I;
 
+use super::depthwise::Depthwise;
 use super::planes::{Axis, Planes};
 use super::product::{self, Form, Numbers};
 use super::tile::{self, Band, Vector, Walker};
@@ -84,22 +85,21 @@ pub struct Conv {
 
 /// A tap: its index in the window, and its offset from the tile's first pixel.
 #[derive(Clone, Copy)]
-struct Tap {
-    index: usize,
-    offset_bytes: u64,
+pub(super) struct Tap {
+    pub(super) index: usize,
+    pub(super) offset_bytes: u64,
 }
 
-/// Everything that the emitter derives from the convolution.
-struct Layout {
-    planes: Option<Planes>,
+/// How the image lies that the windows slide over.
+pub(super) struct Layout {
+    /// Its planes, if it is padded or split.
+    pub(super) planes: Option<Planes>,
     /// Between rows of the plane that is read.
-    pitch: usize,
+    pub(super) pitch: usize,
     /// Between its channels, in elements.
     channel: usize,
-    taps: Vec<Tap>,
-    /// A tile: output channels and vectors of pixels.
-    tile: Form,
-    bands: Vec<Band>,
+    /// Where the taps are in it.
+    pub(super) taps: Vec<Tap>,
 }
 
 impl Conv {
@@ -115,7 +115,8 @@ impl Conv {
         self
     }
 
-    fn layout(&self) -> Layout {
+    /// The layout of an image of so many channels.
+    pub(super) fn layout(&self, channels: usize) -> Layout {
         let split = self.y.stride > 1 || self.x.stride > 1;
         let planes = (split || self.y.is_padded() || self.x.is_padded()).then(|| {
             let reached = |w: &Window| {
@@ -127,7 +128,7 @@ impl Conv {
             };
             let columns = reached(&self.x);
             Planes {
-                channels: self.batch * self.groups * self.inputs,
+                channels,
                 y: self.y.axis(self.y.stride),
                 x: self.x.axis(self.x.stride),
                 phases: reached(&self.y)
@@ -156,9 +157,12 @@ impl Conv {
                 offset_bytes: offset(index / self.x.taps, index % self.x.taps),
             })
             .collect();
-        let tile = self.tile();
-        let bands = tile::bands(self.y.output, self.x.output, tile.vectors);
-        Layout { planes, pitch, channel, taps, tile, bands }
+        Layout { planes, pitch, channel, taps }
+    }
+
+    /// The channels of all images.
+    fn channels(&self) -> usize {
+        self.batch * self.groups * self.inputs
     }
 
     /// The form of the register tile that takes the least time.
@@ -195,7 +199,8 @@ impl Conv {
 
     /// An estimate of the time of one group, with the making of its planes.
     fn time(&self) -> usize {
-        let planes = self.layout().planes.map_or(0, |planes| planes.channel_elements());
+        let planes =
+            self.layout(self.channels()).planes.map_or(0, |planes| planes.channel_elements());
         self.time_of(self.tile()) + 4 * planes * self.inputs
     }
 
@@ -205,21 +210,36 @@ impl Conv {
     }
 }
 
+/// The ways to compute a convolution.
+enum Way<'a> {
+    Depthwise(Depthwise<'a>),
+    Winograd(Winograd<'a>),
+    Direct,
+}
+
 impl Conv {
-    /// The convolution by Winograd's filtering, if that takes less time.
-    fn winograd(&self) -> Option<Winograd<'_>> {
-        let (winograd, time) = Winograd::of(self)?;
-        (time < self.time()).then_some(winograd)
+    /// The way that takes the least time.
+    fn way(&self) -> Way<'_> {
+        if let Some(depthwise) = Depthwise::of(self) {
+            return Way::Depthwise(depthwise);
+        }
+        match Winograd::of(self) {
+            Some((winograd, time)) if time < self.time() => Way::Winograd(winograd),
+            _ => Way::Direct,
+        }
     }
 }
 
 impl Kernel for Conv {
     fn describe(&self) -> String {
-        if let Some(winograd) = self.winograd() {
-            return winograd.describe();
+        match self.way() {
+            Way::Depthwise(depthwise) => depthwise.describe(),
+            Way::Winograd(winograd) => winograd.describe(),
+            Way::Direct => {
+                let Form { rows, vectors } = self.tile();
+                format!("conv {rows}x{}", 4 * vectors)
+            }
         }
-        let Form { rows, vectors } = self.tile();
-        format!("conv {rows}x{}", 4 * vectors)
     }
 
     fn macs(&self) -> u64 {
@@ -229,72 +249,30 @@ impl Kernel for Conv {
     /// The weights, as the tiles read them, and the bias.
     fn weights(&self) -> Vec<Vec<u8>> {
         let bias = self.bias.iter().flat_map(|b| b.to_le_bytes()).collect();
-        if let Some(winograd) = self.winograd() {
-            return vec![winograd.weights(), bias];
-        }
-        let layout = self.layout();
-        let taps = layout.taps.len();
-        let mut packed = Vec::with_capacity(4 * self.weights.len());
-        for group in 0..self.groups {
-            for (first, rows) in self.row_tiles(layout.tile.rows) {
-                for part in layout.taps.chunks(TAPS_PER_LOOP) {
-                    for channel in 0..self.inputs {
-                        for tap in part {
-                            for row in 0..rows {
-                                let output = group * self.outputs + first + row;
-                                let at = (output * self.inputs + channel) * taps + tap.index;
-                                packed.extend_from_slice(&self.weights[at].to_le_bytes());
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        vec![packed, bias]
+        let weights = match self.way() {
+            Way::Depthwise(depthwise) => depthwise.weights(),
+            Way::Winograd(winograd) => winograd.weights(),
+            Way::Direct => self.direct_weights(),
+        };
+        vec![weights, bias]
     }
 
     fn scratch_bytes(&self) -> usize {
-        if let Some(winograd) = self.winograd() {
-            return winograd.scratch_bytes();
+        match self.way() {
+            Way::Depthwise(depthwise) => depthwise.scratch_bytes(),
+            Way::Winograd(winograd) => winograd.scratch_bytes(),
+            Way::Direct => {
+                self.layout(self.channels()).planes.map_or(0, |planes| planes.size_bytes())
+            }
         }
-        self.layout().planes.map_or(0, |planes| planes.size_bytes())
     }
 
     fn emit(&self, code: &mut Code, places: &Places) {
-        if let Some(winograd) = self.winograd() {
-            winograd.emit(code, places);
-            return;
+        match self.way() {
+            Way::Depthwise(depthwise) => depthwise.emit(code, places),
+            Way::Winograd(winograd) => winograd.emit(code, places),
+            Way::Direct => self.emit_direct(code, places),
         }
-        let layout = self.layout();
-        let source = match &layout.planes {
-            Some(planes) => {
-                planes.emit(code, places.inputs[0], places.scratch);
-                places.scratch
-            }
-            None => places.inputs[0],
-        };
-        let cursor = Cursor {
-            pixel: code.i32_local(),
-            output: code.i32_local(),
-            weights: code.i32_local(),
-            bias: code.i32_local(),
-        };
-        code.point(cursor.pixel, source);
-        code.point(cursor.output, places.outputs[0]);
-        code.repeat(self.batch, |code| {
-            code.point(cursor.weights, places.weights[0]);
-            code.point(cursor.bias, places.weights[1]);
-            code.repeat(self.groups, |code| {
-                let rows = layout.tile.rows;
-                let (whole, rest) = (self.outputs / rows, self.outputs % rows);
-                code.repeat(whole, |code| self.emit_rows(code, &layout, cursor, rows));
-                if rest > 0 {
-                    self.emit_rows(code, &layout, cursor, rest);
-                }
-                code.advance(cursor.pixel, (4 * self.inputs * layout.channel) as i64);
-            });
-        });
-        code.release([cursor.pixel, cursor.output, cursor.weights, cursor.bias]);
     }
 
     fn fuse(&mut self, then: &Fusion) -> bool {
@@ -336,6 +314,63 @@ struct Cursor {
 }
 
 impl Conv {
+    /// The weights, as the tiles of the direct convolution read them.
+    fn direct_weights(&self) -> Vec<u8> {
+        let layout = self.layout(self.channels());
+        let taps = layout.taps.len();
+        let mut packed = Vec::with_capacity(4 * self.weights.len());
+        for group in 0..self.groups {
+            for (first, rows) in self.row_tiles(self.tile().rows) {
+                for part in layout.taps.chunks(TAPS_PER_LOOP) {
+                    for channel in 0..self.inputs {
+                        for tap in part {
+                            for row in 0..rows {
+                                let output = group * self.outputs + first + row;
+                                let at = (output * self.inputs + channel) * taps + tap.index;
+                                packed.extend_from_slice(&self.weights[at].to_le_bytes());
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        packed
+    }
+
+    /// Emits the direct convolution.
+    fn emit_direct(&self, code: &mut Code, places: &Places) {
+        let layout = self.layout(self.channels());
+        let source = match &layout.planes {
+            Some(planes) => {
+                planes.emit(code, places.inputs[0], places.scratch);
+                places.scratch
+            }
+            None => places.inputs[0],
+        };
+        let cursor = Cursor {
+            pixel: code.i32_local(),
+            output: code.i32_local(),
+            weights: code.i32_local(),
+            bias: code.i32_local(),
+        };
+        code.point(cursor.pixel, source);
+        code.point(cursor.output, places.outputs[0]);
+        code.repeat(self.batch, |code| {
+            code.point(cursor.weights, places.weights[0]);
+            code.point(cursor.bias, places.weights[1]);
+            code.repeat(self.groups, |code| {
+                let rows = self.tile().rows;
+                let (whole, rest) = (self.outputs / rows, self.outputs % rows);
+                code.repeat(whole, |code| self.emit_rows(code, &layout, cursor, rows));
+                if rest > 0 {
+                    self.emit_rows(code, &layout, cursor, rest);
+                }
+                code.advance(cursor.pixel, (4 * self.inputs * layout.channel) as i64);
+            });
+        });
+        code.release([cursor.pixel, cursor.output, cursor.weights, cursor.bias]);
+    }
+
     /// Emits all pixels of `rows` output channels, and moves on to the next.
     fn emit_rows(&self, code: &mut Code, layout: &Layout, cursor: Cursor, rows: usize) {
         let plane = 4 * self.y.output * self.x.output;
@@ -343,7 +378,8 @@ impl Conv {
             Walker { pointer: cursor.pixel, pixel_bytes: 4, row_bytes: 4 * layout.pitch as i64 },
             Walker { pointer: cursor.output, pixel_bytes: 4, row_bytes: 4 * self.x.output as i64 },
         ];
-        tile::emit_tiles(code, &layout.bands, &walkers, &mut |code, vectors| {
+        let bands = tile::bands(self.y.output, self.x.output, self.tile().vectors);
+        tile::emit_tiles(code, &bands, &walkers, &mut |code, vectors| {
             self.emit_tile(code, layout, cursor, rows, vectors);
         });
         code.advance(cursor.output, (rows * plane) as i64);
@@ -359,7 +395,6 @@ impl Conv {
         rows: usize,
         vectors: &[Vector],
     ) {
-        debug_assert!(vectors.len() <= layout.tile.vectors);
         let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors.len())).collect();
         for (row, sums) in sums.iter().enumerate() {
             code.load_splat(cursor.bias, 4 * row as u64);

@@ -7,6 +7,7 @@ pub mod copy;
 pub mod coupling;
 pub mod cumulate;
 pub mod dense;
+pub mod depthwise;
 pub mod distances;
 pub mod gather;
 pub mod integer_fold;

@@ -63,8 +63,16 @@ impl Planes {
     /// Emits the making of the planes at the address `to` from dense images at
     /// the address `from`.
     pub fn emit(&self, code: &mut Code, from: Address, to: Address) {
-        let (image, plane, row) = (code.i32_local(), code.i32_local(), code.i32_local());
+        let image = code.i32_local();
         code.point(image, from);
+        self.emit_at(code, image, to);
+        code.release([image]);
+    }
+
+    /// The same, from dense images at the address in `images`.
+    pub fn emit_at(&self, code: &mut Code, images: Local, to: Address) {
+        let (image, plane, row) = (code.i32_local(), code.i32_local(), code.i32_local());
+        code.copy(image, images);
         code.point(plane, to);
         code.repeat(self.channels, |code| {
             for &(phase_y, phase_x) in &self.phases {

@@ -16,8 +16,11 @@ fn with_enough_channels_for_winograds_filtering() {
     for case in 0..60 {
         let groups = random.pick(&[1, 1, 1, 2]);
         let batch = random.pick(&[1, 1, 2]);
-        let inputs = groups * random.pick(&[8, 13, 16, 24, 40]);
-        let outputs = groups * random.pick(&[8, 11, 16, 32]);
+        // With many, the weights are transformed at run time.
+        let (inputs, outputs) = match random.within(0..=5) {
+            0 => (groups * 151, groups * random.pick(&[133, 144])),
+            _ => (groups * random.pick(&[8, 13, 16, 24, 40]), groups * random.pick(&[8, 11, 32])),
+        };
         let taps = random.pick(&[[3, 3], [3, 3], [3, 3], [5, 5], [1, 3], [3, 1], [3, 5], [1, 5]]);
         let size = [random.within(1..=19), random.within(1..=37)];
         let size = [size[0] + taps[0] - 1, size[1] + taps[1] - 1];
@@ -28,7 +31,8 @@ fn with_enough_channels_for_winograds_filtering() {
         let weight_shape = [outputs, inputs / groups, taps[0], taps[1]];
         let numbers = random.numbers(weight_shape.iter().product());
         // So that the outputs are about as large as the inputs.
-        let numbers: Vec<f32> = numbers.iter().map(|n| n / 8.0).collect();
+        let size = (inputs / groups * taps[0] * taps[1]) as f32;
+        let numbers: Vec<f32> = numbers.iter().map(|n| n / size.sqrt()).collect();
         let weights = graph.floats(&weight_shape, &numbers);
         let bias = graph.floats(&[outputs], &random.numbers(outputs));
         let attributes = [
@@ -39,6 +43,42 @@ fn with_enough_channels_for_winograds_filtering() {
         let output = graph.node("Conv", &[&x, &weights, &bias], &attributes);
         let output = graph.node(random.pick(&["Relu", "Sigmoid"]), &[&output], &[]);
         let what = format!("case {case}: {shape:?} * {weight_shape:?} pads {pads:?} in {groups}");
+        check(&sandbox, &what, &graph.finish(&[&output]), &mut random);
+    }
+}
+
+#[test]
+fn of_each_channel_by_itself() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(83);
+    for case in 0..60 {
+        let channels = random.within(2..=9);
+        let taps = [random.within(1..=6), random.within(1..=6)];
+        let stride = [random.within(1..=3), random.within(1..=3)];
+        let dilation = [random.pick(&[1, 1, 2]), random.pick(&[1, 1, 2])];
+        let reach = [0, 1].map(|axis| (taps[axis] - 1) * dilation[axis] + 1);
+        let size = reach.map(|reach| reach - 1 + random.within(1..=19));
+        let pads: Vec<i64> = (0..4).map(|i| random.within(0..=reach[i % 2] - 1) as i64).collect();
+        let mut graph = Graph::new();
+        let shape = [random.within(1..=2), channels, size[0], size[1]];
+        let x = graph.input("x", FLOAT, &dims(&shape));
+        let weight_shape = [channels, 1, taps[0], taps[1]];
+        let numbers = random.numbers(weight_shape.iter().product());
+        let weights = graph.floats(&weight_shape, &numbers);
+        let bias = graph.floats(&[channels], &random.numbers(channels));
+        let attributes = [
+            ("kernel_shape", Attribute::Ints(&ints(&taps))),
+            ("strides", Attribute::Ints(&ints(&stride))),
+            ("dilations", Attribute::Ints(&ints(&dilation))),
+            ("pads", Attribute::Ints(&pads)),
+            ("group", Attribute::Int(channels as i64)),
+        ];
+        let output = graph.node("Conv", &[&x, &weights, &bias], &attributes);
+        let output = graph.node(random.pick(&["Relu", "Sigmoid"]), &[&output], &[]);
+        let what = format!(
+            "case {case}: {shape:?} * {weight_shape:?} stride {stride:?} dilation {dilation:?} \
+             pads {pads:?}"
+        );
         check(&sandbox, &what, &graph.finish(&[&output]), &mut random);
     }
 }

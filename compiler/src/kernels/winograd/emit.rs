@@ -27,12 +27,6 @@ struct Pointers {
     weights: Local,
 }
 
-/// Pushes the number in a local, or `most` if that is less.
-fn push_at_most(code: &mut Code, number: Local, most: usize) {
-    code.get(number).i32(most as u32);
-    code.get(number).i32(most as u32).op(I::I32LtU).op(I::Select);
-}
-
 impl Winograd<'_> {
     /// Emits the convolution.
     pub fn emit(&self, code: &mut Code, places: &Places) {
@@ -65,19 +59,111 @@ impl Winograd<'_> {
                 for (strips, repeat) in self.blocks() {
                     code.repeat(repeat, |code| {
                         self.emit_input(code, &layout, cursor, scratch, strips);
-                        self.emit_products(code, &layout, cursor, scratch, strips);
-                        self.emit_output(code, &layout, cursor, scratch, strips);
+                        self.emit_panels(code, &layout, cursor, scratch, strips);
                         code.advance(cursor.y, (strips * self.y.outputs) as i64);
                     });
                 }
                 let (read, written) = (conv.inputs, conv.outputs);
                 code.advance(cursor.image, (4 * read * conv.y.input * conv.x.input) as i64);
                 code.advance(cursor.output, (4 * written * conv.y.output * conv.x.output) as i64);
-                code.advance(cursor.weights, (4 * self.points() * read * written) as i64);
+                code.advance(cursor.weights, self.weight_bytes(written) as i64);
                 code.advance(cursor.bias, 4 * written as i64);
             });
         });
         code.release([cursor.image, cursor.output, cursor.weights, cursor.bias, cursor.y]);
+    }
+
+    /// Bytes of the weights of so many output channels.
+    fn weight_bytes(&self, outputs: usize) -> usize {
+        let Conv { inputs, y, x, .. } = self.conv;
+        let numbers = if self.early { self.points() } else { y.taps * x.taps };
+        4 * numbers * inputs * outputs
+    }
+
+    /// Emits the products of a block and their transforms, for all output channels.
+    fn emit_panels(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        cursor: Cursor,
+        scratch: Address,
+        strips: usize,
+    ) {
+        let [output, weights, bias] = [cursor.output, cursor.weights, cursor.bias].map(|from| {
+            let local = code.i32_local();
+            code.copy(local, from);
+            local
+        });
+        let cursor = Cursor { output, weights, bias, ..cursor };
+        for (outputs, repeat) in self.panels() {
+            code.repeat(repeat, |code| {
+                if !self.early {
+                    self.emit_weights(code, layout, weights, scratch, outputs);
+                }
+                self.emit_products(code, layout, cursor, scratch, strips, outputs);
+                self.emit_output(code, layout, cursor, scratch, strips, outputs);
+                let plane = 4 * self.conv.y.output * self.conv.x.output;
+                code.advance(output, (plane * outputs) as i64);
+                code.advance(weights, self.weight_bytes(outputs) as i64);
+                code.advance(bias, 4 * outputs as i64);
+            });
+        }
+        code.release([output, weights, bias]);
+    }
+
+    /// Emits the transform of the weights of so many output channels, four at a
+    /// time.
+    fn emit_weights(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        weights: Local,
+        scratch: Address,
+        outputs: usize,
+    ) {
+        let Conv { inputs, y: rows, x: columns, .. } = self.conv;
+        let [from, to, between] = std::array::from_fn(|_| code.i32_local());
+        code.copy(from, weights);
+        code.point(to, scratch.plus(layout.weights as u32));
+        code.point(between, scratch.plus(layout.rows as u32));
+        let of_x = self.x.points();
+        let load = |code: &mut Code, from: Local, offsets: &mut dyn Iterator<Item = usize>| {
+            let load = |offset: usize| {
+                let local = code.v128_local();
+                code.load(from, offset as u64).set(local);
+                local
+            };
+            offsets.map(load).collect::<Vec<Local>>()
+        };
+        let store = |code: &mut Code, to: Local, offset: usize| {
+            let local = code.v128_local();
+            code.set(local);
+            code.store_lanes(to, offset as u64, local, 4);
+            code.release([local]);
+        };
+        let tap_bytes = 4 * inputs * outputs;
+        code.repeat((inputs * outputs).div_ceil(4), |code| {
+            for row in 0..rows.taps {
+                let first = row * columns.taps;
+                let offsets = &mut (first..first + columns.taps).map(|tap| tap * tap_bytes);
+                let taps = load(code, from, offsets);
+                self.x.emit_taps(code, &taps, |code, column| {
+                    store(code, between, 16 * (row * of_x + column));
+                });
+                code.release(taps);
+            }
+            for column in 0..of_x {
+                let offsets = &mut (0..rows.taps).map(|row| 16 * (row * of_x + column));
+                let taps = load(code, between, offsets);
+                self.y.emit_taps(code, &taps, |code, row| {
+                    store(code, to, (row * of_x + column) * layout.weights_bytes);
+                });
+                code.release(taps);
+            }
+            code.advance(from, 16);
+            code.advance(to, 16);
+        });
+        code.release([from, to, between]);
     }
 
     /// Emits the transforms of the strips from row `cursor.y` on, of all channels.
@@ -90,24 +176,34 @@ impl Winograd<'_> {
         strips: usize,
     ) {
         let conv = self.conv;
-        let (image, pixels, y) = (code.i32_local(), code.i32_local(), code.i32_local());
+        let [image, pixels, y, strip] = std::array::from_fn(|_| code.i32_local());
         code.copy(image, cursor.image);
         code.point(pixels, scratch.plus(layout.pixels as u32));
+        let strip_bytes = (self.y.points() * layout.row_bytes) as i64;
         code.repeat(conv.inputs, |code| {
+            // What was just stored is not read at once: across the ends of stores
+            // that would be slow.
             code.copy(y, cursor.y);
+            code.point(strip, scratch.plus(layout.columns as u32));
             code.repeat(strips, |code| {
-                self.emit_columns(code, layout, scratch, image, y);
-                self.emit_rows(code, layout, scratch, pixels);
+                self.emit_columns(code, layout, scratch, image, y, strip);
                 code.advance(y, self.y.outputs as i64);
+                code.advance(strip, strip_bytes);
+            });
+            code.point(strip, scratch.plus(layout.columns as u32));
+            code.repeat(strips, |code| {
+                self.emit_rows(code, layout, strip, pixels);
+                code.advance(strip, strip_bytes);
             });
             code.advance(image, (4 * conv.y.input * conv.x.input) as i64);
             // A block with fewer strips leaves gaps.
             code.advance(pixels, 16 * (layout.vectors - strips * self.groups()) as i64);
         });
-        code.release([image, pixels, y]);
+        code.release([image, pixels, y, strip]);
     }
 
-    /// Emits the transform along the columns of the strip at row `y` of the output.
+    /// Emits the transform along the columns of the strip at row `y` of the output, to
+    /// `strip`.
     fn emit_columns(
         &self,
         code: &mut Code,
@@ -115,11 +211,12 @@ impl Winograd<'_> {
         scratch: Address,
         image: Local,
         y: Local,
+        strip: Local,
     ) {
         let Conv { y: rows, x: columns, .. } = &self.conv;
         let row_bytes = 4 * columns.input as u32;
         let first = code.i32_local();
-        push_at_most(code, y, rows.output.saturating_sub(self.y.outputs));
+        code.push_at_most(y, rows.output.saturating_sub(self.y.outputs));
         code.set(first);
         let zeros = code.i32_local();
         code.point(zeros, scratch.plus(layout.zeros as u32));
@@ -131,7 +228,8 @@ impl Winograd<'_> {
             code.get(zeros).get(from).i32(rows.input as u32).op(I::I32LtU).op(I::Select).set(from);
         }
         let to = code.i32_local();
-        code.point(to, scratch.plus((layout.columns + 4 * columns.before) as u32));
+        code.copy(to, strip);
+        code.advance(to, 4 * columns.before as i64);
         let vector = |code: &mut Code, offset: usize, lanes: usize| {
             let pixels = code.v128_locals(from.len());
             for (&pixels, &from) in pixels.iter().zip(&from) {
@@ -172,16 +270,15 @@ impl Winograd<'_> {
         code.release([first, zeros, to]);
     }
 
-    /// Emits the transforms along the rows of one strip, to `pixels`, which moves
-    /// past them.
-    fn emit_rows(&self, code: &mut Code, layout: &Layout, scratch: Address, pixels: Local) {
-        let (x, columns, from) = (code.i32_local(), code.i32_local(), code.i32_local());
-        code.point(columns, scratch.plus(layout.columns as u32));
+    /// Emits the transforms along the rows of `strip`, to `pixels`, which moves past
+    /// them.
+    fn emit_rows(&self, code: &mut Code, layout: &Layout, strip: Local, pixels: Local) {
+        let (x, from) = (code.i32_local(), code.i32_local());
         code.assign(x, 0);
         code.repeat(self.groups(), |code| {
             let last = self.conv.x.output.saturating_sub(self.group_pixels());
-            push_at_most(code, x, last);
-            code.i32(2).op(I::I32Shl).get(columns).op(I::I32Add).set(from);
+            code.push_at_most(x, last);
+            code.i32(2).op(I::I32Shl).get(strip).op(I::I32Add).set(from);
             for row in 0..self.y.points() {
                 let gathered = self.x.emit_gather(code, from, (row * layout.row_bytes) as u64);
                 self.x.emit_input(code, &gathered, |code, point| {
@@ -195,10 +292,11 @@ impl Winograd<'_> {
             code.advance(pixels, 16);
             code.advance(x, self.group_pixels() as i64);
         });
-        code.release([x, columns, from]);
+        code.release([x, from]);
     }
 
-    /// Emits the products of a block, for all points.
+    /// Emits the products of a block, for all points and so many output
+    /// channels.
     fn emit_products(
         &self,
         code: &mut Code,
@@ -206,8 +304,9 @@ impl Winograd<'_> {
         cursor: Cursor,
         scratch: Address,
         strips: usize,
+        outputs: usize,
     ) {
-        let Conv { inputs, outputs, .. } = *self.conv;
+        let inputs = self.conv.inputs;
         let Form { rows, vectors } = self.tile(self.strips);
         let all = strips * self.groups();
         let pointers = Pointers {
@@ -215,7 +314,10 @@ impl Winograd<'_> {
             products: code.i32_local(),
             weights: code.i32_local(),
         };
-        code.copy(pointers.weights, cursor.weights);
+        match self.early {
+            true => code.copy(pointers.weights, cursor.weights),
+            false => code.point(pointers.weights, scratch.plus(layout.weights as u32)),
+        }
         code.point(pointers.pixels, scratch.plus(layout.pixels as u32));
         code.point(pointers.products, scratch.plus(layout.products as u32));
         let row_bytes = 16 * layout.vectors;
@@ -238,6 +340,10 @@ impl Winograd<'_> {
             code.advance(pointers.pixels, layout.pixels_bytes as i64);
             let gap = layout.products_bytes - outputs * row_bytes;
             code.advance(pointers.products, gap as i64);
+            if !self.early {
+                let gap = layout.weights_bytes - 4 * outputs * inputs;
+                code.advance(pointers.weights, gap as i64);
+            }
         });
         code.release([pointers.pixels, pointers.products, pointers.weights]);
     }
@@ -290,7 +396,8 @@ impl Winograd<'_> {
         code.release(all);
     }
 
-    /// Emits the transforms of the products to the strips from row `cursor.y` on.
+    /// Emits the transforms of the products to the strips from row `cursor.y` on, for so many output
+    /// channels.
     fn emit_output(
         &self,
         code: &mut Code,
@@ -298,8 +405,9 @@ impl Winograd<'_> {
         cursor: Cursor,
         scratch: Address,
         strips: usize,
+        outputs: usize,
     ) {
-        let Conv { outputs, y: rows, x: columns, .. } = self.conv;
+        let Conv { y: rows, x: columns, .. } = self.conv;
         let (products, plane, bias) = (code.i32_local(), code.i32_local(), code.i32_local());
         let (y, x, row, to) =
             (code.i32_local(), code.i32_local(), code.i32_local(), code.i32_local());
@@ -307,15 +415,15 @@ impl Winograd<'_> {
         code.point(products, scratch.plus(layout.products as u32));
         code.copy(plane, cursor.output);
         code.copy(bias, cursor.bias);
-        code.repeat(*outputs, |code| {
+        code.repeat(outputs, |code| {
             code.copy(y, cursor.y);
             code.load_splat(bias, 0).set(splat);
             code.repeat(strips, |code| {
-                push_at_most(code, y, rows.output.saturating_sub(self.y.outputs));
+                code.push_at_most(y, rows.output.saturating_sub(self.y.outputs));
                 code.i32(4 * columns.output as u32).op(I::I32Mul).get(plane).op(I::I32Add).set(row);
                 code.assign(x, 0);
                 code.repeat(self.groups(), |code| {
-                    push_at_most(code, x, columns.output.saturating_sub(self.group_pixels()));
+                    code.push_at_most(x, columns.output.saturating_sub(self.group_pixels()));
                     code.i32(2).op(I::I32Shl).get(row).op(I::I32Add).set(to);
                     self.emit_group(code, layout, scratch, products, splat, to);
                     code.advance(products, 16);

@@ -8,6 +8,9 @@
 //! a few strips, so that it stays in the cache. The last group of a strip and the
 //! last strip overlap the ones before: the same pixels are written twice.
 //!
+//! The weights are transformed when compiling, or, where they would grow too much,
+//! when they are wanted: those of one row of register tiles at a time.
+//!
 //! The image is not padded: a strip is transformed along its columns first, with
 //! zeros for the rows that are outside, into rows that have room for the padding
 //! at their ends.
@@ -39,6 +42,8 @@ pub struct Winograd<'a> {
     x: Transform,
     /// Strips of a block.
     strips: usize,
+    /// Whether the weights are transformed when compiling.
+    early: bool,
 }
 
 /// Addresses in the scratch space, and distances.
@@ -51,11 +56,14 @@ struct Layout {
     pixels_bytes: usize,
     /// From one point's products to the next one's.
     products_bytes: usize,
+    /// From one point's transformed weights to the next one's.
+    weights_bytes: usize,
     zeros: usize,
     columns: usize,
     rows: usize,
     pixels: usize,
     products: usize,
+    weights: usize,
     size_bytes: usize,
 }
 
@@ -73,14 +81,16 @@ impl<'a> Winograd<'a> {
         }
         let forms = Transform::all(conv.y.taps)
             .flat_map(|y| Transform::all(conv.x.taps).map(move |x| (y, x)));
-        let forms = forms.map(|(y, x)| {
-            let mut form = Self { conv, y, x, strips: 1 };
+        let forms = forms.flat_map(|(y, x)| [true, false].map(|early| (y, x, early)));
+        let forms = forms.map(|(y, x, early)| {
+            let mut form = Self { conv, y, x, strips: 1, early };
             form.strips = form.strips_at_once();
             let time = form.time();
             (form, time)
         });
         let forms = forms.filter(|(form, _)| {
-            form.groups() <= MOST_GROUPS && form.weight_growth_bytes() <= MOST_GROWTH_BYTES
+            form.groups() <= MOST_GROUPS
+                && (!form.early || form.weight_growth_bytes() <= MOST_GROWTH_BYTES)
         });
         forms.min_by_key(|(_, time)| *time)
     }
@@ -90,6 +100,15 @@ impl<'a> Winograd<'a> {
         let Form { rows, vectors } = self.tile(self.strips);
         let (y, x) = (self.y, self.x);
         format!("winograd {}x{} {rows}x{}", y.outputs, x.outputs, 4 * vectors)
+    }
+
+    /// The output channels that are multiplied and transformed back at once, and how
+    /// often.
+    fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let outputs = self.conv.outputs;
+        let at_once = if self.early { outputs } else { self.tile(self.strips).rows };
+        let panels = [(at_once, outputs / at_once), (outputs % at_once, 1)];
+        panels.into_iter().filter(|&(outputs, repeat)| outputs * repeat > 0)
     }
 
     fn points(&self) -> usize {
@@ -120,8 +139,13 @@ impl<'a> Winograd<'a> {
     /// Strips of a block, so that it stays in the cache, and that all blocks are
     /// about as large.
     fn strips_at_once(&self) -> usize {
-        let vectors = 16 * self.points() * (self.conv.inputs + self.conv.outputs);
-        let most = (BLOCK_BYTES / (vectors * self.groups())).max(1);
+        let Conv { inputs, outputs, .. } = self.conv;
+        // Late weights are transformed for each block.
+        let (channels, bytes) = match self.early {
+            true => (inputs + outputs, BLOCK_BYTES),
+            false => (*inputs, 2 * BLOCK_BYTES),
+        };
+        let most = (bytes / (16 * self.points() * channels * self.groups())).max(1);
         self.all_strips().div_ceil(self.all_strips().div_ceil(most))
     }
 
@@ -148,21 +172,28 @@ impl<'a> Winograd<'a> {
         let input = x.outputs * (2 * y.points() + y_in) + y.points() * (gather + x_in + x.points());
         let output = x.points() * (y.points() + y_out + y.outputs)
             + y.outputs * (x.points() + x_out + 5 * x.outputs);
+        // Of four weights.
+        let of_axis = |axis: Transform| axis.points() * axis.taps * 2 / 3;
+        let of_weights = y.taps * (x.taps + of_axis(x) + x.points())
+            + x.points() * (y.taps + of_axis(y) + y.points());
         let of_block = |strips: usize| {
             let groups = strips * self.groups();
             let transforms = 4 * groups * (inputs * (input + 20) + outputs * (output + 20));
-            transforms + self.points() * product_time(outputs, inputs, groups)
+            let weights = if self.early { 0 } else { inputs * outputs * of_weights * 3 / 2 };
+            transforms + weights + self.points() * product_time(outputs, inputs, groups)
         };
         self.blocks().map(|(strips, repeat)| repeat * of_block(strips)).sum()
     }
 
     fn layout(&self) -> Layout {
-        let Conv { inputs, outputs, x, .. } = self.conv;
+        let Conv { inputs, x, .. } = self.conv;
+        let outputs = self.panels().map(|(outputs, _)| outputs).max().unwrap_or_default();
         let vectors = self.strips * self.groups();
         let row_elements = x.output.max(self.group_pixels()) + 2 * self.x.points();
         let row_bytes = 4 * row_elements.next_multiple_of(4);
         let pixels_bytes = 16 * vectors * inputs + GAP_BYTES;
         let products_bytes = 16 * vectors * outputs + GAP_BYTES;
+        let weights_bytes = if self.early { 0 } else { 4 * inputs * outputs + GAP_BYTES };
         let mut next = 0;
         let mut space = |bytes: usize| {
             let at = next;
@@ -170,20 +201,23 @@ impl<'a> Winograd<'a> {
             at
         };
         let zeros = space(4 * x.input.next_multiple_of(4));
-        let columns = space(self.y.points() * row_bytes);
-        let rows = space(16 * self.y.outputs * self.x.points());
+        let columns = space(self.strips * self.y.points() * row_bytes);
+        let rows = space(16 * self.y.outputs.max(self.y.taps) * self.x.points());
         let pixels = space(self.points() * pixels_bytes);
         let products = space(self.points() * products_bytes);
+        let weights = space(self.points() * weights_bytes);
         Layout {
             vectors,
             row_bytes,
             pixels_bytes,
             products_bytes,
+            weights_bytes,
             zeros,
             columns,
             rows,
             pixels,
             products,
+            weights,
             size_bytes: next,
         }
     }
@@ -193,37 +227,52 @@ impl<'a> Winograd<'a> {
         self.layout().size_bytes
     }
 
-    /// The transformed weights, rounded once: for each group of channels and
-    /// point, tiles of output channels, in which those of one input channel are
-    /// together.
+    /// The weights: for each group of channels, panel of output channels and point
+    /// or tap, tiles of output channels, in which those of one input channel are
+    /// together. Transformed weights are rounded once.
     pub fn weights(&self) -> Vec<u8> {
         let Conv { groups, inputs, outputs, y, x, weights, .. } = self.conv;
-        let (of_y, of_x) = (self.y.of_taps(), self.x.of_taps());
         let rows = self.tile(self.strips).rows;
-        let transformed = |output: usize, input: usize, py: usize, px: usize| {
-            let taps = &weights[(output * inputs + input) * y.taps * x.taps..];
-            let products = (0..y.taps).flat_map(|ty| (0..x.taps).map(move |tx| (ty, tx)));
-            let products = products
-                .map(|(ty, tx)| of_y[py][ty] * f64::from(taps[ty * x.taps + tx]) * of_x[px][tx]);
-            products.sum::<f64>() as f32
+        let taps = y.taps * x.taps;
+        let transforms = self.of_taps();
+        let weight = |output: usize, input: usize, number: usize| {
+            let taps = &weights[(output * inputs + input) * taps..][..taps];
+            if !self.early {
+                return taps[number];
+            }
+            let products = taps.iter().zip(&transforms[number]);
+            products.map(|(&tap, factor)| f64::from(tap) * factor).sum::<f64>() as f32
         };
-        let mut packed = Vec::with_capacity(4 * self.points() * groups * outputs * inputs);
-        for group in 0..*groups {
-            for (py, px) in
-                (0..self.y.points()).flat_map(|py| (0..self.x.points()).map(move |px| (py, px)))
-            {
-                for first in (0..*outputs).step_by(rows) {
+        let numbers = if self.early { self.points() } else { taps };
+        let panels = self.panels().flat_map(|(size, repeat)| std::iter::repeat_n(size, repeat));
+        let panels: Vec<usize> = panels.collect();
+        let mut packed = Vec::with_capacity(4 * numbers * groups * outputs * inputs + 16);
+        let mut first = 0;
+        for &panel in std::iter::repeat_n(&panels, *groups).flatten() {
+            for number in 0..numbers {
+                for tile in (first..first + panel).step_by(rows) {
                     for input in 0..*inputs {
-                        for row in first..(first + rows).min(*outputs) {
-                            let output = group * outputs + row;
-                            let weight = transformed(output, input, py, px);
-                            packed.extend_from_slice(&weight.to_le_bytes());
+                        for output in tile..(tile + rows).min(first + panel) {
+                            packed.extend(weight(output, input, number).to_le_bytes());
                         }
                     }
                 }
             }
+            first += panel;
         }
+        // Taps are read four at a time.
+        packed.extend([0; 16]);
         packed
+    }
+
+    /// What the taps of a window are multiplied with: `[points][taps]`.
+    fn of_taps(&self) -> Vec<Vec<f64>> {
+        let (of_y, of_x) = (self.y.of_taps(), self.x.of_taps());
+        let points = of_y.iter().flat_map(|y| of_x.iter().map(move |x| (y, x)));
+        let of_point = |(y, x): (&Vec<f64>, &Vec<f64>)| {
+            y.iter().flat_map(|y| x.iter().map(move |x| y * x)).collect()
+        };
+        points.map(of_point).collect()
     }
 }
 

@@ -121,6 +121,48 @@ impl Transform {
         }
     }
 
+    /// Emits the transform of taps, as [`Transform::of_taps`] has it; `store` pops
+    /// each result.
+    pub fn emit_taps(
+        self,
+        code: &mut Code,
+        taps: &[Local],
+        mut store: impl FnMut(&mut Code, usize),
+    ) {
+        let rows = self.of_taps();
+        // Every other of the taps.
+        let sum = |code: &mut Code, row: &[f64], first: usize| {
+            for tap in (first..taps.len()).step_by(2) {
+                code.get(taps[tap]);
+                if row[tap] != 1.0 {
+                    code.splat(row[tap] as f32).op(I::F32x4Mul);
+                }
+                if tap > first {
+                    code.op(I::F32x4Add);
+                }
+            }
+        };
+        let (even, odd) = (code.v128_local(), code.v128_local());
+        let last = self.points() - 1;
+        if last > 0 {
+            code.get(taps[0]).splat(rows[0][0] as f32).op(I::F32x4Mul);
+            store(code, 0);
+        }
+        for point in (1..last).step_by(2) {
+            sum(code, &rows[point], 0);
+            code.set(even);
+            sum(code, &rows[point], 1);
+            code.set(odd);
+            code.get(even).get(odd).op(I::F32x4Add);
+            store(code, point);
+            code.get(even).get(odd).op(I::F32x4Sub);
+            store(code, point + 1);
+        }
+        code.get(taps[taps.len() - 1]);
+        store(code, last);
+        code.release([even, odd]);
+    }
+
     /// Emits the transform of products to pixels of the output; `store` pops each.
     pub fn emit_outputs(
         self,
