@@ -25,6 +25,8 @@ struct Arguments {
 enum Command {
     /// Compile an ONNX model to a certified component.
     Build(commands::build::Arguments),
+    /// Give a component that was written by hand a certificate, by measuring it.
+    Certify(commands::certify::Arguments),
     /// Show what a component's certificate says of it.
     Inspect(commands::inspect::Arguments),
     /// Run a component on tensors from .npy files.
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
     }));
     let result = match arguments.command {
         Command::Build(arguments) => commands::build::run(&arguments),
+        Command::Certify(arguments) => commands::certify::run(&arguments),
         Command::Inspect(arguments) => commands::inspect::run(&arguments),
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Calibrate(arguments) => commands::calibrate::run(&arguments),

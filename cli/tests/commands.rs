@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use leeway_compiler::{Options, Oracle};
 use leeway_contract::{Digest, Tensor, section};
 use leeway_guest_models::{ReferenceModel, reference_model, reference_models};
+use leeway_tests::onnx::{DOUBLE, FLOAT, Graph, INT64};
 use ndarray::{ArrayD, IxDyn};
 use ndarray_npy::{read_npy, write_npy};
 use serde_json::Value;
@@ -294,4 +295,64 @@ fn models_that_are_none_get_a_clear_error() {
     let error = fail(&["build", &onnx, "-o", &bench.path("model.wasm")]);
     assert!(error.contains("not a valid ONNX model"), "{error}");
     assert!(!Path::new(&bench.path("model.wasm")).exists(), "nothing is left behind");
+}
+
+#[test]
+fn a_refused_model_that_an_interpreter_would_take_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("in-64-bits.onnx");
+    let mut graph = Graph::new();
+    let x = graph.input("x", DOUBLE, &[3.into()]);
+    let y = graph.node("Mul", &[&x, &x], &[]);
+    std::fs::write(&file, graph.finish_typed(&[&y], DOUBLE)).unwrap();
+    let error = fail(&["build", &file.display().to_string()]);
+    assert!(error.contains("mul_1") && error.contains("--interpret"), "{error}");
+
+    let mut graph = Graph::new();
+    let x = graph.input("x", FLOAT, &[3.into()]);
+    let y = graph.node("NonZero", &[&x], &[]);
+    std::fs::write(&file, graph.finish_typed(&[&y], INT64)).unwrap();
+    let file = file.display().to_string();
+    assert!(!fail(&["build", &file]).contains("--interpret"));
+    let error = fail(&["build", &file, "--interpret"]);
+    assert!(error.contains("depends on data"), "{error}");
+    fail(&["build", &file, "--margin", "10"]);
+}
+
+#[test]
+fn a_hand_written_module_is_certified_and_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(path("vibration.wasm"), leeway_interpret::guest::vibration()).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../guest-models/guests/vibration/test.npz")
+        .display()
+        .to_string();
+    let certify = |input: &str| {
+        [
+            "certify".to_owned(),
+            path("vibration.wasm"),
+            format!("--output={}", path("certified.wasm")),
+            format!("--input={input}"),
+            "--output-tensor=probabilities=FP32[1,3]".to_owned(),
+            "--output-tensor=alarm=BOOL[1]".to_owned(),
+            "--labels=in order,unbalanced,bearing worn".to_owned(),
+            format!("--golden={golden}"),
+            "--json".to_owned(),
+        ]
+    };
+    let arguments = certify("samples=U8[1,512]");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let built: Value = serde_json::from_str(&succeed(&arguments)).unwrap();
+    let stage = &built["certificate"]["stages"][0];
+    assert_eq!(stage["bound"], "measured");
+    assert!(built["measured"]["most_fuel"].as_u64() < built["certified_fuel"].as_u64());
+    let inspected = succeed(&["inspect", &path("certified.wasm")]);
+    assert!(inspected.contains("(measured)") && inspected.contains("written by hand"));
+    succeed(&["calibrate", &path("certified.wasm"), "--validation", &golden]);
+
+    let arguments = certify("samples=U8[1,511]");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let error = fail(&arguments);
+    assert!(error.contains("U8[1,511]") && error.contains("[60, 512]"), "{error}");
 }

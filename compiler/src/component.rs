@@ -227,8 +227,9 @@ fn functions(
     Ok(Emitted { functions, realloc, steps, run })
 }
 
-/// Makes a component of a core module that exports the world's functions.
-fn wrap(mut module: Vec<u8>) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+/// Makes a component of a core module that exports the world's functions. The
+/// error is wit-component's.
+pub fn wrap(mut module: Vec<u8>) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("model.wit", WIT)?;
     let world = resolve.select_world(&[package], Some(WORLD))?;

@@ -62,6 +62,14 @@ pub enum CompileError {
         /// What is not supported, and what is.
         detail: String,
     },
+    /// A model that is read, and cannot be handed to an interpreter.
+    #[error("{file}: it cannot be interpreted: {reason}")]
+    Uninterpretable {
+        /// The file.
+        file: String,
+        /// What stands against it.
+        reason: String,
+    },
     /// A model that does not fit the linear memory of a component.
     #[error(
         "{file}: the model needs {needed_bytes} bytes of memory, a component has at most {limit_bytes}"

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use leeway_contract::Digest;
 
 pub mod abi;
+pub mod archive;
 pub mod component;
 pub mod cost;
 pub mod emit;

@@ -14,7 +14,8 @@ pub struct EngineClaim {
     /// The digest of the operator-cost table (wasmtime's `OperatorCost`).
     pub fuel_table: Digest,
     /// Whether the engine makes NaNs canonical after every float operation.
-    /// Off for the compiler's components, which do so at each cut themselves.
+    /// Off for the compiler's components, which do so at each cut themselves; on
+    /// for those written by hand.
     pub nan_canonicalization: bool,
     /// Whether relaxed SIMD instructions may be used. Off: their results differ
     /// between machines.
@@ -33,5 +34,12 @@ impl EngineClaim {
             nan_canonicalization: false,
             relaxed_simd: false,
         }
+    }
+
+    /// The settings of components that were not emitted by the compiler. What
+    /// their code does with a NaN is not known, so the engine makes each one
+    /// canonical as it arises. The arguments are those of [`Self::of_compiled`].
+    pub fn of_hand_written(version: &str, table: &str) -> Self {
+        Self { nan_canonicalization: true, ..Self::of_compiled(version, table) }
     }
 }

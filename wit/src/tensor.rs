@@ -40,6 +40,19 @@ pub enum DType {
 }
 
 impl DType {
+    /// All of them.
+    pub const ALL: [DType; 9] = [
+        DType::F16,
+        DType::F32,
+        DType::F64,
+        DType::BF16,
+        DType::U8,
+        DType::I32,
+        DType::I64,
+        DType::I8,
+        DType::Bool,
+    ];
+
     /// The size of one element in bytes.
     pub fn size_bytes(self) -> usize {
         match self {

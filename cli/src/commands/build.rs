@@ -1,25 +1,31 @@
 //! `leeway build`: an ONNX model becomes a component with a certificate, checked
-//! against native tract where golden inputs are given.
+//! against native tract where golden inputs are given. What the compiler does not
+//! take, an interpreter in the component may.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
-use leeway_compiler::{Compiled, Granularity, Options, Oracle, Sealed};
+use leeway_compiler::{CompileError, Granularity, Options, Oracle, Sealed};
 use leeway_contract::section::GoldenVector;
 use leeway_contract::{Certificate, DType, Digest, Tensor};
+use leeway_interpret::{Measure, Measured};
 use leeway_runtime::golden;
 use leeway_runtime::sandbox::{Sandbox, SandboxConfig};
 use serde::Serialize;
 
-use super::{print, print_json};
+use super::{MEASURED_INPUTS, print, print_json};
 use crate::golden::samples;
 use crate::{npy, units};
 
 /// Golden vectors that are put into a component.
 const GOLDEN_VECTORS: usize = 4;
+
+/// Said where the compiler does not take a model and the interpreter may.
+const WAY_OUT: &str =
+    "with --interpret it runs in an interpreter, slower and with a measured bound";
 
 /// The largest difference from native tract that is taken for rounding, relative
 /// to the larger of 1 and the number itself.
@@ -53,6 +59,16 @@ pub struct Arguments {
     /// The names of the classes, separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     labels: Option<Vec<String>>,
+    /// Put an interpreter (tract) with the model into the component, instead of
+    /// compiling it. For models that cannot be compiled: slower, and its fuel and
+    /// memory are measured, on the inputs of --golden and on random ones.
+    #[arg(long, conflicts_with = "stages")]
+    interpret: bool,
+    /// What is certified over the most fuel and memory that were measured, in
+    /// percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = Measure::default().margin_percent)]
+    #[arg(requires = "interpret")]
+    margin: u32,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -85,7 +101,31 @@ struct Built<'a> {
     golden_vectors: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     largest_difference_from_tract: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured: Option<&'a Measurement>,
     certificate: &'a Certificate,
+}
+
+/// What the runs of a component took that the compiler did not emit.
+#[derive(Serialize)]
+pub(super) struct Measurement {
+    runs: usize,
+    least_fuel: u64,
+    most_fuel: u64,
+    most_memory_bytes: u64,
+    margin_percent: u32,
+}
+
+impl Measurement {
+    pub(super) fn new(measured: &Measured, margin_percent: u32) -> Self {
+        Self {
+            runs: measured.runs,
+            least_fuel: measured.fuel.0.0,
+            most_fuel: measured.fuel.1.0,
+            most_memory_bytes: measured.memory_bytes,
+            margin_percent,
+        }
+    }
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -104,30 +144,97 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     let onnx = std::fs::read(&arguments.model)
         .with_context(|| format!("cannot read {}", arguments.model.display()))?;
-    let compiled = leeway_compiler::compile(&onnx, &options)?;
-    check_labels(arguments, compiled.certificate())?;
-    let (sealed, difference) = match &arguments.golden {
-        Some(path) => {
-            let arrays = npy::read_npz(path)?;
-            let inputs = samples(compiled.certificate().inputs(), &arrays, GOLDEN_VECTORS)
-                .with_context(|| format!("{}", path.display()))?;
-            let (golden, difference) = golden_vectors(&compiled, &onnx, &options, inputs)?;
-            (compiled.seal(&golden), Some(difference))
-        }
-        None => (compiled.seal(&[]), None),
+    let product = match arguments.interpret {
+        true => interpret(arguments, &onnx, &options)?,
+        false => compile(arguments, &onnx, &options)?,
     };
-
     let output = match &arguments.output {
         Some(output) => output.clone(),
         None => arguments.model.with_file_name(format!("{}.wasm", options.name)),
     };
-    std::fs::write(&output, &sealed.component)
-        .with_context(|| format!("cannot write {}", output.display()))?;
-    report(arguments, &sealed, difference, &output, start)
+    product.write(&output)?;
+    report(arguments.json, &product, &output, start)
 }
 
-fn check_labels(arguments: &Arguments, certificate: &Certificate) -> anyhow::Result<()> {
-    let Some(labels) = &arguments.labels else { return Ok(()) };
+/// A component, and what was found out while it was made.
+pub(super) struct Product {
+    pub(super) component: Vec<u8>,
+    pub(super) certificate: Certificate,
+    pub(super) difference: Option<f32>,
+    pub(super) measured: Option<Measurement>,
+}
+
+impl Product {
+    pub(super) fn write(&self, file: &Path) -> anyhow::Result<()> {
+        std::fs::write(file, &self.component)
+            .with_context(|| format!("cannot write {}", file.display()))
+    }
+}
+
+fn compile(arguments: &Arguments, onnx: &[u8], options: &Options) -> anyhow::Result<Product> {
+    let compiled = leeway_compiler::compile(onnx, options)
+        .map_err(|error| with_way_out(error, onnx, options))?;
+    check_labels(arguments.labels.as_deref(), compiled.certificate())?;
+    let mut difference = None;
+    let mut golden = Vec::new();
+    if let Some(inputs) =
+        given(arguments.golden.as_deref(), compiled.certificate(), GOLDEN_VECTORS)?
+    {
+        let sandbox = Sandbox::new(SandboxConfig::default())?;
+        let module = sandbox.load(&compiled.seal(&[]).component)?;
+        golden = golden::record(&module, inputs)?;
+        difference = Some(difference_from_tract(&golden, onnx, options)?);
+    }
+    let Sealed { component, certificate } = compiled.seal(&golden);
+    Ok(Product { component, certificate, difference, measured: None })
+}
+
+fn interpret(arguments: &Arguments, onnx: &[u8], options: &Options) -> anyhow::Result<Product> {
+    let draft = leeway_interpret::interpret(onnx, options)?;
+    check_labels(arguments.labels.as_deref(), draft.certificate())?;
+    let how = Measure {
+        margin_percent: arguments.margin,
+        golden_vectors: GOLDEN_VECTORS,
+        ..Measure::default()
+    };
+    let inputs = given(arguments.golden.as_deref(), draft.certificate(), MEASURED_INPUTS)?;
+    let is_given = inputs.is_some();
+    let measured = draft.measure(inputs.unwrap_or_default(), &how)?;
+    let difference = match is_given {
+        true => Some(difference_from_tract(&measured.golden, onnx, options)?),
+        false => None,
+    };
+    let measurement = Measurement::new(&measured, arguments.margin);
+    let Measured { component, certificate, .. } = measured;
+    Ok(Product { component, certificate, difference, measured: Some(measurement) })
+}
+
+/// The inputs of `--golden`, at most `limit`.
+pub(super) fn given(
+    golden: Option<&Path>,
+    certificate: &Certificate,
+    limit: usize,
+) -> anyhow::Result<Option<Vec<Vec<Tensor>>>> {
+    let Some(path) = golden else { return Ok(None) };
+    let arrays = npy::read_npz(path)?;
+    let inputs = samples(certificate.inputs(), &arrays, limit);
+    Ok(Some(inputs.with_context(|| format!("{}", path.display()))?))
+}
+
+/// The error, with a hint where the interpreter would take the model.
+fn with_way_out(error: CompileError, onnx: &[u8], options: &Options) -> anyhow::Error {
+    let is_beyond = matches!(error, CompileError::Unsupported { .. });
+    match is_beyond && leeway_compiler::archive::archive(onnx, options).is_ok() {
+        true => anyhow!("{error}; {WAY_OUT}"),
+        false => error.into(),
+    }
+}
+
+pub(super) fn check_labels(
+    labels: Option<&[String]>,
+    certificate: &Certificate,
+) -> anyhow::Result<()> {
+    let Some(labels) = labels else { return Ok(()) };
     // Beside its scores a classifier may give the label.
     let outputs = certificate.outputs();
     let scores = outputs.iter().find(|output| output.dtype == DType::F32).unwrap_or(&outputs[0]);
@@ -138,20 +245,15 @@ fn check_labels(arguments: &Arguments, certificate: &Certificate) -> anyhow::Res
     Ok(())
 }
 
-/// Runs the component on the inputs, compares it with native tract, and returns
-/// the vectors and the largest difference.
-fn golden_vectors(
-    compiled: &Compiled,
+/// Compares golden vectors with native tract and returns the largest difference.
+fn difference_from_tract(
+    golden: &[GoldenVector],
     onnx: &[u8],
     options: &Options,
-    inputs: Vec<Vec<Tensor>>,
-) -> anyhow::Result<(Vec<GoldenVector>, f32)> {
-    let sandbox = Sandbox::new(SandboxConfig::default())?;
-    let module = sandbox.load(&compiled.seal(&[]).component)?;
-    let golden = golden::record(&module, inputs)?;
+) -> anyhow::Result<f32> {
     let oracle = Oracle::new(onnx, options)?;
     let mut largest = 0.0f32;
-    for vector in &golden {
+    for vector in golden {
         let wanted = oracle.run(&vector.inputs)?;
         for (seen, wanted) in vector.outputs.iter().zip(&wanted) {
             largest = largest.max(seen.difference(wanted));
@@ -160,30 +262,30 @@ fn golden_vectors(
     if largest > TOLERANCE {
         bail!(
             "the component's outputs differ from native tract's by {largest:e}, more than \
-             {TOLERANCE:e}: a defect in the compiler, please report it with the model"
+             {TOLERANCE:e}: a defect of leeway build, please report it with the model"
         );
     }
-    Ok((golden, largest))
+    Ok(largest)
 }
 
-fn report(
-    arguments: &Arguments,
-    sealed: &Sealed,
-    difference: Option<f32>,
-    output: &std::path::Path,
+pub(super) fn report(
+    json: bool,
+    product: &Product,
+    output: &Path,
     start: Instant,
 ) -> anyhow::Result<()> {
-    let certificate = &sealed.certificate;
-    let digest = Digest::of(&sealed.component);
-    if arguments.json {
+    let certificate = &product.certificate;
+    let digest = Digest::of(&product.component);
+    if json {
         return print_json(&Built {
             component: output.display().to_string(),
             digest,
-            component_bytes: sealed.component.len(),
+            component_bytes: product.component.len(),
             build_ms: start.elapsed().as_secs_f64() * 1e3,
             certified_fuel: certificate.total_fuel().0,
             golden_vectors: certificate.golden.len(),
-            largest_difference_from_tract: difference,
+            largest_difference_from_tract: product.difference,
+            measured: product.measured.as_ref(),
             certificate,
         });
     }
@@ -195,10 +297,20 @@ fn report(
         certificate.stages.len(),
         units::count(certificate.macs()),
         certificate.total_fuel(),
-        units::bytes(sealed.component.len() as u64),
+        units::bytes(product.component.len() as u64),
         units::duration(start.elapsed()),
     );
-    if let Some(difference) = difference {
+    if let Some(measured) = &product.measured {
+        text += &format!(
+            "\nmeasured: {} runs took {} to {} fuel and at most {}; certified are {} % more",
+            measured.runs,
+            measured.least_fuel,
+            measured.most_fuel,
+            units::bytes(measured.most_memory_bytes),
+            measured.margin_percent,
+        );
+    }
+    if let Some(difference) = product.difference {
         text += &format!(
             "\n{} golden vectors, at most {difference:.1e} from native tract",
             certificate.golden.len()

@@ -7,9 +7,14 @@ use serde::Serialize;
 pub mod admit;
 pub mod build;
 pub mod calibrate;
+pub mod certify;
 pub mod inspect;
 pub mod lab;
 pub mod run;
+
+/// Inputs of `--golden` that a component is measured on, where the compiler did
+/// not emit it.
+const MEASURED_INPUTS: usize = 64;
 
 /// Prints a value as one JSON document on standard output.
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {

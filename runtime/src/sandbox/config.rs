@@ -100,7 +100,8 @@ impl SandboxConfig {
         Self { engine, ..Self::default() }
     }
 
-    pub(super) fn engine(&self) -> wasmtime::Result<wasmtime::Engine> {
+    /// An engine. `nan_canonicalization` is the certificate's claim.
+    pub(super) fn engine(&self, nan_canonicalization: bool) -> wasmtime::Result<wasmtime::Engine> {
         let mut config = wasmtime::Config::new();
         config
             .consume_fuel(self.metered)
@@ -108,9 +109,9 @@ impl SandboxConfig {
             .wasm_simd(true)
             // Results of relaxed instructions differ between machines.
             .wasm_relaxed_simd(false)
-            // The compiler's components make NaNs canonical at each cut
-            // themselves; after every operation it would cost a factor of 2.7.
-            .cranelift_nan_canonicalization(false)
+            // Off for the compiler's components, which make NaNs canonical at
+            // each cut: after every operation it would cost a factor of 2.7.
+            .cranelift_nan_canonicalization(nan_canonicalization)
             // What no component of ours needs is no attack surface either.
             .wasm_memory64(false)
             .wasm_multi_memory(false)

@@ -1,4 +1,4 @@
-//! The sandbox itself: one engine, its code cache and its deadlines' thread.
+//! The sandbox itself: its engines, their code caches and the deadlines' thread.
 
 use std::fmt;
 use std::path::Path;
@@ -23,20 +23,38 @@ pub struct Sandbox {
 }
 
 pub(super) struct Inner {
-    pub(super) engine: wasmtime::Engine,
     pub(super) config: SandboxConfig,
     pub(super) watchdog: Watchdog,
+    /// For components that make NaNs canonical themselves.
+    plain: Host,
+    /// For components whose NaNs the engine makes canonical.
+    canonical: Host,
+}
+
+/// An engine with the cache of the code that was compiled for it.
+struct Host {
+    engine: wasmtime::Engine,
     cache: Option<Cache>,
 }
 
-impl Sandbox {
-    /// Makes an engine with these settings. A cache directory that cannot be
-    /// used is a warning in the log, not an error.
-    pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
-        let engine = config.engine().map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
-        let watchdog = Watchdog::new(engine.clone(), config.on_watchdog_start.clone());
+impl Host {
+    fn new(config: &SandboxConfig, nan_canonicalization: bool) -> Result<Self, SandboxError> {
+        let engine = config
+            .engine(nan_canonicalization)
+            .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let cache = config.cache_dir.clone().map(|directory| Cache::new(directory, &engine));
-        Ok(Self { inner: Arc::new(Inner { engine, config, watchdog, cache }) })
+        Ok(Self { engine, cache })
+    }
+}
+
+impl Sandbox {
+    /// Makes engines with these settings. A cache directory that cannot be used
+    /// is a warning in the log, not an error.
+    pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
+        let (plain, canonical) = (Host::new(&config, false)?, Host::new(&config, true)?);
+        let engines = vec![plain.engine.clone(), canonical.engine.clone()];
+        let watchdog = Watchdog::new(engines, config.on_watchdog_start.clone());
+        Ok(Self { inner: Arc::new(Inner { config, watchdog, plain, canonical }) })
     }
 
     /// What executes the code.
@@ -47,15 +65,21 @@ impl Sandbox {
     /// The engine's version and settings as 16 hexadecimal digits: where they are
     /// equal, compiled code is, and takes as long.
     pub fn engine_hash(&self) -> String {
-        engine_hash(&self.inner.engine)
+        engine_hash(&self.inner.plain.engine)
     }
 
-    /// What a component's certificate must say of the engine: the release line
-    /// of the wasmtime that is linked here, and its own fuel table.
+    /// What the certificate of a compiled component must say of the engine: the
+    /// release line of the wasmtime that is linked here, and its own fuel table.
     pub fn engine_claim() -> EngineClaim {
         let version = wasmtime::ModuleVersionStrategy::WasmtimeVersion;
-        let table = format!("{:?}", wasmtime::OperatorCost::default());
-        EngineClaim::of_compiled(version.as_str(), &table)
+        EngineClaim::of_compiled(version.as_str(), &fuel_table())
+    }
+
+    /// The same of a component that was written by hand: the engine makes its
+    /// NaNs canonical.
+    pub fn engine_claim_of_hand_written() -> EngineClaim {
+        let version = wasmtime::ModuleVersionStrategy::WasmtimeVersion;
+        EngineClaim::of_hand_written(version.as_str(), &fuel_table())
     }
 
     /// Loads a component from its bytes.
@@ -98,7 +122,8 @@ impl Sandbox {
         check::engine_claim(&certificate.engine, &Self::engine_claim())?;
         check::shape(bytes, &certificate)?;
         let golden = section::read_golden(bytes, &certificate)?;
-        let code = self.compile(bytes, digest)?;
+        let host = self.inner.host(&certificate.engine);
+        let code = host.compile(bytes, digest)?;
         tracing::debug!(
             %digest, model = certificate.model.name, version = certificate.model.version,
             from_cache = code.from_cache, time = ?code.time, "loaded"
@@ -106,21 +131,6 @@ impl Sandbox {
         let module = self.module(code, digest, certificate, golden)?;
         module.check_first_instance()?;
         Ok(module)
-    }
-
-    fn compile(&self, bytes: &[u8], digest: Digest) -> Result<Code, LoadError> {
-        let Inner { engine, cache, .. } = &*self.inner;
-        let start = Instant::now();
-        if let Some(component) = cache.as_ref().and_then(|cache| cache.get(engine, digest)) {
-            return Ok(Code { component, from_cache: true, time: start.elapsed() });
-        }
-        let component = Component::from_binary(engine, bytes)
-            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        let time = start.elapsed();
-        if let Some(cache) = cache {
-            cache.put(digest, &component);
-        }
-        Ok(Code { component, from_cache: false, time })
     }
 
     fn module(
@@ -131,7 +141,7 @@ impl Sandbox {
         golden: Vec<section::GoldenVector>,
     ) -> Result<Module, LoadError> {
         // Nothing is defined in it: nothing is granted.
-        let linker = Linker::<StoreState>::new(&self.inner.engine);
+        let linker = Linker::<StoreState>::new(code.component.engine());
         let instance_pre = linker
             .instantiate_pre(&code.component)
             .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
@@ -151,6 +161,33 @@ impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sandbox").field("config", &self.inner.config).finish_non_exhaustive()
     }
+}
+
+impl Inner {
+    fn host(&self, claim: &EngineClaim) -> &Host {
+        if claim.nan_canonicalization { &self.canonical } else { &self.plain }
+    }
+}
+
+impl Host {
+    fn compile(&self, bytes: &[u8], digest: Digest) -> Result<Code, LoadError> {
+        let Host { engine, cache } = self;
+        let start = Instant::now();
+        if let Some(component) = cache.as_ref().and_then(|cache| cache.get(engine, digest)) {
+            return Ok(Code { component, from_cache: true, time: start.elapsed() });
+        }
+        let component = Component::from_binary(engine, bytes)
+            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        let time = start.elapsed();
+        if let Some(cache) = cache {
+            cache.put(digest, &component);
+        }
+        Ok(Code { component, from_cache: false, time })
+    }
+}
+
+fn fuel_table() -> String {
+    format!("{:?}", wasmtime::OperatorCost::default())
 }
 
 struct Code {

@@ -51,8 +51,11 @@ pub struct Execution {
     /// What the run burned; 0 where the sandbox does not meter.
     pub fuel: Fuel,
     /// The time of the guest call alone: copying the inputs into the guest's
-    /// memory, the run, copying the outputs from it.
+    /// memory, the run, copying the outputs from it. Where the call needed a
+    /// fresh instance, as each does whose bound is not static, also of making it.
     pub elapsed: Duration,
+    /// What the component's memories had grown to when the run ended.
+    pub memory_bytes: u64,
 }
 
 /// The data of a store.
@@ -101,15 +104,15 @@ impl Instance {
         let start = Instant::now();
         let module = self.module.clone();
         let call = Call::new(module.certificate(), range, inputs)?;
-        let mut live = match self.live.take() {
-            Some(live) => live,
-            None => Live::new(module.compiled())?,
+        let (mut live, making) = match self.live.take() {
+            Some(live) => (live, Duration::ZERO),
+            None => (Live::new(module.compiled())?, start.elapsed()),
         };
         let (execution, state) = live.run(module.compiled(), &call, start, limits);
         if state == After::Clean && module.certificate().bound() == Bound::Static {
             self.live = Some(live);
         }
-        execution
+        execution.map(|run| Execution { elapsed: run.elapsed + making, ..run })
     }
 
     /// The component's own count of its stages, asked of a fresh instance whose
@@ -246,7 +249,10 @@ impl Live {
             Err(error) => return (Err(RunError::Guest(error.into())), After::Clean),
         };
         match call.check(&outputs) {
-            Ok(()) => (Ok(Execution { outputs, fuel, elapsed }), After::Clean),
+            Ok(()) => {
+                let memory_bytes = self.store.data().memory.used_bytes();
+                (Ok(Execution { outputs, fuel, elapsed, memory_bytes }), After::Clean)
+            }
             Err(error) => (Err(error), After::Broken),
         }
     }
@@ -277,7 +283,7 @@ fn start(
 ) -> Result<(Store<StoreState>, wasmtime::component::Instance), RunError> {
     let certificate = &compiled.certificate;
     let memory = MemoryLimit::new(certificate.memory_bytes);
-    let mut store = Store::new(&compiled.sandbox.engine, StoreState { memory, deadline: None });
+    let mut store = Store::new(compiled.engine(), StoreState { memory, deadline: None });
     store.limiter(|state| &mut state.memory);
     store.epoch_deadline_callback(|store| match store.data().deadline {
         Some(deadline) if Instant::now() >= deadline.at => {

@@ -19,6 +19,11 @@ impl MemoryLimit {
         let certified_bytes = usize::try_from(certified_bytes).unwrap_or(usize::MAX);
         Self { certified_bytes, used_bytes: 0, table_elements: 0 }
     }
+
+    /// What the store's memories take now.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.used_bytes as u64
+    }
 }
 
 /// Adds `desired - current` to `used` if that stays within `limit`.

@@ -46,6 +46,10 @@ impl Compiled {
     fn component(&self) -> &Component {
         self.instance_pre.component()
     }
+
+    pub(super) fn engine(&self) -> &wasmtime::Engine {
+        self.component().engine()
+    }
 }
 
 impl Module {

@@ -389,3 +389,26 @@ fn the_watchdogs_hook_runs_on_its_thread_once_and_only_with_a_deadline() {
     assert_eq!(receiver.recv_timeout(wait).unwrap().as_deref(), Some("leeway-watchdog"));
     assert!(receiver.try_recv().is_err());
 }
+
+#[test]
+fn a_component_written_by_hand_has_canonical_nans_and_the_same_limits() {
+    let claim = Sandbox::engine_claim_of_hand_written();
+    for engine in [EngineKind::Native, EngineKind::Pulley] {
+        let sandbox = sandbox(engine);
+        let mut scaling = TestModel::scaling(2.0);
+        scaling.bound = Bound::Measured;
+        let module = sandbox.load(&scaling.component(&claim)).unwrap();
+        let payload = TestModel::input([f32::from_bits(0xffc0_1234), 1.0, 2.0, 3.0]);
+        let mut instance = module.instantiate().unwrap();
+        let execution = instance.run(0..=0, &payload, &Limits::default()).unwrap();
+        let numbers = execution.outputs[0].to_f32().unwrap();
+        assert_eq!(numbers[0].to_bits(), 0x7fc0_0000);
+        assert_eq!((execution.fuel, execution.memory_bytes), (Fuel(130), 65536));
+
+        let spinning = TestModel::behaving(Behaviour::Spin);
+        let module = sandbox.load(&spinning.component(&claim)).unwrap();
+        let within = Limits::within(Duration::from_millis(50));
+        let run = module.instantiate().unwrap().run(0..=0, &payload, &within);
+        assert!(matches!(run, Err(RunError::DeadlinePassed { .. })), "{run:?}");
+    }
+}

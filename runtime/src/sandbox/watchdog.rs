@@ -1,5 +1,5 @@
 //! Wall-clock deadlines: one thread per sandbox, which sleeps until the nearest
-//! armed deadline and then advances the engine's epoch. Without a deadline it
+//! armed deadline and then advances the engines' epochs. Without a deadline it
 //! sleeps without end: an idle device is never woken.
 //!
 //! Each store looks at its own deadline when the epoch advances, so one store's
@@ -75,15 +75,15 @@ impl Shared {
 pub(super) struct Watchdog {
     shared: Arc<Shared>,
     next: AtomicU64,
-    engine: wasmtime::Engine,
+    engines: Vec<wasmtime::Engine>,
     on_start: Option<WatchdogHook>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Watchdog {
-    pub(super) fn new(engine: wasmtime::Engine, on_start: Option<WatchdogHook>) -> Self {
+    pub(super) fn new(engines: Vec<wasmtime::Engine>, on_start: Option<WatchdogHook>) -> Self {
         let shared = Arc::default();
-        Self { shared, next: AtomicU64::new(0), engine, on_start, thread: Mutex::new(None) }
+        Self { shared, next: AtomicU64::new(0), engines, on_start, thread: Mutex::new(None) }
     }
 
     /// Makes the epoch advance at `at`, unless the guard is dropped before.
@@ -103,13 +103,13 @@ impl Watchdog {
     fn start_once(&self) -> std::io::Result<()> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {
-            let (shared, engine) = (Arc::clone(&self.shared), self.engine.clone());
+            let (shared, engines) = (Arc::clone(&self.shared), self.engines.clone());
             let on_start = self.on_start.clone();
             let watch = move || {
                 if let Some(hook) = on_start {
                     hook.call();
                 }
-                watch(&shared, &engine);
+                watch(&shared, &engines);
             };
             *thread = Some(thread::Builder::new().name("leeway-watchdog".into()).spawn(watch)?);
         }
@@ -145,7 +145,7 @@ impl Drop for Armed<'_> {
     }
 }
 
-fn watch(shared: &Shared, engine: &wasmtime::Engine) {
+fn watch(shared: &Shared, engines: &[wasmtime::Engine]) {
     let mut state = shared.lock();
     while !state.stopped {
         let now = Instant::now();
@@ -155,7 +155,9 @@ fn watch(shared: &Shared, engine: &wasmtime::Engine) {
             due = true;
         }
         if due {
-            engine.increment_epoch();
+            for engine in engines {
+                engine.increment_epoch();
+            }
         }
         state.wakes_at = state.nearest();
         state = match state.wakes_at {
