@@ -8,7 +8,6 @@ use clap::{Parser, Subcommand};
 mod commands;
 mod golden;
 mod npy;
-mod profile;
 mod streams;
 mod units;
 
@@ -48,10 +47,10 @@ fn main() -> ExitCode {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
         )
         .init();
-    // A panic inside the model reader becomes an error about the model.
+    // A panic inside the compiler becomes an error.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !leeway_compiler::import::is_reading() {
+        if !leeway_compiler::contain::is_contained() {
             report(panic);
         }
     }));

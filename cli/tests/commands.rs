@@ -140,12 +140,22 @@ fn inspect_shows_layers_and_fuel() {
 
     let profiled = succeed(&["inspect", &bench.path("model.wasm"), "--profile", "--json"]);
     let profiled: Value = serde_json::from_str(&profiled).unwrap();
-    let times = profiled["profile"].as_array().unwrap();
-    assert_eq!(times.len(), stages.len());
+    let profile = &profiled["profile"];
+    let times = profile["layers"].as_array().unwrap();
+    let layers = stages.iter().map(|stage| stage["layers"].as_array().unwrap().len());
+    assert_eq!(times.len(), layers.sum::<usize>());
     let share: f64 = times.iter().map(|time| time["share"].as_f64().unwrap()).sum();
     assert!((share - 1.0).abs() < 1e-9, "{share}");
+    let sum: u64 = times.iter().map(|time| time["ns"].as_u64().unwrap()).sum();
+    assert_eq!(profile["layers_ns"], sum);
+    for field in ["compile_ns", "machine_code_bytes", "instantiate_ns", "whole_ns", "rounds"] {
+        assert!(profile[field].as_u64().unwrap() > 0, "{field}");
+    }
     let text = succeed(&["inspect", &bench.path("model.wasm"), "--profile"]);
-    assert!(text.contains("GFLOP/s"), "{text}");
+    assert!(text.contains("GFLOP/s") && text.contains("to instantiate"), "{text}");
+    for line in text.lines().skip_while(|line| !line.is_empty()) {
+        assert!(line.chars().count() <= 120, "a wide line: {line}");
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub struct StageEnds {
 /// The data of the ABI in the linear memory.
 #[derive(Debug)]
 pub struct AbiData {
-    /// Its bytes.
+    /// Its place and bytes; how many does not depend on addresses.
     pub segment: Segment,
     /// For each stage, the result of a call that ends with it.
     results: Vec<u32>,
@@ -73,8 +73,13 @@ pub struct AbiData {
     pub arena_end: u32,
 }
 
-/// Lays the data out from `start` on.
-pub fn lay_out(stages: &[StageEnds], start: u32) -> AbiData {
+/// Lays the data out from `start` on, and the arena in the activations' memory or
+/// after it: a call begins with nothing there to keep. `activations` is its first
+/// address.
+///
+/// A single input may lie where it goes to, as it is copied as a whole. Of
+/// several, one's place must not be where the others still are.
+pub fn lay_out(stages: &[StageEnds], start: u32, activations: u32) -> AbiData {
     let mut data = Data { start, bytes: Vec::new() };
     let results = stages.iter().map(|stage| data.result(&stage.outputs)).collect();
     let input_errors = stages
@@ -90,7 +95,9 @@ pub fn lay_out(stages: &[StageEnds], start: u32) -> AbiData {
     let message = format!("first..=last is no range of the stages 0..={last}");
     let range_error = data.error(INVALID_RANGE, &message);
 
-    let arena = data.end().next_multiple_of(16);
+    let several = stages.iter().filter(|stage| stage.inputs.len() > 1);
+    let places = several.flat_map(|stage| &stage.inputs).map(|c| c.address + c.bytes());
+    let arena = places.max().unwrap_or(0).max(activations).next_multiple_of(16);
     let taken = |stage: &StageEnds| {
         let list = (TENSOR_BYTES * stage.inputs.len() as u32).next_multiple_of(16);
         let tensors = stage.inputs.iter().map(|input| {

@@ -13,6 +13,7 @@ use tract_nnef::{ser, tensors};
 use tract_onnx_opl::WithOnnx as _;
 
 use crate::Options;
+use crate::contain;
 use crate::error::CompileError;
 use crate::import::{self, Imported};
 
@@ -36,7 +37,7 @@ pub struct Archive {
 pub fn archive(bytes: &[u8], options: &Options) -> Result<Archive, CompileError> {
     let directory = options.directory.as_deref();
     let imported = import::read_onnx(bytes, &options.file, directory, &options.sizes)?;
-    import::contained(&options.file, || {
+    contain::reading(&options.file, || {
         let writer = Writer { imported: &imported, file: &options.file };
         Ok(Archive {
             bytes: writer.tar()?,

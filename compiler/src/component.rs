@@ -14,10 +14,11 @@ use crate::Options;
 use crate::abi::{self, Crossing, StageEnds, StageFunctions};
 use crate::cost::CostError;
 use crate::emit::code::{Code, Guard, LOWEST_ADDRESS};
+use crate::emit::data;
 use crate::emit::module::{FunctionIndex, Functions};
 use crate::error::CompileError;
 use crate::plan::{self, LIMIT_BYTES, PAGE, Plan, READ_SLACK};
-use crate::schedule::{Schedule, ValueId};
+use crate::schedule::{Schedule, Value, ValueId};
 use crate::stages;
 
 /// A component without its certificate, and the certificate.
@@ -63,27 +64,36 @@ pub fn emit(
         limit_bytes: LIMIT_BYTES,
     };
     let stages = stages::cut(schedule, options.granularity);
-    let plan = plan::plan(schedule, LOWEST_ADDRESS).map_err(too_large)?;
-    let ends: Vec<StageEnds> = stages
-        .iter()
-        .map(|stage| StageEnds {
-            inputs: stage.inputs.iter().map(|&id| crossing(schedule, &plan, id)).collect(),
-            outputs: stage.outputs.iter().map(|&id| crossing(schedule, &plan, id)).collect(),
-        })
-        .collect();
-    let data = abi::lay_out(&ends, (plan.end as u32).next_multiple_of(16));
-    let memory_bytes = (u64::from(data.arena_end) + u64::from(READ_SLACK)).next_multiple_of(PAGE);
+    let ends_at = |address: &dyn Fn(ValueId) -> u32| -> Vec<StageEnds> {
+        let crossings = |ids: &[ValueId]| {
+            ids.iter().map(|&id| crossing(schedule.value(id), address(id))).collect()
+        };
+        let ends = stages.iter().map(|stage| StageEnds {
+            inputs: crossings(&stage.inputs),
+            outputs: crossings(&stage.outputs),
+        });
+        ends.collect()
+    };
+    // The data of the ABI comes first, so that all that is known lies together.
+    let data_bytes = abi::lay_out(&ends_at(&|_| 0), LOWEST_ADDRESS, 0).segment.bytes.len();
+    let plan = plan::plan(schedule, LOWEST_ADDRESS + data_bytes as u32).map_err(too_large)?;
+    let ends = ends_at(&|id| plan.values[id.0]);
+    let data = abi::lay_out(&ends, LOWEST_ADDRESS, plan.activations as u32);
+    let used = plan.end.max(u64::from(data.arena_end) + u64::from(READ_SLACK));
+    let memory_bytes = used.next_multiple_of(PAGE);
     if memory_bytes > LIMIT_BYTES {
         return Err(too_large(memory_bytes));
     }
 
     let cost_error = |source| CompileError::Cost { file: file(), source };
     let emitted = functions(schedule, &stages, &ends, &plan, &data).map_err(cost_error)?;
-    let mut segments: Vec<&plan::Segment> = plan.segments.iter().collect();
-    segments.push(&data.segment);
-    let module = emitted.functions.finish(memory_bytes, &segments, data.arena);
-    let component = wrap(module)
-        .map_err(|reason| CompileError::Component { file: file(), reason: reason.to_string() })?;
+    let segments: Vec<&plan::Segment> =
+        std::iter::once(&data.segment).chain(&plan.segments).collect();
+    let module = emitted.functions.finish(memory_bytes, data.arena);
+    let defect = |reason: String| CompileError::Defect { file: file(), reason };
+    let component = wrap(module).map_err(|error| defect(error.to_string()))?;
+    let component =
+        data::insert(&component, &segments).map_err(|error| defect(error.to_string()))?;
 
     let run = emitted.functions.cost(emitted.run);
     let inputs_fuel = |ends: &StageEnds| {
@@ -141,11 +151,10 @@ pub fn emit(
     Ok(Compiled { component, certificate })
 }
 
-fn crossing(schedule: &Schedule, plan: &Plan, id: ValueId) -> Crossing {
-    let value = schedule.value(id);
+fn crossing(value: &Value, address: u32) -> Crossing {
     let shape = value.shape.iter().map(|&size| size as u32).collect();
     let spec = TensorSpec { name: value.name.clone(), dtype: value.dtype, shape };
-    Crossing { spec, address: plan.values[id.0] }
+    Crossing { spec, address }
 }
 
 fn layer(schedule: &Schedule, plan: &Plan, at: usize, fuel: Fuel) -> Layer {
@@ -159,6 +168,8 @@ fn layer(schedule: &Schedule, plan: &Plan, at: usize, fuel: Fuel) -> Layer {
         macs: step.kernel.macs(),
         fuel,
         weight_bytes: plan.weight_bytes[at],
+        live_bytes: plan.live_bytes[at],
+        activation_bytes: plan.step_bytes[at],
     }
 }
 

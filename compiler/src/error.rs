@@ -90,12 +90,12 @@ pub enum CompileError {
         /// What was emitted.
         source: CostError,
     },
-    /// The emitted module did not become a component: a defect of the compiler.
+    /// Something that never happens: a defect of the compiler.
     #[error("{file}: defect in the compiler, please report it: {reason}")]
-    Component {
+    Defect {
         /// The file.
         file: String,
-        /// What wit-component said.
+        /// What happened.
         reason: String,
     },
 }

@@ -17,6 +17,7 @@ use leeway_contract::Digest;
 pub mod abi;
 pub mod archive;
 pub mod component;
+pub mod contain;
 pub mod cost;
 pub mod emit;
 pub mod error;
@@ -78,16 +79,18 @@ impl Options {
 /// Compiles the ONNX model in `bytes`.
 pub fn compile(bytes: &[u8], options: &Options) -> Result<Compiled, CompileError> {
     let directory = options.directory.as_deref();
-    let mut imported = import::read_onnx(bytes, &options.file, directory, &options.sizes)?;
-    let labels = imported.labels.take();
-    let mut schedule = import::contained(&options.file, || {
+    let (mut schedule, labels) = contain::reading(&options.file, || {
+        let mut imported = import::read_onnx(bytes, &options.file, directory, &options.sizes)?;
+        let labels = imported.labels.take();
         let imported = unroll::unroll(imported, &options.file)?;
-        lower::lower(&imported, &options.file)
+        Ok((lower::lower(&imported, &options.file)?, labels))
     })?;
-    fuse::fuse(&mut schedule);
     let labels = options.labels.clone().or(labels);
     let options = Options { labels, ..options.clone() };
-    component::emit(&schedule, &options, Digest::of(bytes))
+    contain::compiling(&options.file, || {
+        fuse::fuse(&mut schedule);
+        component::emit(&schedule, &options, Digest::of(bytes))
+    })
 }
 
 /// Compiles the ONNX model in a file.

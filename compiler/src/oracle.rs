@@ -5,6 +5,7 @@ use leeway_contract::{DType, Tensor};
 use tract_onnx::prelude::*;
 
 use crate::Options;
+use crate::contain;
 use crate::error::CompileError;
 use crate::import::{self, chain};
 
@@ -19,7 +20,7 @@ impl Oracle {
     pub fn new(bytes: &[u8], options: &Options) -> Result<Self, CompileError> {
         let directory = options.directory.as_deref();
         let imported = import::read_onnx(bytes, &options.file, directory, &options.sizes)?;
-        let plan = import::contained(&options.file, || {
+        let plan = contain::reading(&options.file, || {
             let optimized = imported.model.into_optimized();
             optimized
                 .and_then(|model| model.into_runnable())

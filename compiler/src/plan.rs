@@ -1,13 +1,16 @@
 //! The static memory plan: an address for every value, blob of weights and
-//! scratch space, with activations sharing memory where their lives do not meet.
-//!
-//! Offsets are chosen greedily, the largest buffer first (Y. Pisarchyk, J. Lee,
-//! "Efficient Memory Management for Deep Neural Net Inference", 2020).
+//! scratch space. Activations share memory where their lives do not meet (see
+//! [`pack`]), and a step writes its output over an input that nothing reads after
+//! it, where its kernel can.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-use crate::schedule::{Origin, Places, Schedule};
+use crate::schedule::{Origin, Places, Schedule, Step, ValueId};
+
+pub mod pack;
+
+use pack::Buffer;
 
 /// Kernels may read this many bytes past the end of their inputs.
 pub const READ_SLACK: u32 = 64;
@@ -40,20 +43,19 @@ pub struct Plan {
     pub places: Vec<Places<u32>>,
     /// The weights and constants.
     pub segments: Vec<Segment>,
-    /// The first address after constants and activations.
+    /// The first address of the activations.
+    pub activations: u64,
+    /// The first address after them.
     pub end: u64,
     /// Bytes for activations and scratch space.
     pub activation_bytes: u64,
     /// For each step: bytes of weights and constants that it reads.
     pub weight_bytes: Vec<u64>,
-}
-
-/// A buffer that lives from one step to another, both included.
-#[derive(Clone, Copy, Debug)]
-struct Buffer {
-    size: u64,
-    first: usize,
-    last: usize,
+    /// For each step: bytes of its inputs and outputs, and of what later steps read.
+    pub live_bytes: Vec<u64>,
+    /// For each step: the most bytes that are in use at one moment of it, scratch
+    /// space among them.
+    pub step_bytes: Vec<u64>,
 }
 
 /// Plans a schedule whose memory before `start` is taken. On failure, the bytes
@@ -96,47 +98,39 @@ pub fn plan(schedule: &Schedule, start: u32) -> Result<Plan, u64> {
     }
     let activations = (next + u64::from(READ_SLACK)).next_multiple_of(64);
 
-    // One buffer for each computed value and for each scratch space.
-    let mut buffers = Vec::new();
-    let mut owners = Vec::new();
-    let mut written = vec![0usize; schedule.values.len()];
-    for (at, step) in schedule.steps.iter().enumerate() {
-        step.outputs.iter().for_each(|output| written[output.0] = at);
-    }
-    for (id, value) in schedule.values.iter().enumerate() {
-        if let (Origin::Input(_) | Origin::Step, Some(last)) = (&value.origin, last_reads[id]) {
-            let size = (value.size_bytes() as u64).next_multiple_of(ALIGN);
-            buffers.push(Buffer { size, first: written[id], last });
-            owners.push(Owner::Value(id));
-        } else if matches!(value.origin, Origin::Input(_)) {
-            // An input that nothing reads is received all the same.
-            let size = (value.size_bytes() as u64).next_multiple_of(ALIGN);
-            buffers.push(Buffer { size, first: 0, last: 0 });
-            owners.push(Owner::Value(id));
-        }
-    }
+    let steps = schedule.steps.len();
+    let lives = Lives::of(schedule, &last_reads);
+    let live_bytes = pack::alive(&lives.by_step, steps);
+    let mut buffers: Vec<Buffer> = lives.buffers;
+    let of_values = buffers.len();
+    let mut scratch_of = Vec::new();
     for (at, step) in schedule.steps.iter().enumerate() {
         let size = (step.kernel.scratch_bytes() as u64).next_multiple_of(ALIGN);
         if size > 0 {
-            buffers.push(Buffer { size, first: at, last: at });
-            owners.push(Owner::Scratch(at));
+            buffers.push(Buffer { size, first: reading(at), last: writing(at) });
+            scratch_of.push(at);
         }
     }
-    let (offsets, activation_bytes) = place(&buffers);
+    let by_moment = pack::alive(&buffers, 2 * steps);
+    let step_bytes = by_moment.chunks(2).map(|pair| pair[0].max(pair[1])).collect();
+    let pack::Packing { offsets, size: activation_bytes } = pack::pack(&buffers);
     let end = activations + activation_bytes + u64::from(READ_SLACK);
     if end > LIMIT_BYTES {
         return Err(end);
     }
 
-    let mut scratch = vec![0u32; schedule.steps.len()];
-    for (owner, offset) in owners.iter().zip(offsets) {
-        match *owner {
-            Owner::Value(id) => addresses[id] = activations + offset,
-            Owner::Scratch(step) => scratch[step] = (activations + offset) as u32,
+    let offset_of = |at: usize| activations + offsets[at];
+    for (id, buffer) in lives.buffer_of.iter().enumerate() {
+        if let Some(buffer) = *buffer {
+            addresses[id] = offset_of(buffer);
         }
     }
+    let mut scratch = vec![0u32; schedule.steps.len()];
+    for (buffer, &step) in (of_values..).zip(&scratch_of) {
+        scratch[step] = offset_of(buffer) as u32;
+    }
     for id in 0..schedule.values.len() {
-        addresses[id] = addresses[schedule.root(crate::schedule::ValueId(id)).0];
+        addresses[id] = addresses[schedule.root(ValueId(id)).0];
     }
     let values: Vec<u32> = addresses.iter().map(|&a| a as u32).collect();
     let places = schedule.steps.iter().enumerate().map(|(at, step)| Places {
@@ -152,67 +146,108 @@ pub fn plan(schedule: &Schedule, start: u32) -> Result<Plan, u64> {
             .into_iter()
             .map(|(address, bytes)| Segment { address: address as u32, bytes })
             .collect(),
+        activations,
         end,
         activation_bytes,
         weight_bytes,
+        live_bytes,
+        step_bytes,
     })
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Owner {
-    Value(usize),
-    Scratch(usize),
+/// The moment of a step when it reads: before it writes, for a kernel that reads
+/// all first; else it does both all the time.
+fn reading(step: usize) -> usize {
+    2 * step
 }
 
-/// An offset for each buffer, so that no two that live at the same time overlap,
-/// and the size of all.
-fn place(buffers: &[Buffer]) -> (Vec<u64>, u64) {
-    let mut order: Vec<usize> = (0..buffers.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(buffers[i].size), i));
-    let mut offsets = vec![0u64; buffers.len()];
-    let mut placed: Vec<usize> = Vec::new();
-    let mut total = 0;
-    for i in order {
-        let buffer = buffers[i];
-        // In order of their offsets, those that live at the same time.
-        let meets = |&j: &usize| buffers[j].first <= buffer.last && buffer.first <= buffers[j].last;
-        let mut offset = 0;
-        for j in placed.iter().copied().filter(meets) {
-            if offset + buffer.size <= offsets[j] {
-                break;
-            }
-            offset = offset.max(offsets[j] + buffers[j].size);
+/// The moment of a step when it writes.
+fn writing(step: usize) -> usize {
+    2 * step + 1
+}
+
+/// The buffers of the computed values, of which one may hold several after each
+/// other.
+struct Lives {
+    /// In moments.
+    buffers: Vec<Buffer>,
+    /// In steps, as if every step needed its inputs and outputs at once.
+    by_step: Vec<Buffer>,
+    /// For each value, its buffer; none for constants, views, and what nothing
+    /// reads.
+    buffer_of: Vec<Option<usize>>,
+}
+
+impl Lives {
+    /// `last_reads` is [`Schedule::last_reads`].
+    fn of(schedule: &Schedule, last_reads: &[Option<usize>]) -> Self {
+        let mut lives = Self {
+            buffers: Vec::new(),
+            by_step: Vec::new(),
+            buffer_of: vec![None; schedule.values.len()],
+        };
+        for &input in &schedule.inputs {
+            // One that nothing reads is received all the same.
+            let last = last_reads[input.0].unwrap_or(0);
+            lives.add(schedule, input, None, last);
         }
-        offsets[i] = offset;
-        total = total.max(offset + buffer.size);
-        let at = placed.partition_point(|&j| offsets[j] <= offset);
-        placed.insert(at, i);
+        for (at, step) in schedule.steps.iter().enumerate() {
+            for &output in &step.outputs {
+                let Some(last) = last_reads[output.0] else { continue };
+                match lives.overwritten(schedule, last_reads, at, step, output) {
+                    Some(buffer) => {
+                        lives.buffer_of[output.0] = Some(buffer);
+                        lives.buffers[buffer].last = last_moment(schedule, last);
+                        lives.by_step[buffer].last = last;
+                    }
+                    None => lives.add(schedule, output, Some(at), last),
+                }
+            }
+        }
+        lives
     }
-    (offsets, total)
+
+    /// Adds a buffer for a value that the step `writer`, or the caller, writes.
+    fn add(&mut self, schedule: &Schedule, value: ValueId, writer: Option<usize>, last: usize) {
+        let size = (schedule.value(value).size_bytes() as u64).next_multiple_of(ALIGN);
+        let first = writer.map_or(0, |writer| match schedule.steps[writer].kernel.reads_first() {
+            true => writing(writer),
+            false => reading(writer),
+        });
+        self.buffer_of[value.0] = Some(self.buffers.len());
+        self.buffers.push(Buffer { size, first, last: last_moment(schedule, last) });
+        self.by_step.push(Buffer { size, first: writer.unwrap_or(0), last });
+    }
+
+    /// The buffer of an input that the output of the step `at` may lie in.
+    fn overwritten(
+        &self,
+        schedule: &Schedule,
+        last_reads: &[Option<usize>],
+        at: usize,
+        step: &Step,
+        output: ValueId,
+    ) -> Option<usize> {
+        let size = schedule.value(output).size_bytes();
+        let roots: Vec<ValueId> = step.inputs.iter().map(|&input| schedule.root(input)).collect();
+        let allows = |root: ValueId| {
+            let mut reads = (0..roots.len()).filter(|&i| roots[i] == root);
+            reads.all(|i| step.kernel.overwrites(i))
+        };
+        roots
+            .iter()
+            .filter(|root| last_reads[root.0] == Some(at))
+            .filter(|root| schedule.value(**root).size_bytes() == size && step.outputs.len() == 1)
+            .find(|&&root| allows(root))
+            .and_then(|root| self.buffer_of[root.0])
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buffers_that_meet_do_not_overlap_and_others_share() {
-        let buffer = |size, first, last| Buffer { size, first, last };
-        let buffers = [
-            buffer(100, 0, 1),
-            buffer(200, 1, 2),
-            buffer(100, 2, 3),
-            buffer(50, 0, 3),
-            buffer(300, 3, 3),
-        ];
-        let (offsets, total) = place(&buffers);
-        for (i, a) in buffers.iter().enumerate() {
-            for (j, b) in buffers.iter().enumerate().skip(i + 1) {
-                let meet = a.first <= b.last && b.first <= a.last;
-                let apart = offsets[i] + a.size <= offsets[j] || offsets[j] + b.size <= offsets[i];
-                assert!(!meet || apart, "{a:?} at {} and {b:?} at {}", offsets[i], offsets[j]);
-            }
-        }
-        assert!(total <= 450, "{total} bytes where 450 are alive at once");
+/// The last moment of a value that the step `last` is the last to read, or, after
+/// all steps, the caller.
+fn last_moment(schedule: &Schedule, last: usize) -> usize {
+    match schedule.steps.get(last) {
+        Some(step) if step.kernel.reads_first() => reading(last),
+        _ => writing(last),
     }
 }

@@ -124,6 +124,19 @@ pub trait Kernel: Any + Debug {
         0
     }
 
+    /// Whether its output may lie where this input does, which is as large: what
+    /// was there is read before it is overwritten, and not again.
+    fn overwrites(&self, input: usize) -> bool {
+        let _ = input;
+        false
+    }
+
+    /// Whether it has read all its inputs, into its scratch space, before it writes
+    /// anything to an output: inputs and outputs may then lie in the same place.
+    fn reads_first(&self) -> bool {
+        false
+    }
+
     /// Emits the work into the body of a function.
     fn emit(&self, code: &mut Code, places: &Places);
 

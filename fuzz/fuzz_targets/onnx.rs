@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     QUIET.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if !leeway_compiler::import::is_reading() {
+            if !leeway_compiler::contain::is_contained() {
                 usual(info);
             }
         }));
@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
             leeway_contract::section::read_certificate(&sealed.component)
                 .expect("a certificate of our own");
         }
-        Err(error @ (CompileError::Cost { .. } | CompileError::Component { .. })) => {
+        Err(error @ (CompileError::Cost { .. } | CompileError::Defect { .. })) => {
             panic!("{error}")
         }
         Err(_) => {}

@@ -105,6 +105,8 @@ struct Work {
 
 fn draft(options: &Options, source: Digest, ends: Ends, work: Work) -> Certificate {
     let Work { operator, kernel, macs, weight_bytes } = work;
+    let specs = ends.inputs.iter().chain(&ends.outputs);
+    let live_bytes = specs.filter_map(TensorSpec::size_bytes).sum::<usize>() as u64;
     let layer = Layer {
         name: options.name.clone(),
         operator: operator.into(),
@@ -113,6 +115,9 @@ fn draft(options: &Options, source: Digest, ends: Ends, work: Work) -> Certifica
         macs,
         fuel: Fuel(0),
         weight_bytes,
+        live_bytes,
+        // As far as is known: the guest's own allocator has the rest.
+        activation_bytes: live_bytes,
     };
     let stage = Stage {
         name: options.name.clone(),

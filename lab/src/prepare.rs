@@ -8,9 +8,9 @@ use leeway_compiler::{CompileError, Options};
 use leeway_guest_models::{DataError, ReferenceModel, reference_models};
 use leeway_runtime::golden;
 use leeway_runtime::offload::sensor::Sample;
-use leeway_runtime::sandbox::{LoadError, RunError, Sandbox, SandboxConfig, SandboxError};
+use leeway_runtime::sandbox::{RunError, Sandbox, SandboxConfig, SandboxError};
 
-use crate::experiment::Model;
+use crate::experiment::{Model, Refused};
 
 /// Golden vectors in each component.
 const GOLDEN_VECTORS: usize = 4;
@@ -29,13 +29,8 @@ pub enum PrepareError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// The component was refused.
-    #[error("model {model:?}: {source}")]
-    Load {
-        /// The model.
-        model: String,
-        /// Why.
-        source: LoadError,
-    },
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// The component did not run.
     #[error("model {model:?}: {source}")]
     Run {
@@ -71,7 +66,7 @@ fn prepare(model: &ReferenceModel, sandbox: &Sandbox) -> Result<Model, PrepareEr
         ..Options::default()
     };
     let compiled = leeway_compiler::compile(model.onnx, &options)?;
-    let load = |source| PrepareError::Load { model: model.name.to_string(), source };
+    let load = |source| Refused { model: model.name.to_string(), source };
     let run = |source| PrepareError::Run { model: model.name.to_string(), source };
 
     let validation: Vec<Vec<_>> =

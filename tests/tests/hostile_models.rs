@@ -730,8 +730,7 @@ fn a_child_compiles() {
             println!("{text}");
             let wanted = wanted.unwrap_or_default();
             assert!(text.contains(wanted), "wanted {wanted:?} in: {text}");
-            let defect =
-                matches!(error, CompileError::Cost { .. } | CompileError::Component { .. });
+            let defect = matches!(error, CompileError::Cost { .. } | CompileError::Defect { .. });
             assert!(!defect, "a defect: {text}");
         }
     }
@@ -796,7 +795,7 @@ fn seeds() -> std::ops::Range<u64> {
 fn quiet() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if !leeway_compiler::import::is_reading() {
+        if !leeway_compiler::contain::is_contained() {
             usual(info);
         }
     }));
@@ -816,7 +815,7 @@ fn a_child_compiles_mutants() {
         let result = compile(&bytes, &options());
         let time = start.elapsed();
         assert!(time < TIME, "seed {seed}: {time:?} for {what}: {:?}", result.err());
-        if let Err(error @ (CompileError::Cost { .. } | CompileError::Component { .. })) = result {
+        if let Err(error @ (CompileError::Cost { .. } | CompileError::Defect { .. })) = result {
             panic!("seed {seed}, {what}: {error}");
         }
     }

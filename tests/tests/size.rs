@@ -1,11 +1,12 @@
-//! How large components are: their code, which steps that do the same share.
+//! How large components are: their code, which steps that do the same share, and
+//! the memory for activations.
 
 use leeway_compiler::Options;
 use leeway_runtime::sandbox::EngineKind;
-use leeway_tests::architectures::mobilenet_v2;
+use leeway_tests::architectures::{ARCHITECTURES, mobilenet_v2};
 use leeway_tests::compare::{Pair, sandbox};
 use leeway_tests::onnx::{Attribute, FLOAT, Graph};
-use leeway_tests::random::Random;
+use leeway_tests::random::{Random, Style};
 use wasmparser::{Parser, Payload};
 
 /// The number of functions in a component's core module, and the bytes of their
@@ -60,7 +61,7 @@ fn a_step_may_have_more_operands_than_a_function_parameters() {
         let onnx = graph.finish(&[&joined]);
         let mut pair = Pair::new(&sandbox(EngineKind::Native), &onnx, &Options::default());
         let mut random = Random::new(1);
-        let inputs = pair.inputs(&mut random, leeway_tests::random::Style::Tame);
+        let inputs = pair.inputs(&mut random, Style::Tame);
         assert_eq!(pair.difference(&inputs), 0.0, "{operands} operands");
         pair.assert_fuel_of_all_ranges(&mut random);
     }
@@ -70,4 +71,59 @@ fn a_step_may_have_more_operands_than_a_function_parameters() {
 fn the_code_of_mobilenet_v2_is_below_200_kb() {
     let (_, bytes) = functions(&component(&mobilenet_v2(224)));
     assert!(bytes < 200_000, "{bytes} bytes");
+}
+
+/// Whose scratch space counts beside the largest cut: of large images with few
+/// channels, padded for a transposed convolution.
+const WITH_SCRATCH_SPACE: [&str; 1] = ["u-net"];
+
+#[test]
+fn activations_take_a_tenth_more_than_the_largest_cut_at_most() {
+    for architecture in &ARCHITECTURES {
+        let onnx = (architecture.onnx)(architecture.size);
+        let compiled = leeway_compiler::compile(&onnx, &Options::default()).expect("it compiles");
+        let certificate = compiled.certificate();
+        let (seen, needed) = (certificate.activation_bytes, certificate.least_activation_bytes());
+        let name = architecture.name;
+        assert!(seen >= needed && 100 * seen <= 105 * needed, "{name}: {seen}, needed {needed}");
+        let cut = certificate.live_bytes();
+        // Of small models, a page does not matter.
+        let is_near = 100 * seen <= 110 * cut || seen <= cut + 4096;
+        assert!(is_near || WITH_SCRATCH_SPACE.contains(&name), "{name}: {seen}, the cut {cut}");
+    }
+}
+
+#[test]
+fn element_wise_work_is_done_in_place() {
+    let mut graph = Graph::new();
+    let shape = [1, 4, 8, 8].map(Into::into);
+    let (x, y) = (graph.input("x", FLOAT, &shape), graph.input("y", FLOAT, &shape));
+    let sum = graph.node("Add", &[&x, &y], &[]);
+    let softmax = graph.node("Softmax", &[&sum], &[("axis", Attribute::Int(1))]);
+    let product = graph.node("Mul", &[&softmax, &softmax], &[]);
+    let onnx = graph.finish(&[&product]);
+    let mut pair = Pair::new(&sandbox(EngineKind::Native), &onnx, &Options::default());
+    assert_eq!(pair.sealed.certificate.activation_bytes, 2 * 4 * 4 * 8 * 8, "two tensors");
+    let mut random = Random::new(5);
+    let inputs = pair.inputs(&mut random, Style::Tame);
+    assert!(pair.difference(&inputs) < 1e-5);
+    pair.assert_fuel_of_all_ranges(&mut random);
+}
+
+#[test]
+fn what_is_read_again_or_in_another_order_is_not_overwritten() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", FLOAT, &[5, 5].map(Into::into));
+    let first = graph.node("Relu", &[&x], &[]);
+    let turned = graph.node("Transpose", &[&first], &[("perm", Attribute::Ints(&[1, 0]))]);
+    let sum = graph.node("Add", &[&turned, &first], &[]);
+    let row = graph.node("ReduceSum", &[&sum], &[]);
+    let scaled = graph.node("Div", &[&sum, &row], &[]);
+    let result = graph.node("Sub", &[&scaled, &sum], &[]);
+    let onnx = graph.finish(&[&result, &sum]);
+    let mut pair = Pair::new(&sandbox(EngineKind::Native), &onnx, &Options::default());
+    let mut random = Random::new(6);
+    let inputs = pair.inputs(&mut random, Style::Tame);
+    assert!(pair.difference(&inputs) < 1e-5);
+    pair.assert_fuel_of_all_ranges(&mut random);
 }

@@ -161,6 +161,13 @@ pub struct Layer {
     pub fuel: Fuel,
     /// Bytes of weights that it reads.
     pub weight_bytes: u64,
+    /// Bytes of its inputs and outputs, and of the tensors that later layers read.
+    #[serde(default)]
+    pub live_bytes: u64,
+    /// The most bytes of tensors and scratch space that are in use at one moment
+    /// of it.
+    #[serde(default)]
+    pub activation_bytes: u64,
 }
 
 /// One golden vector: inputs, and the outputs that the component must give for
@@ -266,6 +273,24 @@ impl Certificate {
     /// Multiply-accumulate operations of the whole model.
     pub fn macs(&self) -> u64 {
         self.stages.iter().map(|s| s.macs).sum()
+    }
+
+    /// All layers in order, each with the number of its stage.
+    pub fn layers(&self) -> impl Iterator<Item = (u32, &Layer)> {
+        let stages = (0..).zip(&self.stages);
+        stages.flat_map(|(number, stage)| stage.layers.iter().map(move |layer| (number, layer)))
+    }
+
+    /// The bytes of tensors and scratch space in use at the fullest layer: no plan
+    /// needs fewer for activations.
+    pub fn least_activation_bytes(&self) -> u64 {
+        self.layers().map(|(_, layer)| layer.activation_bytes).max().unwrap_or(0)
+    }
+
+    /// The bytes of the tensors at the layer that has most: its inputs, its outputs,
+    /// and what later layers read.
+    pub fn live_bytes(&self) -> u64 {
+        self.layers().map(|(_, layer)| layer.live_bytes).max().unwrap_or(0)
     }
 
     /// How the whole model's fuel is bound: as its weakest stage is.

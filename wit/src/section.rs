@@ -72,6 +72,18 @@ impl GoldenVector {
     }
 }
 
+/// The bytes of a component's code: the code sections of its core modules, without
+/// weights.
+pub fn code_bytes(component: &[u8]) -> Result<usize, SectionError> {
+    let mut bytes = 0;
+    for payload in Parser::new(0).parse_all(component) {
+        if let Payload::CodeSectionStart { size, .. } = payload? {
+            bytes += size as usize;
+        }
+    }
+    Ok(bytes)
+}
+
 /// Reads the certificate of a component.
 pub fn read_certificate(component: &[u8]) -> Result<Certificate, SectionError> {
     let json = find(component, CERTIFICATE)?.ok_or(SectionError::Missing)?;

@@ -2,6 +2,7 @@
 //! the module they are put into.
 
 pub mod code;
+pub mod data;
 pub mod math;
 pub mod module;
 pub mod nest;

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use wasm_encoder::{
-    CodeSection, ConstExpr, DataSection, ExportKind, ExportSection, FunctionSection, GlobalSection,
-    GlobalType, MemorySection, MemoryType, Module, NameMap, NameSection, TypeSection, ValType,
+    CodeSection, ConstExpr, ExportKind, ExportSection, FunctionSection, GlobalSection, GlobalType,
+    MemorySection, MemoryType, Module, NameMap, NameSection, TypeSection, ValType,
 };
 
 use super::code::{Code, Note};
 use crate::cost::{CostError, FunctionCost, function_cost};
-use crate::plan::{PAGE, Segment};
+use crate::plan::PAGE;
 
 /// The index of a function in its module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +70,9 @@ impl Functions {
         &self.costs[function.0 as usize]
     }
 
-    /// The module, with a memory of just so many bytes (a multiple of a page),
-    /// `segments` in it, and one global of type `i32`.
-    pub fn finish(&self, memory_bytes: u64, segments: &[&Segment], global: u32) -> Vec<u8> {
+    /// The module, with an empty memory of just so many bytes (a multiple of a page)
+    /// and one global of type `i32`.
+    pub fn finish(&self, memory_bytes: u64, global: u32) -> Vec<u8> {
         let mut definitions: Vec<(&Definition, FunctionIndex)> =
             self.indices.iter().map(|(definition, &index)| (definition, index)).collect();
         definitions.sort_unstable_by_key(|&(_, index)| index.0);
@@ -112,14 +112,6 @@ impl Functions {
         for (definition, _) in &definitions {
             codes.raw(&definition.body);
         }
-        let mut data = DataSection::new();
-        for segment in segments {
-            data.active(
-                0,
-                &ConstExpr::i32_const(segment.address as i32),
-                segment.bytes.iter().copied(),
-            );
-        }
         let mut names = NameMap::new();
         for (index, (name, uses)) in self.names.iter().enumerate() {
             match uses - 1 {
@@ -138,7 +130,6 @@ impl Functions {
             .section(&globals)
             .section(&exports)
             .section(&codes)
-            .section(&data)
             .section(&name_section);
         module.finish()
     }

@@ -1,14 +1,13 @@
 //! Reading a model: ONNX in, tract's decluttered typed graph out, all shapes
 //! known.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
+use crate::contain;
 use crate::error::CompileError;
 use crate::quantised::{self, Refusal};
 use crate::{ml, source};
@@ -58,7 +57,7 @@ pub fn read_onnx(
     directory: Option<&Path>,
     sizes: &BTreeMap<String, usize>,
 ) -> Result<Imported, CompileError> {
-    contained(file, || read_onnx_trusting(bytes, file, directory, sizes))
+    contain::reading(file, || read_onnx_trusting(bytes, file, directory, sizes))
 }
 
 fn read_onnx_trusting(
@@ -123,33 +122,6 @@ fn reader_error(
         },
         None => CompileError::Invalid { file: file.into(), reason: chain(error) },
     }
-}
-
-thread_local! {
-    static READING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread is in the reader, which turns a panic into an error: a
-/// program's panic hook need not report one.
-pub fn is_reading() -> bool {
-    READING.get()
-}
-
-/// Runs tract on a model that may be corrupt. It panics on some of those; that is
-/// an error of the model and not of the program.
-pub fn contained<T>(
-    file: &str,
-    read: impl FnOnce() -> Result<T, CompileError>,
-) -> Result<T, CompileError> {
-    READING.set(true);
-    let result = catch_unwind(AssertUnwindSafe(read));
-    READING.set(false);
-    result.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        let reason = format!("the reader gave up: {}", text.unwrap_or("for no stated reason"));
-        Err(CompileError::Invalid { file: file.into(), reason })
-    })
 }
 
 fn concrete_shape(

@@ -267,6 +267,11 @@ impl Kernel for Conv {
         }
     }
 
+    /// Where the images are padded or split as a whole.
+    fn reads_first(&self) -> bool {
+        matches!(self.way(), Way::Direct) && self.layout(self.channels()).planes.is_some()
+    }
+
     fn emit(&self, code: &mut Code, places: &Places) {
         match self.way() {
             Way::Depthwise(depthwise) => depthwise.emit(code, places),
@@ -342,7 +347,10 @@ impl Conv {
         let layout = self.layout(self.channels());
         let source = match &layout.planes {
             Some(planes) => {
-                planes.emit(code, places.inputs[0], places.scratch);
+                let image = code.i32_local();
+                code.point(image, places.inputs[0]);
+                planes.emit(code, image, places.scratch);
+                code.release([image]);
                 places.scratch
             }
             None => places.inputs[0],

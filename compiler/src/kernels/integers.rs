@@ -99,6 +99,10 @@ impl Kernel for Integers {
         format!("integers {:?}", self.function).to_lowercase()
     }
 
+    fn overwrites(&self, input: usize) -> bool {
+        self.operands[input].may_be_overwritten(self.output, &self.shape)
+    }
+
     fn emit(&self, code: &mut Code, places: &Places) {
         let Walk { dims, pointers, sizes } =
             Walk::start(code, places, &self.shape, self.output, &self.operands);

@@ -24,6 +24,14 @@ pub struct Operand {
     pub strides: Vec<usize>,
 }
 
+impl Operand {
+    /// Whether an output of this type and shape may lie where this operand does:
+    /// each of its elements is read for just the one in the same place.
+    pub fn may_be_overwritten(&self, output: DType, shape: &[usize]) -> bool {
+        self.dtype.size_bytes() == output.size_bytes() && nest::is_dense(&self.strides, shape)
+    }
+}
+
 /// The loops over an output and its operands, with a pointer to each: the
 /// output's comes first.
 pub struct Walk {
@@ -92,6 +100,10 @@ impl Map {
 impl Kernel for Map {
     fn describe(&self) -> String {
         format!("map {} op", self.expr.nodes().len() - self.operands.len())
+    }
+
+    fn overwrites(&self, input: usize) -> bool {
+        self.operands[input].may_be_overwritten(self.output, &self.shape)
     }
 
     fn emit(&self, code: &mut Code, places: &Places) {

@@ -61,18 +61,9 @@ impl Planes {
     }
 
     /// Emits the making of the planes at the address `to` from dense images at
-    /// the address `from`.
-    pub fn emit(&self, code: &mut Code, from: Address, to: Address) {
-        let image = code.i32_local();
-        code.point(image, from);
-        self.emit_at(code, image, to);
-        code.release([image]);
-    }
-
-    /// The same, from dense images at the address in `images`.
-    pub fn emit_at(&self, code: &mut Code, images: Local, to: Address) {
-        let (image, plane, row) = (code.i32_local(), code.i32_local(), code.i32_local());
-        code.copy(image, images);
+    /// `image`, which moves past them.
+    pub fn emit(&self, code: &mut Code, image: Local, to: Address) {
+        let (plane, row) = (code.i32_local(), code.i32_local());
         code.point(plane, to);
         code.repeat(self.channels, |code| {
             for &(phase_y, phase_x) in &self.phases {
@@ -80,7 +71,15 @@ impl Planes {
             }
             code.advance(image, (4 * self.y.size * self.x.size) as i64);
         });
-        code.release([image, plane, row]);
+        code.release([plane, row]);
+    }
+
+    /// The same, from dense images at the address in `images`, which stays.
+    pub fn emit_at(&self, code: &mut Code, images: Local, to: Address) {
+        let image = code.i32_local();
+        code.copy(image, images);
+        self.emit(code, image, to);
+        code.release([image]);
     }
 
     /// Emits one plane at `plane`, which moves past it.

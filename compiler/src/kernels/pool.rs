@@ -54,7 +54,8 @@ pub struct Pool {
 impl Pool {
     fn planes(&self) -> Option<Planes> {
         (self.y.is_padded() || self.x.is_padded()).then(|| Planes {
-            channels: self.channels,
+            // Of one channel at a time.
+            channels: 1,
             y: self.y.axis(1),
             x: self.x.axis(1),
             phases: vec![(0, 0)],
@@ -102,15 +103,13 @@ impl Kernel for Pool {
     }
 
     fn emit(&self, code: &mut Code, places: &Places) {
-        let (source, height, pitch) = match self.planes() {
-            Some(planes) => {
-                planes.emit(code, places.inputs[0], places.scratch);
-                (places.scratch, planes.y.phase_size, planes.x.phase_size)
-            }
-            None => (places.inputs[0], self.y.input, self.x.input),
+        let planes = self.planes();
+        let (height, pitch) = match &planes {
+            Some(planes) => (planes.y.phase_size, planes.x.phase_size),
+            None => (self.y.input, self.x.input),
         };
-        let (pixel, output, divisor) = (code.i32_local(), code.i32_local(), code.i32_local());
-        code.point(pixel, source);
+        let [image, pixel, output, divisor] = std::array::from_fn(|_| code.i32_local());
+        code.point(image, places.inputs[0]);
         code.point(output, places.outputs[0]);
         let row_bytes = 4 * self.x.output as i64;
         let mut walkers = vec![
@@ -127,13 +126,22 @@ impl Kernel for Pool {
         }
         let bands = tile::bands(self.y.output, self.x.output, VECTORS);
         code.repeat(self.channels, |code| {
+            match &planes {
+                Some(planes) => {
+                    planes.emit(code, image, places.scratch);
+                    code.point(pixel, places.scratch);
+                }
+                None => {
+                    code.copy(pixel, image);
+                    code.advance(image, (4 * height * pitch) as i64);
+                }
+            }
             tile::emit_tiles(code, &bands, &walkers, &mut |code, vectors| {
                 self.emit_tile(code, pitch, vectors, pixel, output, divisor);
             });
-            code.advance(pixel, (4 * height * pitch) as i64);
             code.advance(output, row_bytes * self.y.output as i64);
         });
-        code.release([pixel, output, divisor]);
+        code.release([image, pixel, output, divisor]);
     }
 
     fn fuse(&mut self, then: &Fusion) -> bool {

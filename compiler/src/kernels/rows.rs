@@ -189,6 +189,11 @@ impl Kernel for Softmax {
         if self.logarithm { "log softmax".into() } else { "softmax".into() }
     }
 
+    /// A row's maximum is known before its first element is written.
+    fn overwrites(&self, _input: usize) -> bool {
+        true
+    }
+
     fn emit(&self, code: &mut Code, places: &Places) {
         let (from, to) = (code.i32_local(), code.i32_local());
         code.point(from, places.inputs[0]);

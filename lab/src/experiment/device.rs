@@ -8,7 +8,7 @@ use leeway_runtime::offload::local::{Local, LocalError, LocalRun};
 use leeway_runtime::sandbox::{Instance, Module, Sandbox};
 use leeway_runtime::timing::{RunSample, Timing};
 
-use super::{ExperimentError, Model};
+use super::{ExperimentError, Model, Refused};
 use crate::study::ModelInfo;
 
 /// One model on the device. Clones share the instance.
@@ -21,9 +21,8 @@ pub(super) struct OnDevice {
 impl OnDevice {
     pub fn load(sandbox: &Sandbox, model: &Model) -> Result<Self, ExperimentError> {
         let name = || model.name.clone();
-        let module = sandbox
-            .load(&model.component)
-            .map_err(|source| ExperimentError::Load { model: name(), source })?;
+        let module =
+            sandbox.load(&model.component).map_err(|source| Refused { model: name(), source })?;
         let instance = module
             .instantiate()
             .map_err(|source| ExperimentError::Instantiate { model: name(), source })?;

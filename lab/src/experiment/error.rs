@@ -8,6 +8,16 @@ use leeway_runtime::offload::fog::{FogError, HttpFogError};
 use leeway_runtime::sandbox::{LoadError, RunError, SandboxError};
 use leeway_runtime::timing::measure::MeasureError;
 
+/// A component that a sandbox refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("model {model:?}: {source}")]
+pub struct Refused {
+    /// The model.
+    pub model: String,
+    /// Why.
+    pub source: LoadError,
+}
+
 /// Why an experiment gave no study.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -49,14 +59,9 @@ pub enum ExperimentError {
     /// The device's engine.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// A component was refused by the device.
-    #[error("model {model:?}: {source}")]
-    Load {
-        /// The model.
-        model: String,
-        /// Why.
-        source: LoadError,
-    },
+    /// A component was refused.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// A component could not be instantiated.
     #[error("model {model:?}: {source}")]
     Instantiate {

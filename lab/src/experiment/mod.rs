@@ -27,7 +27,7 @@ use leeway_runtime::realtime::{RealTime, RealTimeReport};
 use leeway_runtime::sandbox::Sandbox;
 
 pub use config::{Config, Model};
-pub use error::ExperimentError;
+pub use error::{ExperimentError, Refused};
 
 use crate::study::{ALL_FOG, ALL_LOCAL, LinkInfo, ModelInfo, Setup, Study, THRESHOLD};
 

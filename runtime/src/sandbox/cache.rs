@@ -2,11 +2,15 @@
 //!
 //! An entry is `<component digest>-<engine hash>.cwasm`:
 //!
-//! | bytes | content                                        |
-//! |-------|------------------------------------------------|
-//! | 8     | `LEEWAYC1`                                     |
-//! | 64    | SHA-256 of the rest, in hexadecimal digits     |
-//! | rest  | the compiled component (wasmtime's own format) |
+//! | bytes | content                                            |
+//! |-------|----------------------------------------------------|
+//! | all   | the compiled component (wasmtime's own format)     |
+//! | 64    | SHA-256 of what is before, in hexadecimal digits   |
+//! | 8     | `LEEWAYC2`                                         |
+//!
+//! The component comes first, as an engine maps the file: code and weights are
+//! pages of it, shared by all instances and processes, and read when they are
+//! used. An entry is therefore never written to; a new one takes its name.
 //!
 //! The checksum finds a torn or decayed entry, not a forged one: whoever can
 //! write an entry can run machine code as this user. So the directory must
@@ -14,7 +18,7 @@
 //! time before an entry is trusted.
 
 use std::hash::{Hash, Hasher};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -22,9 +26,9 @@ use std::{fs, io};
 use leeway_contract::Digest;
 use wasmtime::component::Component;
 
-const MAGIC: &[u8; 8] = b"LEEWAYC1";
+const MAGIC: &[u8; 8] = b"LEEWAYC2";
 const CHECKSUM_BYTES: usize = 64;
-const HEADER_BYTES: usize = MAGIC.len() + CHECKSUM_BYTES;
+const TRAILER_BYTES: usize = CHECKSUM_BYTES + MAGIC.len();
 
 /// Why the cache is not used.
 #[derive(Debug, thiserror::Error)]
@@ -63,19 +67,25 @@ impl Cache {
             return None;
         }
         let path = self.entry(digest);
-        let entry = fs::read(&path).ok()?;
-        let Some(code) = intact(&entry) else {
-            tracing::warn!(path = %path.display(), "compiled code is corrupt, compiling again");
-            return None;
-        };
-        // SAFETY: the bytes must be what `Component::serialize` returned. They
-        // carry the checksum that `put` gave them, and they were read from a
-        // directory that belongs to this user and that nobody else can write
-        // to (`check_directory`, just now): only this user's own processes can
-        // have put them there. They are in this process's memory, so nobody
-        // changes them after the checksum was compared. An entry of another
-        // wasmtime or other settings has another name and is refused besides.
-        match unsafe { Component::deserialize(engine, code) } {
+        match is_intact(fs::File::open(&path).ok()?) {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!(path = %path.display(), "compiled code is corrupt, compiling again");
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "compiled code is not readable");
+                return None;
+            }
+        }
+        // SAFETY: the file must be what `Component::serialize` returned, and must
+        // not change as long as it is mapped. It carries the checksum that `write`
+        // gave it, and lies in a directory that belongs to this user and that
+        // nobody else can write to (`check_directory`, just now): only this user's
+        // own processes can have put it there, and this program's never write to
+        // an entry but rename a new file to its name. An entry of another wasmtime
+        // or other settings has another name and is refused besides.
+        match unsafe { Component::deserialize_file(engine, &path) } {
             Ok(component) => Some(component),
             Err(error) => {
                 let path = path.display();
@@ -99,9 +109,9 @@ impl Cache {
             .prefix(".new-")
             .permissions(fs::Permissions::from_mode(0o600))
             .tempfile_in(&self.directory)?;
-        file.write_all(MAGIC)?;
-        file.write_all(Digest::of(&code).to_hex().as_bytes())?;
         file.write_all(&code)?;
+        file.write_all(Digest::of(&code).to_hex().as_bytes())?;
+        file.write_all(MAGIC)?;
         file.as_file().sync_all()?;
         file.persist(self.entry(digest)).map_err(|error| error.error)?;
         fs::File::open(&self.directory)?.sync_all()?;
@@ -133,11 +143,16 @@ impl Cache {
     }
 }
 
-/// The compiled code of an entry whose checksum is right.
-fn intact(entry: &[u8]) -> Option<&[u8]> {
-    let (header, code) = entry.split_at_checked(HEADER_BYTES)?;
-    let (magic, checksum) = header.split_at(MAGIC.len());
-    (magic == MAGIC && checksum == Digest::of(code).to_hex().as_bytes()).then_some(code)
+/// Whether an entry's checksum is right.
+fn is_intact(mut entry: fs::File) -> io::Result<bool> {
+    let Some(code_bytes) = entry.metadata()?.len().checked_sub(TRAILER_BYTES as u64) else {
+        return Ok(false);
+    };
+    let code = Digest::of_reader((&mut entry).take(code_bytes))?;
+    let mut trailer = [0; TRAILER_BYTES];
+    entry.read_exact(&mut trailer)?;
+    let (checksum, magic) = trailer.split_at(CHECKSUM_BYTES);
+    Ok(magic == MAGIC && checksum == code.to_hex().as_bytes())
 }
 
 /// What must be equal for compiled code to be usable, as 16 hexadecimal digits.

@@ -179,10 +179,12 @@ impl Host {
         let component = Component::from_binary(engine, bytes)
             .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let time = start.elapsed();
-        if let Some(cache) = cache {
+        let kept = cache.as_ref().and_then(|cache| {
             cache.put(digest, &component);
-        }
-        Ok(Code { component, from_cache: false, time })
+            cache.get(engine, digest)
+        });
+        // What is mapped from a file takes less memory than what was just made.
+        Ok(Code { component: kept.unwrap_or(component), from_cache: false, time })
     }
 }
 

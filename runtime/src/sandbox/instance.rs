@@ -26,7 +26,7 @@ const START_TIME: Duration = Duration::from_secs(10);
 const RESULT_SLACK_BYTES: usize = 1 << 20;
 
 /// An epoch deadline that is never reached.
-const NEVER: u64 = 1 << 62;
+pub(super) const NEVER: u64 = 1 << 62;
 
 /// What bounds one run, besides the certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

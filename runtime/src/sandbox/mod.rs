@@ -29,6 +29,7 @@ mod error;
 mod instance;
 mod memory;
 mod module;
+pub mod profile;
 mod watchdog;
 
 pub use config::{EngineKind, ParseEngineKindError, SandboxConfig, WatchdogHook};
