@@ -216,17 +216,30 @@ impl Lowering<'_> {
         dtype: DType,
         shape: Vec<usize>,
     ) -> ValueId {
+        self.step_with_outputs(node, kernel, inputs, vec![(dtype, shape)])[0]
+    }
+
+    /// Adds a step with outputs of these types and shapes.
+    pub fn step_with_outputs(
+        &mut self,
+        node: &TypedNode,
+        kernel: impl Kernel,
+        inputs: &[ValueId],
+        types: Vec<(DType, Vec<usize>)>,
+    ) -> Vec<ValueId> {
         let (name, operator) = self.imported.origin_of(node);
-        let output =
-            self.schedule.add(Value { name: name.clone(), dtype, shape, origin: Origin::Step });
+        let add = |(dtype, shape)| {
+            self.schedule.add(Value { name: name.clone(), dtype, shape, origin: Origin::Step })
+        };
+        let outputs: Vec<ValueId> = types.into_iter().map(add).collect();
         self.schedule.steps.push(Step {
             name,
             operator,
             kernel: Box::new(kernel),
             inputs: inputs.to_vec(),
-            outputs: vec![output],
+            outputs: outputs.clone(),
         });
-        output
+        outputs
     }
 
     /// Adds a value that is known when compiling: little-endian bytes.

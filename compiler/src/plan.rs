@@ -173,8 +173,7 @@ struct Lives {
     buffers: Vec<Buffer>,
     /// In steps, as if every step needed its inputs and outputs at once.
     by_step: Vec<Buffer>,
-    /// For each value, its buffer; none for constants, views, and what nothing
-    /// reads.
+    /// For each value, its buffer; none for constants and views.
     buffer_of: Vec<Option<usize>>,
 }
 
@@ -193,7 +192,8 @@ impl Lives {
         }
         for (at, step) in schedule.steps.iter().enumerate() {
             for &output in &step.outputs {
-                let Some(last) = last_reads[output.0] else { continue };
+                // One that nothing reads is written all the same.
+                let last = last_reads[output.0].unwrap_or(at);
                 match lives.overwritten(schedule, last_reads, at, step, output) {
                     Some(buffer) => {
                         lives.buffer_of[output.0] = Some(buffer);

@@ -8,6 +8,8 @@ For each reference model on samples of its test set, and for each model of
 
 - the outputs have ONNX Runtime's names, types and shapes, and its numbers
   within 1e-5, relative to the number or absolute;
+- those of `quantised_models`, which ONNX Runtime's quantiser makes, within one step
+  of the result's scale;
 - native and Pulley give the same bits;
 - the fuel of each run is the certified fuel.
 
@@ -24,6 +26,7 @@ import onnx
 import onnxruntime
 from onnx import external_data_helper, helper
 
+import quantised_models
 import small_models
 from leeway import (
     ENGINES,
@@ -55,26 +58,29 @@ class OnnxRuntime:
         return dict(zip(names, self._session.run(names, inputs), strict=True))
 
 
-def difference(seen: np.ndarray, wanted: np.ndarray) -> str:
-    """How two tensors differ; empty if they are equal within the tolerance."""
+def difference(seen: np.ndarray, wanted: np.ndarray, step: float = TOLERANCE) -> str:
+    """How two tensors differ; empty if they are equal within the tolerance, or within
+    `step`."""
     if seen.dtype != wanted.dtype or seen.shape != wanted.shape:
         return f"seen {seen.dtype}{seen.shape}, wanted {wanted.dtype}{wanted.shape}"
-    if np.allclose(seen, wanted, TOLERANCE, TOLERANCE, equal_nan=True):
+    if np.allclose(seen, wanted, TOLERANCE, step, equal_nan=True):
         return ""
     apart = np.abs(seen.astype(np.float64) - wanted)
     worst = np.unravel_index(np.argmax(np.nan_to_num(apart, nan=np.inf)), apart.shape)
     where = [int(index) for index in worst]
-    wrong = int(np.sum(~np.isclose(seen, wanted, TOLERANCE, TOLERANCE, equal_nan=True)))
+    wrong = int(np.sum(~np.isclose(seen, wanted, TOLERANCE, step, equal_nan=True)))
     of_all = f"{wrong} of {seen.size} elements"
     return f"{of_all}, at {where}: seen {seen[worst]}, wanted {wanted[worst]}"
 
 
-def check_outputs(tally: Tally, what: str, seen: Tensors, wanted: Tensors) -> None:
+def check_outputs(
+    tally: Tally, what: str, seen: Tensors, wanted: Tensors, step: float = TOLERANCE
+) -> None:
     """Compare with ONNX Runtime."""
     names = f"seen {sorted(seen)}, wanted {sorted(wanted)}"
     tally.check(f"{what}: names of outputs", seen.keys() == wanted.keys(), names)
     for name in seen.keys() & wanted.keys():
-        apart = difference(seen[name], wanted[name])
+        apart = difference(seen[name], wanted[name], step)
         tally.check(f"{what}: {name} equals ONNX Runtime's", not apart, apart)
 
 
@@ -101,11 +107,12 @@ def check_input(
     component: Component,
     inputs: Tensors,
     wanted: Tensors,
+    step: float = TOLERANCE,
 ) -> None:
     """All checks on one input."""
     runs = {engine: leeway.run(component, inputs, engine) for engine in ENGINES}
     for engine, run in runs.items():
-        check_outputs(tally, f"{what} on {engine}", run.outputs, wanted)
+        check_outputs(tally, f"{what} on {engine}", run.outputs, wanted, step)
         check_fuel(tally, f"{what} on {engine}", component, run)
     check_bits(tally, what, runs)
 
@@ -149,6 +156,15 @@ def check_small_model(
     beside = data is not None
     onnx.save(model, path, save_as_external_data=beside, location=data, size_threshold=0)
     check_input(tally, leeway, what, leeway.build(path), inputs, OnnxRuntime(path).run(inputs))
+
+
+def check_quantised_model(tally: Tally, leeway: Leeway, what: str, path: Path) -> None:
+    """One quantised model on one input."""
+    inputs = random_inputs(onnx.load(path))
+    wanted = OnnxRuntime(path).run(inputs)
+    # Half a step more, so that rounding of the step itself does not count.
+    step = 1.5 * quantised_models.step(path)
+    check_input(tally, leeway, what, leeway.build(path), inputs, wanted, step)
 
 
 def outside_data(folder: Path) -> Path:
@@ -200,6 +216,9 @@ def main() -> None:
         for what, model in small_models.all_models().items():
             with tally.guard(what):
                 check_small_model(tally, leeway, what, model)
+        for what, path in quantised_models.write(leeway.new_folder()):
+            with tally.guard(what):
+                check_quantised_model(tally, leeway, what, path)
         what = "data beside the model"
         with tally.guard(what):
             matrix = small_models.one_operator("MatMul", [1, 64], small_models.weights(64, 64))

@@ -238,6 +238,19 @@ impl Graph {
         self.graph.node.last_mut().expect("what was just added")
     }
 
+    /// Adds a node with several outputs and no attributes, and returns the outputs'
+    /// names.
+    pub fn node_with_outputs(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        count: usize,
+    ) -> Vec<String> {
+        let node = self.add(operator, inputs, &[]);
+        node.output = (0..count).map(|output| format!("{}.{output}", node.name)).collect();
+        node.output.clone()
+    }
+
     /// The model's file, with these outputs of type FP32.
     pub fn finish(self, outputs: &[&str]) -> Vec<u8> {
         self.finish_typed(outputs, FLOAT)

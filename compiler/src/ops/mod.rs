@@ -67,6 +67,7 @@ pub const OPERATORS: &[Operator] = &[
     pool::lower_sum,
     quantised::lower_conv,
     quantised::lower_dequantize,
+    quantised::lower_dynamic,
     quantised::lower_matmul,
     quantised::lower_mean,
     quantised::lower_quantize,

@@ -38,10 +38,31 @@ const fn linear(name: &'static str, real: &'static str, plain: usize, operands: 
     Linear { name, real, plain, operands, is_variadic: false }
 }
 
+/// Operators on quantised tensors that are none of these, and what is supported
+/// instead.
+const REFUSED: &[(&str, &str)] = &[
+    ("DynamicQuantizeLSTM", "an LSTM in FP32"),
+    ("QAttention", "attention of MatMul and Softmax nodes, quantised"),
+    ("QEmbedLayerNormalization", "Gather and LayerNormalization nodes"),
+    ("QOrderedMatMul", "QLinearMatMul"),
+    ("QLinearConvTranspose", "ConvTranspose between DequantizeLinear and QuantizeLinear"),
+    ("DynamicQuantizeMatMul", "DynamicQuantizeLinear and MatMulInteger"),
+    ("MatMulIntegerToFloat", "MatMulInteger, Cast and Mul"),
+    ("ConvTransposeInteger", "ConvTranspose in FP32"),
+    ("QMoE", "MatMul nodes, quantised"),
+];
+
 /// Rewrites the nodes of a graph that are of these operators.
 pub fn expand(graph: &mut Graph) -> Result<(), Refusal> {
     for at in 0..graph.nodes.len() {
         let seen = &graph.nodes[at];
+        if let Some((_, instead)) = REFUSED.iter().find(|(name, _)| *name == seen.op_type) {
+            let detail = format!(
+                "the operator is not supported; {instead} is, which a model has \
+                                  that was quantised without this operator"
+            );
+            return Err(Refusal { node: tract_name(seen).to_owned(), detail });
+        }
         let operator = OPERATORS.iter().find(|operator| operator.name == seen.op_type);
         if let Some(operator) = operator {
             let seen = seen.clone();

@@ -12,6 +12,7 @@ use tract_onnx::tract_hir::internal::*;
 
 pub mod contrib;
 pub mod conv;
+pub mod dynamic;
 pub mod fold;
 pub mod graph;
 pub mod grid;
@@ -27,6 +28,7 @@ pub fn register(onnx: &mut Onnx) {
     let register = &mut onnx.op_register;
     register.insert("QuantizeLinear", linear::quantize);
     register.insert("DequantizeLinear", linear::dequantize);
+    register.insert("DynamicQuantizeLinear", dynamic::dynamic_quantize);
     register.insert("ConvInteger", conv::conv_integer);
     register.insert("QLinearConv", conv::q_linear_conv);
     register.insert("QLinearAveragePool", mean::average_pool);
@@ -38,12 +40,6 @@ pub fn register(onnx: &mut Onnx) {
 
 /// Rewrites a graph so that as much as possible of its work is on integers.
 pub fn rewrite(graph: &mut GraphProto) -> Result<(), Refusal> {
-    let is_quantised = |node: &NodeProto| {
-        node.op_type == "DequantizeLinear" || node.op_type.starts_with("QLinear")
-    };
-    if !graph.node.iter().any(is_quantised) {
-        return Ok(());
-    }
     let mut graph = graph::Graph::new(graph);
     let expanded = contrib::expand(&mut graph);
     if expanded.is_ok() {

@@ -729,3 +729,35 @@ fn what_only_moves_elements_moves_integers() {
         pixels.map(|(channel, at)| y.integer(x.real(pooled(channel, at)))).collect()
     });
 }
+
+#[test]
+fn tensors_are_quantised_by_their_own_scale() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(90);
+    for count in [1, 3, 4, 5, 15, 16, 17, 31, 64, 100] {
+        // The integers, the scale, the zero point, and one of them alone.
+        for output in 0..3 {
+            let mut graph = Graph::new();
+            let input = graph.input("x", FLOAT, &dims(&[1, count]));
+            let outputs = graph.node_with_outputs("DynamicQuantizeLinear", &[&input], 3);
+            let dtype = [UINT8, FLOAT, UINT8][output];
+            let onnx = graph.finish_typed(&[&outputs[output]], dtype);
+            let what = format!("output {output} of {count} elements");
+            Check { sandbox: &sandbox, what, onnx }.run(&mut random, &|inputs| {
+                let numbers = inputs[0].to_f32().expect("FP32");
+                let least = numbers.iter().copied().fold(0.0, f32::min);
+                let most = numbers.iter().copied().fold(0.0, f32::max);
+                let scale = if least == most { 1.0 } else { (most - least) / 255.0 };
+                let zero = (-least / scale).clamp(0.0, 255.0).round_ties_even();
+                match output {
+                    0 => numbers
+                        .iter()
+                        .map(|x| quantized(*x, scale, zero as i32, UINT8) as f32)
+                        .collect(),
+                    1 => vec![scale],
+                    _ => vec![zero as i32 as f32],
+                }
+            });
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 pub mod conv;
 pub mod dense;
+pub mod dynamic;
 pub mod matmul;
 pub mod mean;
 pub mod outcome;

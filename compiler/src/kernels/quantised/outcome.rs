@@ -9,7 +9,7 @@ use crate::expr::{Expr, Fusion};
 
 /// Added to a number of less than 2^22, leaves it in the low bits of the sum,
 /// rounded to the nearest integer, of two to the even one.
-const MAGIC: f32 = 12_582_912.0;
+pub const MAGIC: f32 = 12_582_912.0;
 
 /// What is stored for each sum. Where there is more than one scale, there is one
 /// for each channel: row or column, as the kernel has it.

@@ -1,6 +1,7 @@
 //! The operators on 8-bit integers, which [`crate::quantised`] reads.
 
 mod conv;
+mod dynamic;
 mod linear;
 mod matmul;
 mod mean;
@@ -15,6 +16,7 @@ use crate::quantised::product::Zeros;
 use crate::schedule::ValueId;
 
 pub use conv::lower as lower_conv;
+pub use dynamic::lower as lower_dynamic;
 pub use linear::{lower_dequantize, lower_quantize};
 pub use matmul::lower as lower_matmul;
 pub use mean::lower as lower_mean;
