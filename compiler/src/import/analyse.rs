@@ -25,7 +25,7 @@ const VISITS: usize = 64;
 
 /// Operators that sum products of their inputs: their work is more than the
 /// size of their outputs.
-const PRODUCTS: [&str; 22] = [
+const PRODUCTS: [&str; 23] = [
     "Conv",
     "ConvInteger",
     "ConvTranspose",
@@ -34,6 +34,7 @@ const PRODUCTS: [&str; 22] = [
     "MatMul",
     "MatMulInteger",
     "QLinearMatMul",
+    "QGemm",
     "Gemm",
     "Einsum",
     "RNN",
@@ -50,7 +51,7 @@ const PRODUCTS: [&str; 22] = [
     "CumSum",
 ];
 /// Operators that slide a window, whose size is an attribute, over their input.
-const WINDOWS: [&str; 3] = ["MaxPool", "AveragePool", "LpPool"];
+const WINDOWS: [&str; 4] = ["MaxPool", "AveragePool", "LpPool", "QLinearAveragePool"];
 /// Operators that run a body, or take random numbers, as often as they are told.
 const NEVER_FOLDED: [&str; 4] = ["Scan", "Loop", "NonMaxSuppression", "Multinomial"];
 

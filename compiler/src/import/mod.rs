@@ -79,9 +79,7 @@ fn read_onnx_trusting(
     let operators = guard::operators(&proto);
     let labels = ml::prepare(&mut proto, file)?;
     let invalid = |error: TractError| reader_error(&error, file, &operators);
-    if let Some(graph) = &mut proto.graph {
-        quantised::rewrite(graph).map_err(|refusal| invalid(refusal.into()))?;
-    }
+    quantised::rewrite(&mut proto).map_err(|refusal| invalid(refusal.into()))?;
     let directory = directory.and_then(Path::to_str);
     let mut model = onnx.parse(&proto, directory).map_err(invalid)?.model;
 

@@ -52,8 +52,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("QMoE", "MatMul nodes, quantised"),
 ];
 
-/// Rewrites the nodes of a graph that are of these operators.
-pub fn expand(graph: &mut Graph) -> Result<(), Refusal> {
+/// Rewrites the nodes of a graph, of a model of this operator set, that are of these
+/// operators.
+pub fn expand(graph: &mut Graph, operator_set: i64) -> Result<(), Refusal> {
     for at in 0..graph.nodes.len() {
         let seen = &graph.nodes[at];
         if let Some((_, instead)) = REFUSED.iter().find(|(name, _)| *name == seen.op_type) {
@@ -66,7 +67,7 @@ pub fn expand(graph: &mut Graph) -> Result<(), Refusal> {
         let operator = OPERATORS.iter().find(|operator| operator.name == seen.op_type);
         if let Some(operator) = operator {
             let seen = seen.clone();
-            expand_one(graph, at, &seen, operator)?;
+            expand_one(graph, at, &seen, operator, operator_set)?;
         }
     }
     Ok(())
@@ -77,10 +78,18 @@ fn expand_one(
     at: usize,
     seen: &NodeProto,
     operator: &Linear,
+    operator_set: i64,
 ) -> Result<(), Refusal> {
     let refuse = |detail: String| Err(Refusal { node: tract_name(seen).to_owned(), detail });
     if attribute(seen, "channels_last").is_some_and(|attribute| attribute.i != 0) {
         return refuse("its attribute channels_last is not supported; with 0 it is".into());
+    }
+    // Softmax changed its meaning: from all axes after the given one to that one.
+    let of_softmax = attribute(seen, "opset").map_or(operator_set, |attribute| attribute.i);
+    if operator.real == "Softmax" && (of_softmax < 13) != (operator_set < 13) {
+        let detail = "its attribute opset is not that of the model's operator set; the same \
+                      one is supported";
+        return refuse(detail.into());
     }
     let count = if operator.is_variadic { seen.input.len() / 3 } else { operator.operands };
     let (result, first) = match operator.is_variadic {

@@ -147,6 +147,7 @@ impl Quantized {
             zero_point => graph.type_of(zero_point)?,
         };
         let fits = quantize.op_type == "QuantizeLinear"
+            && quantize.output.len() == 1
             && !is_blocked(quantize)
             && matches!(dtype, DataType::Int8 | DataType::Uint8)
             && graph.real(scale)? > 0.0;
@@ -299,7 +300,7 @@ fn fold_conv(graph: &mut Graph, at: usize) -> bool {
     let folded = || {
         let images = Dequantized::uniform(graph, input(&conv, 0)?)?;
         let weights = Dequantized::of(graph, input(&conv, 1)?)?;
-        graph.constant(&weights.value)?;
+        graph.weights(&weights.value)?;
         (weights.is_uniform || weights.axis == 0).then_some(())?;
         let bias = match input(&conv, 2) {
             Some(value) => bias(graph, value)?,
@@ -324,7 +325,7 @@ fn fold_matmul(graph: &mut Graph, at: usize) -> bool {
     let folded = || {
         let left = Dequantized::uniform(graph, input(&matmul, 0)?)?;
         let right = Dequantized::of(graph, input(&matmul, 1)?)?;
-        let rank = graph.constant(&right.value).map(|tensor| tensor.dims.len() as i64);
+        let rank = graph.weights(&right.value).map(|tensor| tensor.dims.len() as i64);
         let last = rank.is_some_and(|rank| [-1, rank - 1].contains(&right.axis));
         (right.is_uniform || last).then_some(())?;
         let output = matmul.output.first()?;
@@ -349,12 +350,12 @@ fn fold_gemm(graph: &mut Graph, at: usize) -> bool {
         let left = Dequantized::uniform(graph, input(&gemm, 0)?)?;
         let right = Dequantized::of(graph, input(&gemm, 1)?)?;
         let rows = integer("transB") == 0;
-        graph.constant(&right.value)?;
+        graph.weights(&right.value)?;
         let columns = if rows { [1, -1] } else { [0, -2] };
         (right.is_uniform || columns.contains(&right.axis)).then_some(())?;
         let bias = match input(&gemm, 2) {
             Some(value) => {
-                let columns = graph.constant(&right.value)?.dims[usize::from(rows)];
+                let columns = *graph.weights(&right.value)?.dims.get(usize::from(rows))?;
                 let bias = bias(graph, value)?;
                 let of_columns = graph.constant(&bias[0])?.dims == [columns];
                 (of_columns && real("beta") == 1.0).then_some(bias)?

@@ -160,6 +160,17 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// The tensor of weights: a constant, or what is quantised to become one, as PyTorch
+    /// writes weights that were trained so.
+    pub fn weights(&self, value: &str) -> Option<&TensorProto> {
+        let quantized = || {
+            let quantize = &self.nodes[self.producer(value)?];
+            let is_quantized = quantize.op_type == "QuantizeLinear";
+            self.constant(input(quantize, 0)?).filter(|_| is_quantized)
+        };
+        self.constant(value).or_else(quantized)
+    }
+
     /// The number of elements of a constant.
     pub fn count(&self, value: &str) -> Option<usize> {
         let dims = &self.constant(value)?.dims;

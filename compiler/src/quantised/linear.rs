@@ -154,6 +154,10 @@ impl Expansion for ReadDequantize {
         } else {
             want_8_bit(prefix, fact.datum_type)?;
         }
+        // Larger weights than tract computes when it reads a model.
+        if let Some(integers) = &fact.konst {
+            return Ok(tvec!(model.add_const(prefix, grid.dequantize(integers)?)?));
+        }
         model.wire_node(prefix, Dequantize { grid }, &inputs[..1])
     }
 }

@@ -7,7 +7,7 @@
 //! known, and leaves alone otherwise.
 
 use tract_onnx::model::{Onnx, optional_inputs};
-use tract_onnx::pb::{GraphProto, NodeProto};
+use tract_onnx::pb::{ModelProto, NodeProto};
 use tract_onnx::tract_hir::internal::*;
 
 pub mod contrib;
@@ -38,10 +38,13 @@ pub fn register(onnx: &mut Onnx) {
     register.insert("QGemm", matmul::q_gemm);
 }
 
-/// Rewrites a graph so that as much as possible of its work is on integers.
-pub fn rewrite(graph: &mut GraphProto) -> Result<(), Refusal> {
+/// Rewrites the graph of a model so that as much as possible of its work is on integers.
+pub fn rewrite(model: &mut ModelProto) -> Result<(), Refusal> {
+    let own = model.opset_import.iter().find(|set| matches!(&*set.domain, "" | "ai.onnx"));
+    let operator_set = own.map_or(0, |set| set.version);
+    let Some(graph) = &mut model.graph else { return Ok(()) };
     let mut graph = graph::Graph::new(graph);
-    let expanded = contrib::expand(&mut graph);
+    let expanded = contrib::expand(&mut graph, operator_set);
     if expanded.is_ok() {
         fold::fold(&mut graph);
     }

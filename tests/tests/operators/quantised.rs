@@ -291,13 +291,23 @@ fn what_is_not_supported_of_quantised_operators_is_said() {
     let input = graph.input("x", FLOAT, &dims(&[2, 3]));
     let scale = graph.input("s", FLOAT, &dims(&[1]));
     let output = graph.node("QuantizeLinear", &[&input, &scale], &[]);
-    let options = Options { file: "test.onnx".into(), ..Options::default() };
-    let error =
-        compile(&graph.finish_typed(&[&output], UINT8), &options).expect_err("a computed scale");
-    let message = error.to_string();
+    let message = refusal(&graph.finish_typed(&[&output], UINT8));
     for part in ["test.onnx", "quantizelinear_1", "(QuantizeLinear)", "scale", "constant"] {
         assert!(message.contains(part), "{part:?} is missing in: {message}");
     }
+
+    let mut graph = Graph::new();
+    let input = graph.input("x", FLOAT, &dims(&[1, 2, 3]));
+    let output = graph.node("DynamicQuantizeLSTM", &[&input], &[]);
+    let message = refusal(&graph.finish(&[&output]));
+    for part in ["dynamicquantizelstm_1", "(DynamicQuantizeLSTM)", "LSTM in FP32"] {
+        assert!(message.contains(part), "{part:?} is missing in: {message}");
+    }
+}
+
+fn refusal(onnx: &[u8]) -> String {
+    let options = Options { file: "test.onnx".into(), ..Options::default() };
+    compile(onnx, &options).expect_err("a model that is not supported").to_string()
 }
 
 /// A convolution as its definition has it.
@@ -645,10 +655,19 @@ fn a_convolution_between_dequantize_and_quantize_is_one_of_integers() {
         let input = graph.input("x", x.dtype, &dims(&window.shape));
         let image = x.dequantize(&mut graph, &input);
         let image = graph.node("Identity", &[&image], &[]);
-        let w = graph.integers(INT8, &window.weights, &weights);
         let w_scale = graph.floats(&[outputs], &scales);
         let w_zero = graph.integers(INT8, &[outputs], &vec![0; outputs]);
         let axis = [("axis", Attribute::Int(0))];
+        let w = if random.pick(&[true, false]) {
+            graph.integers(INT8, &window.weights, &weights)
+        } else {
+            // As PyTorch writes them.
+            let per_output = weights.len() / outputs;
+            let real = |(at, &w): (usize, &i32)| w as f32 * scales[at / per_output];
+            let reals: Vec<f32> = weights.iter().enumerate().map(real).collect();
+            let reals = graph.floats(&window.weights, &reals);
+            graph.node("QuantizeLinear", &[&reals, &w_scale, &w_zero], &axis)
+        };
         let w = graph.node("DequantizeLinear", &[&w, &w_scale, &w_zero], &axis);
         let of_sums: Vec<f32> = scales.iter().map(|scale| x.scale * scale).collect();
         let b = graph.integers(INT32, &[outputs], &bias);
