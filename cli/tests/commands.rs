@@ -358,7 +358,8 @@ fn a_hand_written_module_is_certified_and_run() {
     assert_eq!(stage["bound"], "measured");
     assert!(built["measured"]["most_fuel"].as_u64() < built["certified_fuel"].as_u64());
     let inspected = succeed(&["inspect", &path("certified.wasm")]);
-    assert!(inspected.contains("(measured)") && inspected.contains("written by hand"));
+    assert!(inspected.contains("(measured)"), "{inspected}");
+    assert_eq!(stage["layers"][0]["operator"], "written by hand");
     succeed(&["calibrate", &path("certified.wasm"), "--validation", &golden]);
 
     let arguments = certify("samples=U8[1,511]");

@@ -87,8 +87,8 @@ fn activations_take_a_tenth_more_than_the_largest_cut_at_most() {
         let name = architecture.name;
         assert!(seen >= needed && 100 * seen <= 105 * needed, "{name}: {seen}, needed {needed}");
         let cut = certificate.live_bytes();
-        // Of small models, a page does not matter.
-        let is_near = 100 * seen <= 110 * cut || seen <= cut + 4096;
+        // Memory comes in pages of 64 KiB: of small models, one does not matter.
+        let is_near = 100 * seen <= 110 * cut || seen <= cut + (64 << 10);
         assert!(is_near || WITH_SCRATCH_SPACE.contains(&name), "{name}: {seen}, the cut {cut}");
     }
 }
