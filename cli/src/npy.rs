@@ -1,18 +1,36 @@
 //! Tensors in NumPy's `.npy` and `.npz` files.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek};
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
 use leeway_contract::{DType, Tensor};
 use ndarray::{ArrayD, IxDyn, OwnedRepr};
 use ndarray_npy::{
-    NpzReader, ReadNpyError, ReadNpyExt, ReadableElement, WritableElement, WriteNpyExt,
+    NpzReader, ReadDataError, ReadNpyError, ReadNpyExt, ReadableElement, WritableElement,
+    WriteDataError, WriteNpyExt,
 };
+use py_literal::Value as PyValue;
 
 /// The types that a NumPy file may hold here, for messages.
-const TYPES: &str = "float32, float64, uint8, int8, int32, int64 or bool";
+const TYPES: &str = "float16, float32, float64, int8 to int64, uint8 to uint64 or bool";
+
+/// The types that are tried, in this order.
+const KINDS: [DType; 12] = [
+    DType::F32,
+    DType::F64,
+    DType::F16,
+    DType::U8,
+    DType::I8,
+    DType::I16,
+    DType::U16,
+    DType::I32,
+    DType::U32,
+    DType::I64,
+    DType::U64,
+    DType::Bool,
+];
 
 /// Reads a tensor from a `.npy` file.
 pub fn read(path: &Path) -> anyhow::Result<Tensor> {
@@ -39,6 +57,11 @@ fn read_npz_from(reader: impl Read + Seek) -> anyhow::Result<Vec<(String, Tensor
                 DType::I8 => npz.by_name(&name).map(|a| tensor::<i8>(&a)),
                 DType::I32 => npz.by_name(&name).map(|a| tensor::<i32>(&a)),
                 DType::I64 => npz.by_name(&name).map(|a| tensor::<i64>(&a)),
+                DType::U64 => npz.by_name(&name).map(|a| tensor::<u64>(&a)),
+                DType::I16 => npz.by_name(&name).map(|a| tensor::<i16>(&a)),
+                DType::U16 => npz.by_name(&name).map(|a| tensor::<u16>(&a)),
+                DType::U32 => npz.by_name(&name).map(|a| tensor::<u32>(&a)),
+                DType::F16 => npz.by_name(&name).map(|a| tensor::<Half>(&a)),
                 _ => npz.by_name(&name).map(|a| tensor::<bool>(&a)),
             }
             .map_err(|error| match error {
@@ -67,6 +90,11 @@ fn parse(bytes: &[u8]) -> anyhow::Result<Tensor> {
             DType::I8 => read::<i8>(bytes),
             DType::I32 => read::<i32>(bytes),
             DType::I64 => read::<i64>(bytes),
+            DType::U64 => read::<u64>(bytes),
+            DType::I16 => read::<i16>(bytes),
+            DType::U16 => read::<u16>(bytes),
+            DType::U32 => read::<u32>(bytes),
+            DType::F16 => read::<Half>(bytes),
             _ => read::<bool>(bytes),
         }
         .map_err(|error| match error {
@@ -81,8 +109,7 @@ fn parse(bytes: &[u8]) -> anyhow::Result<Tensor> {
 fn first_that_fits(
     mut read: impl FnMut(DType) -> Result<Tensor, Option<anyhow::Error>>,
 ) -> anyhow::Result<Tensor> {
-    let kinds = [DType::F32, DType::F64, DType::U8, DType::I8, DType::I32, DType::I64, DType::Bool];
-    for kind in kinds {
+    for kind in KINDS {
         match read(kind) {
             Ok(tensor) => return Ok(tensor),
             Err(None) => {}
@@ -103,6 +130,11 @@ pub fn write(path: &Path, tensor: &Tensor) -> anyhow::Result<()> {
         DType::I8 => array::<i8>(tensor)?.write_npy(file),
         DType::I32 => array::<i32>(tensor)?.write_npy(file),
         DType::I64 => array::<i64>(tensor)?.write_npy(file),
+        DType::U64 => array::<u64>(tensor)?.write_npy(file),
+        DType::I16 => array::<i16>(tensor)?.write_npy(file),
+        DType::U16 => array::<u16>(tensor)?.write_npy(file),
+        DType::U32 => array::<u32>(tensor)?.write_npy(file),
+        DType::F16 => array::<Half>(tensor)?.write_npy(file),
         DType::Bool => array::<bool>(tensor)?.write_npy(file),
         other => bail!("NumPy files have no type for {other}"),
     }
@@ -129,7 +161,54 @@ macro_rules! element {
         }
     )*};
 }
-element!(f32 => F32, f64 => F64, u8 => U8, i8 => I8, i32 => I32, i64 => I64);
+element!(f32 => F32, f64 => F64, u8 => U8, i8 => I8, i16 => I16, u16 => U16, i32 => I32);
+element!(u32 => U32, i64 => I64, u64 => U64);
+
+/// The bits of an IEEE 754 binary16: NumPy's `float16`, which `ndarray-npy` lacks.
+#[derive(Clone, Copy)]
+struct Half(u16);
+
+impl Half {
+    const DESCRIPTOR: &str = "<f2";
+}
+
+impl Element for Half {
+    const DTYPE: DType = DType::F16;
+    fn push(self, bytes: &mut Vec<u8>) {
+        self.0.push(bytes);
+    }
+    fn take(bytes: &[u8]) -> Self {
+        Self(u16::take(bytes))
+    }
+}
+
+impl ReadableElement for Half {
+    fn read_to_end_exact_vec<R: Read>(
+        reader: R,
+        descriptor: &PyValue,
+        length: usize,
+    ) -> Result<Vec<Self>, ReadDataError> {
+        if *descriptor != Self::type_descriptor() {
+            return Err(ReadDataError::WrongDescriptor(descriptor.clone()));
+        }
+        let bits = u16::read_to_end_exact_vec(reader, &u16::type_descriptor(), length)?;
+        Ok(bits.into_iter().map(Self).collect())
+    }
+}
+
+impl WritableElement for Half {
+    fn type_descriptor() -> PyValue {
+        PyValue::String(Self::DESCRIPTOR.into())
+    }
+
+    fn write<W: Write>(&self, writer: W) -> Result<(), WriteDataError> {
+        self.0.write(writer)
+    }
+
+    fn write_slice<W: Write>(slice: &[Self], mut writer: W) -> Result<(), WriteDataError> {
+        slice.iter().try_for_each(|element| element.write(&mut writer))
+    }
+}
 
 impl Element for bool {
     const DTYPE: DType = DType::Bool;
@@ -165,6 +244,8 @@ mod tests {
         let tensors = [
             Tensor::from_f32(&[2, 3], &[0.0, -1.0, f32::NAN, f32::INFINITY, 1e-40, 7.0]),
             Tensor::from_u8(&[4], &[0, 1, 2, 255]),
+            Tensor { dtype: DType::F16, shape: vec![1, 2], data: vec![0, 0x3c, 1, 0x7e] },
+            Tensor { dtype: DType::U64, shape: vec![1], data: vec![0xff; 8] },
             Tensor { dtype: DType::I64, shape: vec![], data: (-5i64).to_le_bytes().to_vec() },
         ];
         for tensor in tensors {

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use leeway_compiler::{Options, Oracle};
 use leeway_contract::{Digest, Tensor, section};
 use leeway_guest_models::{ReferenceModel, reference_model, reference_models};
-use leeway_tests::onnx::{DOUBLE, FLOAT, Graph, INT64};
+use leeway_tests::onnx::{Dim, FLOAT, Graph, INT64};
 use ndarray::{ArrayD, IxDyn};
 use ndarray_npy::{read_npy, write_npy};
 use serde_json::Value;
@@ -310,17 +310,19 @@ fn models_that_are_none_get_a_clear_error() {
 #[test]
 fn a_refused_model_that_an_interpreter_would_take_says_so() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("in-64-bits.onnx");
+    let file = directory.path().join("volumes.onnx");
     let mut graph = Graph::new();
-    let x = graph.input("x", DOUBLE, &[3.into()]);
-    let y = graph.node("Mul", &[&x, &x], &[]);
-    std::fs::write(&file, graph.finish_typed(&[&y], DOUBLE)).unwrap();
+    let x = graph.input("x", FLOAT, &[1, 1, 2, 3, 3].map(Dim::from));
+    let weights = graph.floats(&[1, 1, 1, 2, 2], &[1.0, -2.0, 0.5, 3.0]);
+    let y = graph.node("Conv", &[&x, &weights], &[]);
+    std::fs::write(&file, graph.finish(&[&y])).unwrap();
     let error = fail(&["build", &file.display().to_string()]);
-    assert!(error.contains("mul_1") && error.contains("--interpret"), "{error}");
+    assert!(error.contains("conv_1") && error.contains("--interpret"), "{error}");
 
     let mut graph = Graph::new();
-    let x = graph.input("x", FLOAT, &[3.into()]);
-    let y = graph.node("NonZero", &[&x], &[]);
+    let limit = graph.input("limit", INT64, &[]);
+    let [start, step] = [0, 1].map(|number| graph.ints_shaped(&[], &[number]));
+    let y = graph.node("Range", &[&start, &limit, &step], &[]);
     std::fs::write(&file, graph.finish_typed(&[&y], INT64)).unwrap();
     let file = file.display().to_string();
     assert!(!fail(&["build", &file]).contains("--interpret"));

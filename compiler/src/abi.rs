@@ -13,8 +13,8 @@ use leeway_contract::{DType, TensorSpec};
 use wasm_encoder::Instruction as I;
 
 use crate::emit::code::{Code, Guard, Local, at};
-use crate::emit::math;
 use crate::emit::module::FunctionIndex;
+use crate::emit::{double, half, math};
 use crate::plan::Segment;
 
 /// The size of a `tensor` record in memory.
@@ -226,11 +226,17 @@ pub fn enter(stage: &StageEnds, data: &AbiData, index: usize) -> Code {
 pub fn leave(stage: &StageEnds) -> Code {
     let mut code = Code::new(0);
     let pointer = code.i32_local();
-    for output in stage.outputs.iter().filter(|output| output.spec.dtype == DType::F32) {
+    for output in &stage.outputs {
+        let canonical_nan = match output.spec.dtype {
+            DType::F32 => math::canonical_nan,
+            DType::F64 => double::canonical_nan,
+            DType::F16 => half::canonical_nan,
+            _ => continue,
+        };
         code.assign(pointer, output.address);
         code.repeat((output.bytes() as usize).div_ceil(16), |code| {
             code.get(pointer).load(pointer, 0);
-            math::canonical_nan(code);
+            canonical_nan(code);
             code.op(I::V128Store(at(0, 0)));
             code.advance(pointer, 16);
         });

@@ -1,10 +1,11 @@
-//! Element-wise work as an expression over four `f32` lanes at a time: the body
-//! of the `map` kernel, and the epilogue of kernels that took such work over.
+//! Element-wise work as an expression over four `f32` lanes at a time, or two of
+//! `f64`: the body of the `map` kernels, and the epilogue of kernels that took such
+//! work over.
 
 use wasm_encoder::Instruction;
 
 use crate::emit::code::{Code, Local};
-use crate::emit::math;
+use crate::emit::{double, math, wide};
 
 /// A function of one element.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -247,7 +248,17 @@ impl Expr {
     /// Emits code that leaves the result for four elements on the stack.
     /// `operand` must leave the operand of an index there; it is called once for
     /// each node that names one.
-    pub fn emit(&self, code: &mut Code, mut operand: impl FnMut(&mut Code, usize)) {
+    pub fn emit(&self, code: &mut Code, operand: impl FnMut(&mut Code, usize)) {
+        self.emit_in(Lanes::Single, code, operand);
+    }
+
+    /// The same in lanes of a certain type.
+    pub fn emit_in(
+        &self,
+        lanes: Lanes,
+        code: &mut Code,
+        mut operand: impl FnMut(&mut Code, usize),
+    ) {
         let mut uses = vec![0usize; self.nodes.len()];
         for node in &self.nodes {
             match *node {
@@ -265,18 +276,19 @@ impl Expr {
         // computed where it is used.
         for at in 0..self.nodes.len() {
             if uses[at] > 1 && !matches!(self.nodes[at], Node::Constant(_)) {
-                self.emit_node(code, at, &kept, &mut operand);
+                self.emit_node(lanes, code, at, &kept, &mut operand);
                 let local = code.v128_local();
                 code.set(local);
                 kept[at] = Some(local);
             }
         }
-        self.emit_node(code, self.nodes.len() - 1, &kept, &mut operand);
+        self.emit_node(lanes, code, self.nodes.len() - 1, &kept, &mut operand);
         code.release(kept.into_iter().flatten());
     }
 
     fn emit_node(
         &self,
+        lanes: Lanes,
         code: &mut Code,
         at: usize,
         kept: &[Option<Local>],
@@ -288,28 +300,65 @@ impl Expr {
         }
         match self.nodes[at] {
             Node::Operand(i) => operand(code, i),
-            Node::Constant(value) => {
-                code.splat(value);
-            }
+            Node::Constant(value) => lanes.constant(code, value),
             Node::Unary(f, a) => {
-                self.emit_node(code, a, kept, operand);
-                math::unary(code, f);
+                self.emit_node(lanes, code, a, kept, operand);
+                lanes.unary(code, f);
             }
             Node::Binary(f, a, b) => {
-                self.emit_node(code, a, kept, operand);
-                self.emit_node(code, b, kept, operand);
+                self.emit_node(lanes, code, a, kept, operand);
+                self.emit_node(lanes, code, b, kept, operand);
                 // With a number for its right side, the one-instruction forms
                 // give what `min` and `max` give: a NaN on the left stays.
                 let number = matches!(self.nodes[b], Node::Constant(c) if !c.is_nan());
-                math::binary(code, f, number);
+                lanes.binary(code, f, number);
             }
             Node::Select(c, a, b) => {
-                self.emit_node(code, a, kept, operand);
-                self.emit_node(code, b, kept, operand);
-                self.emit_node(code, c, kept, operand);
-                math::is_not_zero(code);
+                self.emit_node(lanes, code, a, kept, operand);
+                self.emit_node(lanes, code, b, kept, operand);
+                self.emit_node(lanes, code, c, kept, operand);
+                lanes.is_not_zero(code);
                 code.op(Instruction::V128Bitselect);
             }
+        }
+    }
+}
+
+/// The numbers that an expression is computed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lanes {
+    /// Four `f32`.
+    Single,
+    /// Two `f64`.
+    Double,
+}
+
+impl Lanes {
+    fn constant(self, code: &mut Code, value: f32) {
+        match self {
+            Lanes::Single => code.splat(value),
+            Lanes::Double => wide::number(code, value.into()),
+        };
+    }
+
+    fn unary(self, code: &mut Code, f: Unary) {
+        match self {
+            Lanes::Single => math::unary(code, f),
+            Lanes::Double => double::unary(code, f),
+        }
+    }
+
+    fn binary(self, code: &mut Code, f: Binary, right_is_number: bool) {
+        match self {
+            Lanes::Single => math::binary(code, f, right_is_number),
+            Lanes::Double => double::binary(code, f),
+        }
+    }
+
+    fn is_not_zero(self, code: &mut Code) {
+        match self {
+            Lanes::Single => math::is_not_zero(code),
+            Lanes::Double => double::is_not_zero(code),
         }
     }
 }

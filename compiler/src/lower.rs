@@ -20,6 +20,8 @@ pub struct Lowering<'a> {
     /// What has been made so far.
     pub schedule: Schedule,
     values: HashMap<OutletId, ValueId>,
+    /// The node that is being lowered in FP32 while its tensors are FP16.
+    widened: Option<usize>,
 }
 
 /// Lowers a graph. `file` is its name in messages.
@@ -29,8 +31,13 @@ pub fn lower(imported: &Imported, file: &str) -> Result<Schedule, CompileError> 
         let reason = "it has no input, so that its outputs are constants".into();
         return Err(CompileError::Invalid { file: file.into(), reason });
     }
-    let mut lowering =
-        Lowering { imported, file, schedule: Schedule::default(), values: HashMap::new() };
+    let mut lowering = Lowering {
+        imported,
+        file,
+        schedule: Schedule::default(),
+        values: HashMap::new(),
+        widened: None,
+    };
     for (index, &outlet) in model.inputs.iter().enumerate() {
         let node = model.node(outlet.node);
         let (dtype, shape) = lowering.type_of(node, outlet)?;
@@ -50,6 +57,10 @@ pub fn lower(imported: &Imported, file: &str) -> Result<Schedule, CompileError> 
         if is_input || node.op_is::<tract_core::ops::konst::Const>() {
             continue;
         }
+        if lowering.fold(node)? {
+            continue;
+        }
+        lowering.widened = ops::half::is_widened(node).then_some(id);
         match ops::OPERATORS.iter().find_map(|operator| operator(&mut lowering, node)) {
             Some(lowered) => lowered?,
             None => {
@@ -58,6 +69,7 @@ pub fn lower(imported: &Imported, file: &str) -> Result<Schedule, CompileError> 
                 return Err(lowering.unsupported(node, detail));
             }
         }
+        lowering.widened = None;
     }
     for (index, &outlet) in model.outputs.iter().enumerate() {
         let node = model.node(outlet.node);
@@ -94,7 +106,18 @@ impl Lowering<'_> {
         node: &TypedNode,
         outlet: OutletId,
     ) -> Result<(DType, Vec<usize>), CompileError> {
-        let fact = self.fact(outlet);
+        let (dtype, shape) = self.type_of_fact(node, self.fact(outlet))?;
+        match dtype {
+            DType::F16 if self.widened == Some(outlet.node) => Ok((DType::F32, shape)),
+            dtype => Ok((dtype, shape)),
+        }
+    }
+
+    fn type_of_fact(
+        &self,
+        node: &TypedNode,
+        fact: &TypedFact,
+    ) -> Result<(DType, Vec<usize>), CompileError> {
         let Some(shape) = fact.shape.as_concrete() else {
             let detail = format!("its shape {:?} is not known when compiling", fact.shape);
             return Err(self.unsupported(node, detail));
@@ -109,15 +132,15 @@ impl Lowering<'_> {
             // tract's type for sizes, which it also makes of some I64.
             DatumType::I64 | DatumType::TDim => DType::I64,
             DatumType::Bool => DType::Bool,
+            DatumType::I16 => DType::I16,
+            DatumType::U16 => DType::U16,
+            DatumType::U32 => DType::U32,
+            DatumType::U64 => DType::U64,
             other => {
                 let detail = format!("tensors of type {other:?} are not supported");
                 return Err(self.unsupported(node, detail));
             }
         };
-        if shape.contains(&0) {
-            let detail = format!("its shape {shape:?} is empty");
-            return Err(self.unsupported(node, detail));
-        }
         Ok((dtype, shape.to_vec()))
     }
 
@@ -128,6 +151,61 @@ impl Lowering<'_> {
     /// tract's name for the type of a node's output.
     pub fn datum_type(&self, node: &TypedNode, slot: usize) -> DatumType {
         node.outputs[slot].fact.datum_type
+    }
+
+    /// Makes constants of a node's outputs where they are known: they have no
+    /// elements, or all that the node reads is known. Whether it did.
+    fn fold(&mut self, node: &TypedNode) -> Result<bool, CompileError> {
+        let known = |lowering: &Self, outlet: &OutletId| {
+            let id = lowering.values.get(outlet).copied();
+            let is_empty = lowering.fact(*outlet).shape.iter().any(|dim| *dim == 0.to_dim());
+            is_empty
+                || lowering.fact(*outlet).konst.is_some()
+                || id.is_some_and(|id| lowering.schedule.is_constant(id))
+        };
+        let slots = 0..node.outputs.len();
+        let types: Vec<_> = slots.map(|slot| self.output_type(node, slot)).collect();
+        let is_empty = |(_, shape): &(DType, Vec<usize>)| shape.contains(&0);
+        if types.iter().all(|ty| ty.as_ref().is_ok_and(is_empty)) {
+            for (slot, ty) in types.into_iter().enumerate() {
+                let (dtype, shape) = ty?;
+                let value = self.known(node, dtype, shape, Vec::new());
+                self.bind(node, slot, value);
+            }
+            return Ok(true);
+        }
+        if !node.inputs.iter().all(|outlet| known(self, outlet)) {
+            return Ok(false);
+        }
+        let inputs: TractResult<TVec<TValue>> =
+            node.inputs.iter().map(|&outlet| self.known_tensor(outlet)).collect();
+        let outputs = inputs.and_then(|inputs| node.op().eval_out_of_plan(inputs));
+        let Ok(Some(outputs)) = outputs else {
+            return Ok(false);
+        };
+        for (slot, output) in outputs.into_iter().enumerate() {
+            let value = self.constant_value(node, &output.into_arc_tensor())?;
+            self.bind(node, slot, value);
+        }
+        Ok(true)
+    }
+
+    /// The tensor at an outlet that is known.
+    fn known_tensor(&self, outlet: OutletId) -> TractResult<TValue> {
+        let fact = self.fact(outlet);
+        if let Some(tensor) = &fact.konst {
+            return Ok(tensor.clone().into_tvalue());
+        }
+        let shape = fact.shape.as_concrete().context("a shape that is not known")?;
+        let mut tensor = Tensor::zero_dt(fact.datum_type, shape)?;
+        if let Some(&id) = self.values.get(&outlet)
+            && let Origin::Constant(bytes) = &self.schedule.value(self.schedule.root(id)).origin
+        {
+            let mut plain = tensor.try_as_plain_ram_mut()?;
+            ensure!(plain.as_bytes().len() == bytes.len(), "a constant of another type");
+            plain.as_bytes_mut().copy_from_slice(bytes);
+        }
+        Ok(tensor.into_tvalue())
     }
 
     /// The tensor at a node's input, where it is known when compiling.
@@ -145,7 +223,11 @@ impl Lowering<'_> {
 
     /// The value at a node's input.
     pub fn input(&mut self, node: &TypedNode, input: usize) -> Result<ValueId, CompileError> {
-        self.value(node, node.inputs[input])
+        let value = self.value(node, node.inputs[input])?;
+        match self.widened {
+            Some(_) if self.dtype(value) == DType::F16 => Ok(ops::half::widen(self, node, value)),
+            _ => Ok(value),
+        }
     }
 
     fn value(&mut self, node: &TypedNode, outlet: OutletId) -> Result<ValueId, CompileError> {
@@ -155,10 +237,22 @@ impl Lowering<'_> {
         let Some(tensor) = self.fact(outlet).konst.clone() else {
             return Err(self.unsupported(node, "one of its inputs was not computed before it"));
         };
-        let (dtype, shape) = self.type_of(node, outlet)?;
+        let id = self.constant_value(self.imported.model.node(outlet.node), &tensor)?;
+        self.values.insert(outlet, id);
+        Ok(id)
+    }
+
+    /// Adds a constant.
+    fn constant_value(
+        &mut self,
+        node: &TypedNode,
+        tensor: &Arc<Tensor>,
+    ) -> Result<ValueId, CompileError> {
+        let fact = TypedFact::dt_shape(tensor.datum_type(), tensor.shape());
+        let (dtype, shape) = self.type_of_fact(node, &fact)?;
         let tensor = match tensor.datum_type() {
             DatumType::TDim => tensor.cast_to::<i64>().map(|t| t.into_owned().into_arc_tensor()),
-            _ => Ok(tensor),
+            _ => Ok(tensor.clone()),
         };
         let Ok(tensor) = tensor else {
             return Err(self.unsupported(node, "one of its inputs is a size that is not known"));
@@ -166,10 +260,7 @@ impl Lowering<'_> {
         let Ok(bytes) = tensor.try_as_plain_ram().map(|plain| plain.as_bytes().to_vec()) else {
             return Err(self.unsupported(node, "a constant of an opaque type"));
         };
-        let name = self.imported.model.node(outlet.node).name.clone();
-        let id = self.schedule.add(Value { name, dtype, shape, origin: Origin::Constant(bytes) });
-        self.values.insert(outlet, id);
-        Ok(id)
+        Ok(self.known(node, dtype, shape, bytes))
     }
 
     /// The shape of a value.
@@ -204,6 +295,11 @@ impl Lowering<'_> {
 
     /// Says what a node's output is.
     pub fn bind(&mut self, node: &TypedNode, slot: usize, value: ValueId) {
+        let wanted = self.datum_type(node, slot);
+        let value = match self.widened {
+            Some(_) if wanted == DatumType::F16 => ops::half::narrow(self, node, value),
+            _ => value,
+        };
         self.values.insert(OutletId::new(node.id, slot), value);
     }
 

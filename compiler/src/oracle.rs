@@ -51,6 +51,10 @@ fn datum_type(dtype: DType) -> DatumType {
         DType::I8 => DatumType::I8,
         DType::I32 => DatumType::I32,
         DType::I64 => DatumType::I64,
+        DType::I16 => DatumType::I16,
+        DType::U16 => DatumType::U16,
+        DType::U32 => DatumType::U32,
+        DType::U64 => DatumType::U64,
         DType::Bool => DatumType::Bool,
     }
 }
@@ -80,6 +84,10 @@ fn from_tract(value: &TValue) -> TractResult<Tensor> {
         DType::I32,
         DType::I64,
         DType::Bool,
+        DType::I16,
+        DType::U16,
+        DType::U32,
+        DType::U64,
     ];
     let seen = value.datum_type();
     let Some(dtype) = dtypes.into_iter().find(|&dtype| datum_type(dtype) == seen) else {

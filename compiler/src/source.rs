@@ -22,7 +22,7 @@ const IGNORED: &[(&str, &str, Value)] = &[
 ];
 
 /// Operators with an attribute `direction`, of which tract takes `reverse` for
-/// `forward`.
+/// `forward`, where [`crate::corrected`] has not replaced it.
 const DIRECTED: &[&str] = &["LSTM", "GRU", "RNN"];
 
 /// The value of an attribute.
@@ -95,8 +95,8 @@ pub fn output_names(proto: &ModelProto, file: &str) -> Result<Vec<String>, Compi
         if DIRECTED.contains(&node.op_type.as_str())
             && attribute("direction").is_some_and(|direction| direction.s == b"reverse")
         {
-            let detail = "the direction \"reverse\" is not supported; \"forward\" and \
-                          \"bidirectional\" are";
+            let detail = "the direction \"reverse\" with lengths of sequences is not supported; \
+                          without them it is";
             return Err(unsupported(detail.into()));
         }
     }

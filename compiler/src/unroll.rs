@@ -1,12 +1,13 @@
 //! Loops of a static number of iterations (tract's `Scan`: LSTM, GRU, RNN) as
 //! straight graphs: the body once for each iteration, its states passed on from
-//! one to the next.
+//! one to the next. Of an `If`, both branches, and a choice between their results.
 
 use std::collections::HashMap;
 
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::array::{Slice, TypedConcat};
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
+use tract_onnx::tract_hir::tract_core::ops::logic::{IfThenElse, Iff};
 use tract_onnx::tract_hir::tract_core::ops::scan::{InputMapping, Scan, ScanInfo, iteration_count};
 
 use crate::error::CompileError;
@@ -17,7 +18,7 @@ pub const MOST_ITERATIONS: usize = 256;
 
 /// The graph without loops. `file` is its name in messages.
 pub fn unroll(imported: Imported, file: &str) -> Result<Imported, CompileError> {
-    let is_loop = |node: &TypedNode| node.op_is::<Scan>();
+    let is_loop = |node: &TypedNode| node.op_is::<Scan>() || node.op_is::<IfThenElse>();
     let Some(node) = imported.model.nodes.iter().find(|node| is_loop(node)) else {
         return Ok(imported);
     };
@@ -76,6 +77,8 @@ impl Copier {
             let name = format!("{body}{iteration}{}", node.name);
             let copies = if let Some(scan) = node.op_as::<Scan>() {
                 self.unroll(scan, &name, &inputs)?
+            } else if let Some(choice) = node.op_as::<IfThenElse>() {
+                self.both(choice, &name, &inputs)?
             } else if node.op_is::<Const>() && !body.is_empty() {
                 let name = format!("{body}{}", node.name);
                 match self.constants.get(&name) {
@@ -94,6 +97,45 @@ impl Copier {
             }
         }
         Ok(())
+    }
+
+    /// Both branches of an `If`, and for each output the one that is wanted.
+    fn both(
+        &mut self,
+        choice: &IfThenElse,
+        name: &str,
+        inputs: &[OutletId],
+    ) -> TractResult<Vec<OutletId>> {
+        let mut branches = Vec::new();
+        for (branch, body, mapping) in [
+            ("then", &choice.then_body, &choice.then_input_mapping),
+            ("else", &choice.else_body, &choice.else_input_mapping),
+        ] {
+            let given =
+                body.inputs.iter().zip(mapping).map(|(&inner, &slot)| (inner, inputs[slot]));
+            let mut outlets = given.collect();
+            self.copy(body, &format!("{name}."), &format!("{branch}."), &mut outlets)?;
+            branches.push(body.outputs.iter().map(|outlet| outlets[outlet]).collect::<Vec<_>>());
+        }
+        let mut outputs = Vec::new();
+        for (slot, (&of_then, &of_else)) in branches[0].iter().zip(&branches[1]).enumerate() {
+            let rank = self.target.outlet_fact(of_then)?.rank();
+            let mut condition = inputs[0];
+            let mut seen = self.target.outlet_fact(condition)?.rank();
+            for step in 0.. {
+                let axis = match seen.cmp(&rank) {
+                    std::cmp::Ordering::Less => AxisOp::Add(0),
+                    std::cmp::Ordering::Greater => AxisOp::Rm(0),
+                    std::cmp::Ordering::Equal => break,
+                };
+                seen = if seen < rank { seen + 1 } else { seen - 1 };
+                let name = format!("{name}.{slot}.condition.{step}");
+                condition = self.target.wire_node(name, axis, &[condition])?[0];
+            }
+            let operands = [condition, of_then, of_else];
+            outputs.push(self.target.wire_node(format!("{name}.{slot}"), Iff, &operands)?[0]);
+        }
+        Ok(outputs)
     }
 
     fn copy_node(

@@ -106,13 +106,18 @@ fn first_difference(wanted: &Tensor, seen: &Tensor) -> Option<(usize, String, St
 /// `1.5 (0x3fc00000)`: the value where Rust can print it, and always the bits.
 fn element_text(dtype: DType, bytes: &[u8]) -> String {
     let bits = bytes.iter().rev().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let array2 = || bytes.try_into().ok();
     let array4 = || bytes.try_into().ok();
     let array8 = || bytes.try_into().ok();
     let value = match dtype {
         DType::F32 => array4().map(|b| f32::from_le_bytes(b).to_string()),
         DType::F64 => array8().map(|b| f64::from_le_bytes(b).to_string()),
+        DType::I16 => array2().map(|b| i16::from_le_bytes(b).to_string()),
+        DType::U16 => array2().map(|b| u16::from_le_bytes(b).to_string()),
         DType::I32 => array4().map(|b| i32::from_le_bytes(b).to_string()),
+        DType::U32 => array4().map(|b| u32::from_le_bytes(b).to_string()),
         DType::I64 => array8().map(|b| i64::from_le_bytes(b).to_string()),
+        DType::U64 => array8().map(|b| u64::from_le_bytes(b).to_string()),
         DType::U8 | DType::Bool => Some(bytes[0].to_string()),
         DType::I8 => Some((bytes[0] as i8).to_string()),
         DType::F16 | DType::BF16 => None,

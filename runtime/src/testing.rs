@@ -271,7 +271,8 @@ impl TestModel {
 /// them, with their types, as one interface.
 fn wrapper(export: &str) -> String {
     let types = r#"
-  (type $tensor-type' (enum "FP16" "FP32" "FP64" "BF16" "U8" "I32" "I64" "I8" "BOOL"))
+  (type $tensor-type' (enum "FP16" "FP32" "FP64" "BF16" "U8" "I32" "I64" "I8" "BOOL"
+    "I16" "U16" "U32" "U64"))
   (IMPORT "tensor-type" (type $tensor-type (eq $tensor-type')))
   (type $tensor' (record
     (field "dimensions" (list u32)) (field "ty" $tensor-type) (field "data" (list u8))))
@@ -284,7 +285,8 @@ fn wrapper(export: &str) -> String {
     let exported_run = run.replace("$tensor", "$tensor-out").replace("$error", "$error-out");
     let imports = types.replace("IMPORT", "import");
     let plain = r#"
-  (type $tensor-type (enum "FP16" "FP32" "FP64" "BF16" "U8" "I32" "I64" "I8" "BOOL"))
+  (type $tensor-type (enum "FP16" "FP32" "FP64" "BF16" "U8" "I32" "I64" "I8" "BOOL"
+    "I16" "U16" "U32" "U64"))
   (type $tensor (record
     (field "dimensions" (list u32)) (field "ty" $tensor-type) (field "data" (list u8))))
   (type $error (variant

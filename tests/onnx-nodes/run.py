@@ -13,6 +13,7 @@ Models, inputs and expected outputs come from the package `onnx`
   is refused   `leeway build` says which operator, type or attribute it does not
                support: exit code 1 and a message, no panic;
   is skipped   it is of a kind in SKIPPED, with the reason there;
+  is wrong     its numbers are, and unsupported.txt says that they are known to be;
   fails        anything else: a wrong number, type or shape, a crash, a panic, a
                time-out, or a refusal that unsupported.txt does not know.
 
@@ -25,6 +26,7 @@ import collections
 import concurrent.futures
 import fnmatch
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -39,6 +41,8 @@ from onnx import numpy_helper
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TIMEOUT_S = 60
+# Of the cases that native tract passes.
+WANTED_PERCENT = 95
 
 # Kinds of cases that cannot be put to a component, whatever it supports.
 SKIPPED = [
@@ -103,6 +107,28 @@ def call(command):
     return done.returncode, "\n".join(line for line in text.splitlines() if " WARN " not in line)
 
 
+# Operators whose outputs a component pads with -1 to the longest that they can be,
+# and the axis along which it does.
+PADDED = {"NonMaxSuppression": 0, "NonZero": 1}
+
+
+def without_padding(operator, array):
+    """The output as ONNX has it."""
+    axis = PADDED.get(operator)
+    if axis is None or array.ndim <= axis:
+        return array
+    others = tuple(other for other in range(array.ndim) if other != axis)
+    there = ~np.all(array == -1, axis=others)
+    # All that is there comes first.
+    return np.take(array, np.arange(np.sum(there)), axis=axis)
+
+
+# Two units in the last place of a 16-bit float, relative to the number.
+HALF_UNITS = 2.0**-9
+# What the suite expects of these is what sums in FP32 leave of an exact zero.
+NOISE = {"DFT": 1e-6}
+
+
 def compare(seen, wanted, rtol, atol):
     if seen.dtype != wanted.dtype:
         return f"type {seen.dtype}, wanted {wanted.dtype}"
@@ -120,52 +146,114 @@ def compare(seen, wanted, rtol, atol):
     return None
 
 
-def run_case(leeway, case, unsupported):
-    """(state, detail) of one case."""
+class Prepared:
+    """A data set of a case as files: a model with static shapes, its inputs and
+    the outputs that are wanted of it."""
+
+    def __init__(self, case, inputs, outputs, folder):
+        self.folder = folder
+        model = onnx.ModelProto()
+        model.CopyFrom(case.model)
+        arrays = dict(zip((value.name for value in model.graph.input), map(array_of, inputs)))
+        self.wanted = [array_of(value) for value in outputs]
+        freeze(model, arrays)
+        self.outputs = [value.name for value in model.graph.output]
+        self.inputs = []
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        # After sums in another order, or roundings elsewhere in between, a 16-bit
+        # float is off by units that are more than the suite's own tolerance.
+        self.atol = max(case.atol, NOISE.get(operator_of(case), 0.0))
+        halves = any(array.dtype == np.float16 for array in self.wanted)
+        self.rtol = max(case.rtol, HALF_UNITS if halves else 0.0)
+        (folder / "tolerance").write_text(f"{self.rtol} {self.atol}")
+        for index, value in enumerate(model.graph.input):
+            file = folder / f"input_{index}"
+            np.save(file.with_suffix(".npy"), arrays[value.name])
+            save(arrays[value.name], file)
+            self.inputs.append(f"{value.name}={file}.npy")
+        for index, array in enumerate(self.wanted):
+            save(array, folder / f"output_{index}")
+
+
+def save(array, file):
+    file.with_suffix(".pb").write_bytes(numpy_helper.from_array(array).SerializeToString())
+
+
+def prepare(case, folder):
+    """The data sets of a case as files, or why it is skipped."""
     reason = skip_reason(case)
     if reason:
-        return "skipped", reason
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        for inputs, outputs in case.data_sets:
-            model = onnx.ModelProto()
-            model.CopyFrom(case.model)
-            try:
-                arrays = [array_of(value) for value in inputs]
-                wanted = [array_of(value) for value in outputs]
-                names = [value.name for value in model.graph.input]
-                arrays = dict(zip(names, arrays))
-                freeze(model, arrays)
-            except Exception as error:  # noqa: BLE001
-                return "skipped", f"cannot be read: {error}"
-            path = folder / "model.onnx"
-            path.write_bytes(model.SerializeToString())
-            component = folder / "model.wasm"
-            code, text = call([leeway, "build", str(path), "-o", str(component)])
-            if code != 0:
-                if code != 1 or "panicked" in text or "defect in the compiler" in text:
-                    return "failed", f"build: {code}: {text}"
-                for pattern, why in unsupported:
-                    if pattern.search(text):
-                        return "refused", f"{why}: {text}"
-                return "failed", f"refused for a reason that is not in unsupported.txt: {text}"
-            command = [leeway, "run", str(component), "--output-dir", str(folder / "out")]
-            for value in model.graph.input:
-                file = folder / f"in{len(command)}.npy"
-                np.save(file, arrays[value.name])
-                command += ["--input", f"{value.name}={file}"]
-            code, text = call(command)
-            if code != 0:
-                return "failed", f"run: {code}: {text}"
-            for value, want in zip(model.graph.output, wanted):
-                file = folder / "out" / f"{value.name}.npy"
-                if not file.exists():
-                    found = [f.name for f in (folder / "out").iterdir()]
-                    return "failed", f"no output {value.name}, only {found}"
-                difference = compare(np.load(file), want, case.rtol, case.atol)
-                if difference:
-                    return "failed", f"output {value.name}: {difference}"
+        return reason
+    try:
+        return [
+            Prepared(case, inputs, outputs, folder / f"{case.name}.{index}")
+            for index, (inputs, outputs) in enumerate(case.data_sets)
+        ]
+    except Exception as error:  # noqa: BLE001
+        return f"cannot be read: {error}"
+
+
+def run_case(leeway, case, data_sets, unsupported):
+    """(state, detail) of one case."""
+    if isinstance(data_sets, str):
+        return "skipped", data_sets
+    for data in data_sets:
+        component = data.folder / "model.wasm"
+        code, text = call([leeway, "build", str(data.folder / "model.onnx"), "-o", str(component)])
+        if code != 0:
+            if code != 1 or "panicked" in text or "defect in the compiler" in text:
+                return "failed", f"build: {code}: {text}"
+            why = unsupported.reason(case, text)
+            if why:
+                return "refused", f"{why}: {text}"
+            return "failed", f"refused for a reason that is not in unsupported.txt: {text}"
+        out = data.folder / "out"
+        command = [leeway, "run", str(component), "--output-dir", str(out)]
+        for given in data.inputs:
+            command += ["--input", given]
+        code, text = call(command)
+        if code != 0:
+            return "failed", f"run: {code}: {text}"
+        for name, want in zip(data.outputs, data.wanted):
+            file = out / f"{name}.npy"
+            if not file.exists():
+                return "failed", f"no output {name}, only {[f.name for f in out.iterdir()]}"
+            seen = without_padding(operator_of(case), np.load(file))
+            difference = compare(seen, want, data.rtol, data.atol)
+            if difference:
+                text = f"output {name}: {difference}"
+                why = unsupported.reason(case, text)
+                return ("wrong", f"{why}: {text}") if why else ("failed", text)
     return "passed", ""
+
+
+def run_native_tract(program, prepared):
+    """For each case that is not skipped, "passed" or what native tract says."""
+    folders = {
+        str(data.folder): name
+        for name, data_sets in prepared.items()
+        if not isinstance(data_sets, str)
+        for data in data_sets
+    }
+    left, answers = list(folders), {}
+    while left:
+        # A case that ends the process is told by its missing line.
+        try:
+            text = subprocess.run([program, *left], capture_output=True, text=True, timeout=TIMEOUT_S)
+            text = text.stdout
+        except subprocess.TimeoutExpired as error:
+            text = (error.stdout or b"").decode()
+        lines = [line.split("\t", 1) for line in text.splitlines() if "\t" in line]
+        seen = [(folder, answer) for folder, answer in lines if folder in folders]
+        if len(seen) < len(left):
+            seen.append((left[len(seen)], "the process ended"))
+        for folder, answer in seen:
+            name = folders[folder]
+            if answers.get(name, "passed") == "passed":
+                answers[name] = answer
+        left = left[len(seen):]
+    return answers
 
 
 # Inputs that say how and not what: of each operator, which. A component has
@@ -205,31 +293,95 @@ def freeze(model, arrays):
             shape.dim.add().dim_value = size
 
 
-def read_unsupported():
-    """Pairs of a pattern and the reason over it."""
-    patterns, reason = [], None
-    for line in (HERE / "unsupported.txt").read_text().splitlines():
-        if line.startswith("= "):
-            reason = line[2:]
-        elif line.strip() and not line.startswith("#"):
-            patterns.append((re.compile(line.strip()), reason))
-    return patterns
+class Unsupported:
+    """The reviewed list of what is refused."""
+
+    def __init__(self):
+        self.lines, reason = [], None
+        for line in (HERE / "unsupported.txt").read_text().splitlines():
+            if line.startswith("= "):
+                reason = line[2:]
+            elif line.strip() and not line.startswith("#"):
+                operators, pattern = line.split(None, 1)
+                self.lines.append((operators.split(","), re.compile(pattern.strip()), reason))
+        self.used = set()
+
+    def reason(self, case, text):
+        """Why a refused case is, by the first line that is about it."""
+        operator = operator_of(case).removesuffix(" (several)")
+        for number, (operators, pattern, reason) in enumerate(self.lines):
+            if (operators == ["*"] or operator in operators) and pattern.search(text):
+                self.used.add(number)
+                return reason
+        return None
+
+    def stale(self):
+        """Lines that no refused case needs."""
+        lines = (line for number, line in enumerate(self.lines) if number not in self.used)
+        return [f"{','.join(operators)} {pattern.pattern}" for operators, pattern, _ in lines]
+
+
+def read_peer():
+    """The cases that native tract passes."""
+    lines = (HERE / "native-tract.txt").read_text().splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+PEER_HEAD = """\
+# The node tests that native tract passes, with static shapes and at the suite's
+# tolerance: written by `run.py --measure-native-tract`.
+"""
+
+
+def print_score(cases, results):
+    """Beside native tract: whether enough of what it passes is passed."""
+    peer = read_peer()
+    states = {case.name: state for case, (state, _) in zip(cases, results)}
+    of_peer = [case for case in cases if case.name in peer]
+    missing = collections.defaultdict(list)
+    for case in of_peer:
+        if states[case.name] != "passed":
+            missing[operator_of(case)].append(case.name)
+    for operator, names in sorted(missing.items()):
+        print(f"native tract passes, not leeway: {operator}: {' '.join(names)}")
+    passed = len(of_peer) - sum(map(len, missing.values()))
+    share = 100 * passed / max(len(of_peer), 1)
+    beyond = sum(state == "passed" and name not in peer for name, state in states.items())
+    print(
+        f"leeway passed {passed} of the {len(of_peer)} that native tract passes ({share:.1f} %), "
+        f"and {beyond} others"
+    )
+    return share >= WANTED_PERCENT
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--leeway", default=str(ROOT / "target/release/leeway"))
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--json", help="a file for the state of every case")
     parser.add_argument("--verbose", action="store_true", help="say why each refused case is")
+    parser.add_argument(
+        "--measure-native-tract",
+        metavar="PROGRAM",
+        help="write native-tract.txt anew, with target/release/examples/native_tract",
+    )
     parser.add_argument("filter", nargs="*", help="only cases whose name has this in it")
     arguments = parser.parse_args()
-    unsupported = read_unsupported()
+    unsupported = Unsupported()
     cases = load_cases(arguments.filter)
-    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        results = list(pool.map(lambda c: run_case(arguments.leeway, c, unsupported), cases))
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = {case.name: prepare(case, pathlib.Path(folder)) for case in cases}
+        peer = {}
+        if arguments.measure_native_tract:
+            peer = run_native_tract(arguments.measure_native_tract, prepared)
+            passed = sorted(name for name, answer in peer.items() if answer == "passed")
+            if not arguments.filter:
+                (HERE / "native-tract.txt").write_text(PEER_HEAD + "\n".join(passed) + "\n")
+        with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+            run = lambda case: run_case(arguments.leeway, case, prepared[case.name], unsupported)
+            results = list(pool.map(run, cases))
 
-    states = ["passed", "failed", "refused", "skipped"]
+    states = ["passed", "failed", "wrong", "refused", "skipped"]
     table = collections.defaultdict(collections.Counter)
     for case, (state, _) in zip(cases, results):
         table[operator_of(case)][state] += 1
@@ -239,7 +391,7 @@ def main():
     total = sum(table.values(), collections.Counter())
     print(f"{'all':32}" + "".join(f"{total[state]:>9}" for state in states))
     reasons = collections.Counter(
-        (state, detail.split(": ")[0]) for state, detail in results if state in ("refused", "skipped")
+        (state, detail.split(": ")[0]) for state, detail in results if state in ("wrong", "refused", "skipped")
     )
     for (state, reason), count in sorted(reasons.items(), key=lambda item: (item[0][0], -item[1])):
         print(f"{count:6} {state}: {reason}")
@@ -247,9 +399,16 @@ def main():
         if state == "failed" or (arguments.verbose and state == "refused"):
             print(f"{state} {case.name}: {detail}")
     if arguments.json:
-        rows = {case.name: result for case, result in zip(cases, results)}
+        rows = {
+            case.name: [operator_of(case), *result, peer.get(case.name)]
+            for case, result in zip(cases, results)
+        }
         pathlib.Path(arguments.json).write_text(json.dumps(rows, indent=1))
-    sys.exit(1 if total["failed"] else 0)
+    stale = [] if arguments.filter else unsupported.stale()
+    for line in stale:
+        print(f"unsupported.txt is stale: nothing is refused for {line}")
+    enough = print_score(cases, results)
+    sys.exit(1 if total["failed"] or stale or not enough else 0)
 
 
 if __name__ == "__main__":

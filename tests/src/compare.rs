@@ -85,11 +85,44 @@ impl Pair {
 /// the larger of 1 and the number wanted.
 pub fn relative(seen: &Tensor, wanted: &Tensor) -> f32 {
     assert_eq!((seen.dtype, &seen.shape), (wanted.dtype, &wanted.shape), "type and shape");
-    if seen.dtype != DType::F32 {
+    let (Some(seen_numbers), Some(wanted_numbers)) = (numbers(seen), numbers(wanted)) else {
         assert_eq!(seen, wanted);
         return 0.0;
-    }
-    let difference = seen.difference(wanted);
+    };
+    let difference = |(seen, wanted): (f64, f64)| {
+        if seen == wanted || (seen.is_nan() && wanted.is_nan()) {
+            return 0.0;
+        }
+        let difference = (seen - wanted).abs() / wanted.abs().max(1.0);
+        if difference.is_nan() { f64::INFINITY } else { difference }
+    };
+    let difference = seen_numbers.into_iter().zip(wanted_numbers).map(difference);
+    let difference = difference.fold(0.0, f64::max) as f32;
     assert!(difference.is_finite(), "seen {seen:?}, wanted {wanted:?}");
     difference
+}
+
+/// The elements of a tensor of real numbers.
+fn numbers(tensor: &Tensor) -> Option<Vec<f64>> {
+    let data = &tensor.data;
+    let double = |bytes: &[u8; 8]| f64::from_le_bytes(*bytes);
+    let single = |bytes: &[u8; 4]| f64::from(f32::from_le_bytes(*bytes));
+    Some(match tensor.dtype {
+        DType::F64 => data.as_chunks().0.iter().map(double).collect(),
+        DType::F32 => data.as_chunks().0.iter().map(single).collect(),
+        DType::F16 => data.as_chunks().0.iter().map(half).collect(),
+        _ => return None,
+    })
+}
+
+fn half(bytes: &[u8; 2]) -> f64 {
+    let bits = u16::from_le_bytes(*bytes);
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 0x3ff));
+    sign * match exponent {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+    }
 }

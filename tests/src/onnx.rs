@@ -15,6 +15,10 @@ pub const FLOAT: i32 = 1;
 pub const UINT8: i32 = 2;
 /// ONNX's number for the type I8.
 pub const INT8: i32 = 3;
+/// ONNX's number for the type U16.
+pub const UINT16: i32 = 4;
+/// ONNX's number for the type I16.
+pub const INT16: i32 = 5;
 /// ONNX's number for the type I32.
 pub const INT32: i32 = 6;
 /// ONNX's number for the type I64.
@@ -23,8 +27,16 @@ pub const INT64: i32 = 7;
 pub const STRING: i32 = 8;
 /// ONNX's number for the type BOOL.
 pub const BOOL: i32 = 9;
+/// ONNX's number for the type FP16.
+pub const FLOAT16: i32 = 10;
 /// ONNX's number for the type FP64.
 pub const DOUBLE: i32 = 11;
+/// ONNX's number for the type U32.
+pub const UINT32: i32 = 12;
+/// ONNX's number for the type U64.
+pub const UINT64: i32 = 13;
+/// ONNX's number for the type BF16.
+pub const BFLOAT16: i32 = 16;
 
 /// The domain of the operators of classical models.
 const CLASSICAL: &str = "ai.onnx.ml";
@@ -197,9 +209,21 @@ impl Graph {
         inputs: &[&str],
         attributes: &[(&str, Attribute)],
     ) -> String {
+        self.node_with(operator, inputs, attributes, 1).remove(0)
+    }
+
+    /// Adds a node with several outputs, and returns their names.
+    pub fn node_with(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[(&str, Attribute)],
+        outputs: usize,
+    ) -> Vec<String> {
         let node = self.add(operator, inputs, attributes);
-        node.output.push(node.name.clone());
-        node.name.clone()
+        let more = (1..outputs).map(|slot| format!("{}.{slot}", node.name));
+        node.output = std::iter::once(node.name.clone()).chain(more).collect();
+        node.output.clone()
     }
 
     /// Adds a node of the domain `ai.onnx.ml` with outputs of these names.
@@ -257,12 +281,19 @@ impl Graph {
     }
 
     /// The model's file, with these outputs of one type.
-    pub fn finish_typed(mut self, outputs: &[&str], dtype: i32) -> Vec<u8> {
-        let output = |output: &&str| {
-            let is_label = self.labels.iter().any(|label| label == *output);
-            value_info(output, if is_label { INT64 } else { dtype }, None)
+    pub fn finish_typed(self, outputs: &[&str], dtype: i32) -> Vec<u8> {
+        let output = |&output| {
+            let is_label = self.labels.iter().any(|label| label == output);
+            (output, if is_label { INT64 } else { dtype })
         };
-        self.graph.output = outputs.iter().map(output).collect();
+        let outputs: Vec<(&str, i32)> = outputs.iter().map(output).collect();
+        self.finish_each(&outputs)
+    }
+
+    /// The model's file, with these outputs, each of its type.
+    pub fn finish_each(mut self, outputs: &[(&str, i32)]) -> Vec<u8> {
+        let outputs = outputs.iter().map(|(output, dtype)| value_info(output, *dtype, None));
+        self.graph.output = outputs.collect();
         let mut opsets = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
         if let Some(version) = self.classical {
             opsets.push(OperatorSetIdProto { domain: CLASSICAL.into(), version });

@@ -65,11 +65,46 @@ impl Random {
         }
     }
 
+    fn double(&mut self, style: Style) -> f64 {
+        let bits = self.0.next_u64();
+        let sign = bits & 1 << 63;
+        let rest = (1u64 << 52) - 1;
+        match style {
+            Style::Tame => self.0.random_range(-1.0..1.0),
+            Style::AnyBits => f64::from_bits(bits),
+            Style::Denormal => f64::from_bits(sign | bits & rest),
+            Style::Extreme => {
+                let most = [f64::MAX, f64::MIN_POSITIVE, f64::INFINITY, 709.0, 1.0e300];
+                f64::from_bits(sign | most[bits as usize % most.len()].to_bits())
+            }
+            Style::Nan => f64::from_bits(sign | 0x7ff << 52 | (bits & rest).max(1)),
+            Style::Zero => f64::from_bits(sign),
+        }
+    }
+
+    /// The bits of a 16-bit float.
+    fn half(&mut self, style: Style) -> u16 {
+        let bits = self.0.next_u32() as u16;
+        let sign = bits & 0x8000;
+        match style {
+            // Magnitudes from 2^-8 to 1.
+            Style::Tame => sign | (0x1c00 + (bits & 0x1fff)),
+            Style::AnyBits => bits,
+            Style::Denormal => sign | bits & 0x03ff,
+            Style::Extreme => sign | [0x7bff, 0x0400, 0x7c00, 0x4b00][bits as usize % 4],
+            Style::Nan => sign | 0x7c00 | (bits & 0x03ff).max(1),
+            Style::Zero => sign,
+        }
+    }
+
     /// A tensor for an input.
     pub fn tensor(&mut self, spec: &TensorSpec, style: Style) -> Tensor {
         let count = spec.elements().expect("the shape of a test fits the memory");
         let data = match spec.dtype {
             DType::F32 => (0..count).flat_map(|_| self.number(style).to_le_bytes()).collect(),
+            DType::F64 => (0..count).flat_map(|_| self.double(style).to_le_bytes()).collect(),
+            DType::F16 => (0..count).flat_map(|_| self.half(style).to_le_bytes()).collect(),
+            DType::Bool => (0..count).map(|_| (self.0.next_u32() & 1) as u8).collect(),
             _ => {
                 let mut bytes = vec![0; count * spec.dtype.size_bytes()];
                 self.0.fill_bytes(&mut bytes);

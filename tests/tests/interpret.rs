@@ -13,7 +13,7 @@ use leeway_runtime::golden;
 use leeway_runtime::offload::fog::{Fog as _, HttpFog, InferRequest};
 use leeway_runtime::sandbox::{EngineKind, GuestError, Limits, LoadError, Module, RunError};
 use leeway_tests::compare::{relative, sandbox};
-use leeway_tests::onnx::{Attribute, DOUBLE, FLOAT, Graph, INT64};
+use leeway_tests::onnx::{Dim, FLOAT, Graph, INT64};
 
 const FOG_LIMIT: Duration = Duration::from_secs(120);
 
@@ -125,27 +125,25 @@ fn what_is_measured_is_enforced() {
     assert!(small.is_err_and(|error| matches!(error, LoadError::Memory { .. })));
 }
 
-/// A model in 64 bits, which the compiler does not take.
-fn in_64_bits() -> Vec<u8> {
+/// A convolution of volumes, which the compiler does not take.
+fn of_volumes() -> Vec<u8> {
     let mut graph = Graph::new();
-    let x = graph.input("x", DOUBLE, &[2.into(), 3.into()]);
-    let squared = graph.node("Mul", &[&x, &x], &[]);
-    let summed = graph.node("ReduceSum", &[&squared], &[("keepdims", Attribute::Int(1))]);
-    let y = graph.node("Add", &[&summed, &x], &[]);
-    graph.finish_typed(&[&y], DOUBLE)
+    let x = graph.input("x", FLOAT, &[1, 1, 2, 3, 3].map(Dim::from));
+    let weights = graph.floats(&[1, 1, 1, 2, 2], &[1.0, -2.0, 0.5, 3.0]);
+    let y = graph.node("Conv", &[&x, &weights], &[]);
+    graph.finish(&[&y])
 }
 
 #[test]
 #[ignore = "compiles the interpreter again: .ci/run runs it"]
 fn what_the_compiler_refuses_may_be_interpreted() {
-    let onnx = in_64_bits();
-    let options = Options { name: "in-64-bits".into(), ..Options::default() };
+    let onnx = of_volumes();
+    let options = Options { name: "of-volumes".into(), ..Options::default() };
     let refused = leeway_compiler::compile(&onnx, &options).unwrap_err();
     assert!(matches!(refused, CompileError::Unsupported { .. }), "{refused}");
     let draft = leeway_interpret::interpret(&onnx, &options).unwrap();
-    let numbers = [1.0f64, -2.0, 0.5, 1e300, f64::MIN_POSITIVE, 3.0];
-    let data = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    let input = Tensor { dtype: DType::F64, shape: vec![2, 3], data };
+    let data = (0..18).flat_map(|i| (i as f32 - 8.5).to_le_bytes()).collect();
+    let input = Tensor { dtype: DType::F32, shape: vec![1, 1, 2, 3, 3], data };
     let measured = draft.measure(vec![vec![input.clone()]], &Measure::default()).unwrap();
     let wanted = Oracle::new(&onnx, &options).unwrap().run(&[input]).unwrap();
     assert_eq!(measured.golden[0].outputs, wanted);
@@ -154,9 +152,10 @@ fn what_the_compiler_refuses_may_be_interpreted() {
 #[test]
 fn what_no_component_can_give_is_an_error() {
     let mut graph = Graph::new();
-    let x = graph.input("x", FLOAT, &[4.into()]);
-    let indices = graph.node("NonZero", &[&x], &[]);
-    let onnx = graph.finish_typed(&[&indices], INT64);
+    let limit = graph.input("limit", INT64, &[]);
+    let [start, step] = [0, 1].map(|number| graph.ints_shaped(&[], &[number]));
+    let numbers = graph.node("Range", &[&start, &limit, &step], &[]);
+    let onnx = graph.finish_typed(&[&numbers], INT64);
     let error = leeway_interpret::interpret(&onnx, &Options::default()).unwrap_err();
     assert!(error.to_string().contains("depends on data"), "{error}");
     assert!(leeway_interpret::interpret(b"no model", &Options::default()).is_err());

@@ -353,6 +353,10 @@ pub fn oip_name(dtype: DType) -> &'static str {
         DType::I64 => "INT64",
         DType::I8 => "INT8",
         DType::Bool => "BOOL",
+        DType::I16 => "INT16",
+        DType::U16 => "UINT16",
+        DType::U32 => "UINT32",
+        DType::U64 => "UINT64",
     }
 }
 

@@ -37,6 +37,18 @@ pub enum DType {
     /// One byte, 0 or 1.
     #[serde(rename = "BOOL")]
     Bool = 8,
+    /// Signed 16-bit integer.
+    #[serde(rename = "I16")]
+    I16 = 9,
+    /// Unsigned 16-bit integer.
+    #[serde(rename = "U16")]
+    U16 = 10,
+    /// Unsigned 32-bit integer.
+    #[serde(rename = "U32")]
+    U32 = 11,
+    /// Unsigned 64-bit integer.
+    #[serde(rename = "U64")]
+    U64 = 12,
 }
 
 impl DType {
@@ -57,9 +69,9 @@ impl DType {
     pub fn size_bytes(self) -> usize {
         match self {
             DType::U8 | DType::I8 | DType::Bool => 1,
-            DType::F16 | DType::BF16 => 2,
-            DType::F32 | DType::I32 => 4,
-            DType::F64 | DType::I64 => 8,
+            DType::F16 | DType::BF16 | DType::I16 | DType::U16 => 2,
+            DType::F32 | DType::I32 | DType::U32 => 4,
+            DType::F64 | DType::I64 | DType::U64 => 8,
         }
     }
 
@@ -75,6 +87,10 @@ impl DType {
             DType::I64 => "I64",
             DType::I8 => "I8",
             DType::Bool => "BOOL",
+            DType::I16 => "I16",
+            DType::U16 => "U16",
+            DType::U32 => "U32",
+            DType::U64 => "U64",
         }
     }
 }

@@ -3,6 +3,8 @@
 
 pub mod code;
 pub mod data;
+pub mod double;
+pub mod half;
 pub mod math;
 pub mod module;
 pub mod nest;

@@ -19,9 +19,9 @@ use super::code::{Code, Local};
 const SMALL: f64 = 1.0 / 1024.0;
 
 /// Added to an integer, leaves it in the low bits of the sum.
-const MAGIC: f64 = 6_755_399_441_055_744.0;
+pub(super) const MAGIC: f64 = 6_755_399_441_055_744.0;
 
-const SIGN: u64 = 1 << 63;
+pub(super) const SIGN: u64 = 1 << 63;
 
 /// Replaces four `f32` by `f` of them; `f` replaces two `f64`.
 pub fn unary(code: &mut Code, f: fn(&mut Code)) {
@@ -72,16 +72,16 @@ fn join(code: &mut Code, low: Local) {
 }
 
 /// Pushes twice the same `f64`.
-fn number(code: &mut Code, value: f64) -> &mut Code {
+pub fn number(code: &mut Code, value: f64) -> &mut Code {
     bits(code, value.to_bits())
 }
 
-fn bits(code: &mut Code, bits: u64) -> &mut Code {
+pub(super) fn bits(code: &mut Code, bits: u64) -> &mut Code {
     let lane = u128::from(bits);
     code.op(I::V128Const((lane | lane << 64) as i128))
 }
 
-fn with(code: &mut Code, body: impl FnOnce(&mut Code, Local)) {
+pub(super) fn with(code: &mut Code, body: impl FnOnce(&mut Code, Local)) {
     let x = code.v128_local();
     code.set(x);
     body(code, x);
@@ -89,7 +89,7 @@ fn with(code: &mut Code, body: impl FnOnce(&mut Code, Local)) {
 }
 
 /// Pushes the polynomial of `x` with these coefficients, the lowest first.
-fn series(code: &mut Code, x: Local, coefficients: &[f64]) {
+pub(super) fn series(code: &mut Code, x: Local, coefficients: &[f64]) {
     let (&highest, rest) = coefficients.split_last().expect("a series has a term");
     number(code, highest);
     for &coefficient in rest.iter().rev() {
@@ -99,19 +99,19 @@ fn series(code: &mut Code, x: Local, coefficients: &[f64]) {
 }
 
 /// Puts the sign of `x` on the vector on the stack, which has none.
-fn with_sign_of(code: &mut Code, x: Local) {
+pub(super) fn with_sign_of(code: &mut Code, x: Local) {
     code.get(x);
     bits(code, SIGN).op(I::V128And).op(I::V128Or);
 }
 
 /// Pushes a mask of where `|x|` is below a bound, and selects with it.
-fn select_below(code: &mut Code, x: Local, bound: f64) {
+pub(super) fn select_below(code: &mut Code, x: Local, bound: f64) {
     code.get(x).op(I::F64x2Abs);
     number(code, bound).op(I::F64x2Lt).op(I::V128Bitselect);
 }
 
 /// `1 / (from)!`, `1 / (from + step)!`, ... with alternating signs, if wanted.
-fn factorials<const N: usize>(from: u32, alternating: bool) -> [f64; N] {
+pub(super) fn factorials<const N: usize>(from: u32, alternating: bool) -> [f64; N] {
     std::array::from_fn(|i| {
         let factorial: f64 = (1..=from + 2 * i as u32).map(f64::from).product();
         if alternating && i % 2 == 1 { -1.0 / factorial } else { 1.0 / factorial }
@@ -238,7 +238,7 @@ fn sine(code: &mut Code, quarters: f64) {
         code.get(n);
         number(code, MAGIC + quarters).op(I::F64x2Add).set(n);
 
-        series(code, square, &factorials::<8>(0, true));
+        series(code, square, &factorials::<9>(0, true));
         series(code, square, &factorials::<8>(1, true));
         code.get(r).op(I::F64x2Mul);
         code.get(n).i32(63).op(I::I64x2Shl).i32(63).op(I::I64x2ShrS).op(I::V128Bitselect);

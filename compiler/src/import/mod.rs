@@ -8,12 +8,15 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use crate::contain;
+use crate::corrected;
 use crate::error::CompileError;
+use crate::padded;
 use crate::quantised::{self, Refusal};
 use crate::{ml, source};
 
 pub mod analyse;
 pub mod guard;
+pub mod vocabulary;
 
 use analyse::Source;
 
@@ -69,6 +72,8 @@ fn read_onnx_trusting(
     let mut onnx = onnx();
     quantised::register(&mut onnx);
     ml::register(&mut onnx);
+    padded::register(&mut onnx);
+    corrected::register(&mut onnx);
     let mut proto = onnx
         .proto_model_for_read(&mut &bytes[..])
         .map_err(|error| reader_error(&error, file, &BTreeMap::new()))?;
@@ -78,8 +83,10 @@ fn read_onnx_trusting(
     let weight_bytes = guard::check(&proto, file, directory)?;
     let operators = guard::operators(&proto);
     let labels = ml::prepare(&mut proto, file)?;
+    corrected::turn_backward_layers(&mut proto);
     let invalid = |error: TractError| reader_error(&error, file, &operators);
     quantised::rewrite(&mut proto).map_err(|refusal| invalid(refusal.into()))?;
+    vocabulary::check(&proto, &onnx, file)?;
     let directory = directory.and_then(Path::to_str);
     let mut model = onnx.parse(&proto, directory).map_err(invalid)?.model;
 
@@ -96,7 +103,8 @@ fn read_onnx_trusting(
     }
     let source = Source { file, operators: &operators, weight_bytes };
     analyse::analyse(&mut model, &source)?;
-    let model = model.into_typed().map_err(invalid)?;
+    let mut model = model.into_typed().map_err(invalid)?;
+    corrected::fold_nothing(&mut model).map_err(invalid)?;
     analyse::check_typed(&model, &source)?;
     let model = model.into_decluttered().map_err(invalid)?;
     analyse::check_typed(&model, &source)?;
@@ -144,13 +152,11 @@ fn concrete_shape(
             },
             None => (axis == 0).then_some(1),
         };
-        shape.push(size.filter(|&size| size > 0).ok_or_else(|| {
-            CompileError::SymbolicDimension {
-                file: file.into(),
-                input: input.into(),
-                axis,
-                seen: known.map_or_else(|| "?".into(), |dim| dim.to_string()),
-            }
+        shape.push(size.ok_or_else(|| CompileError::SymbolicDimension {
+            file: file.into(),
+            input: input.into(),
+            axis,
+            seen: known.map_or_else(|| "?".into(), |dim| dim.to_string()),
         })?);
     }
     Ok(shape)

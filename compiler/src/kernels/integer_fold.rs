@@ -16,7 +16,7 @@ use crate::schedule::{Kernel, Places};
 pub struct IntegerFold {
     /// The tensor.
     pub rows: Rows,
-    /// The type of its elements: I64, I32, U8, I8 or BOOL.
+    /// The type of its elements: an integer type or BOOL.
     pub dtype: DType,
     /// What is accumulated; the sum of squares is not.
     pub fold: Fold,
@@ -35,6 +35,10 @@ impl Kernel for IntegerFold {
         let (result, value) = (code.local(ValType::I64), code.local(ValType::I64));
         code.point(from, places.inputs[0]);
         code.point(to, places.outputs[0]);
+        let (greater, less) = match self.dtype {
+            DType::U64 => (I::I64GtU, I::I64LtU),
+            _ => (I::I64GtS, I::I64LtS),
+        };
         code.repeat(outer, |code| {
             code.repeat(inner, |code| {
                 code.get(from);
@@ -48,8 +52,8 @@ impl Kernel for IntegerFold {
                     code.get(result).get(value);
                     match self.fold {
                         Fold::Product => code.op(I::I64Mul),
-                        Fold::Max => code.get(result).get(value).op(I::I64GtS).op(I::Select),
-                        Fold::Min => code.get(result).get(value).op(I::I64LtS).op(I::Select),
+                        Fold::Max => code.get(result).get(value).op(greater.clone()).op(I::Select),
+                        Fold::Min => code.get(result).get(value).op(less.clone()).op(I::Select),
                         Fold::Sum | Fold::SumOfSquares => code.op(I::I64Add),
                     };
                     code.set(result);

@@ -76,8 +76,7 @@ pub enum Function {
 pub struct Integers {
     /// The shape of the output.
     pub shape: Vec<usize>,
-    /// What is read: I64, I32, U8, I8 or BOOL, and FP32, which is truncated and
-    /// saturated.
+    /// What is read: integers, BOOL, and FP32, which is truncated and saturated.
     pub operands: Vec<Operand>,
     /// What is done.
     pub function: Function,
@@ -90,7 +89,7 @@ impl Integers {
     /// The types that are read and written.
     pub fn supports(dtype: DType) -> bool {
         use DType::*;
-        matches!(dtype, F32 | I64 | I32 | U8 | I8 | Bool)
+        matches!(dtype, F32 | I64 | U64 | I32 | U32 | I16 | U16 | I8 | U8 | Bool)
     }
 }
 
@@ -112,12 +111,22 @@ impl Kernel for Integers {
                 self.operands.iter().zip(&pointers[1..]).zip(&values)
             {
                 code.get(pointer);
-                load(code, operand.dtype);
+                match (operand.dtype, self.output) {
+                    (DType::F32, DType::U64) => {
+                        code.op(I::F32Load(at(0, 0))).op(I::I64TruncSatF32U);
+                    }
+                    _ => load(code, operand.dtype),
+                }
                 code.set(value);
             }
             code.get(pointers[0]);
-            emit_function(code, self.function, &values);
-            store(code, self.output);
+            emit_function(code, self.function, &values, self.is_unsigned());
+            match (self.operands[0].dtype, self.output) {
+                (DType::U64, DType::F32) => {
+                    code.op(I::F32ConvertI64U).op(I::F32Store(at(0, 0)));
+                }
+                _ => store(code, self.output),
+            }
         });
         code.release(values);
         code.release(pointers);
@@ -133,7 +142,11 @@ pub fn load(code: &mut Code, dtype: DType) {
     let memarg = at(0, 0);
     match dtype {
         DType::I64 => code.op(I::I64Load(memarg)),
+        DType::U64 => code.op(I::I64Load(memarg)),
         DType::I32 => code.op(I::I64Load32S(memarg)),
+        DType::U32 => code.op(I::I64Load32U(memarg)),
+        DType::I16 => code.op(I::I64Load16S(memarg)),
+        DType::U16 => code.op(I::I64Load16U(memarg)),
         DType::I8 => code.op(I::I64Load8S(memarg)),
         DType::U8 | DType::Bool => code.op(I::I64Load8U(memarg)),
         DType::F32 => code.op(I::F32Load(memarg)).op(I::I64TruncSatF32S),
@@ -145,16 +158,28 @@ pub fn load(code: &mut Code, dtype: DType) {
 pub fn store(code: &mut Code, dtype: DType) {
     let memarg = at(0, 0);
     match dtype {
-        DType::I64 => code.op(I::I64Store(memarg)),
-        DType::I32 => code.op(I::I64Store32(memarg)),
+        DType::I64 | DType::U64 => code.op(I::I64Store(memarg)),
+        DType::I32 | DType::U32 => code.op(I::I64Store32(memarg)),
+        DType::I16 | DType::U16 => code.op(I::I64Store16(memarg)),
         DType::I8 | DType::U8 | DType::Bool => code.op(I::I64Store8(memarg)),
         DType::F32 => code.op(I::F32ConvertI64S).op(I::F32Store(memarg)),
         _ => unreachable!("integers are not written as {dtype}: see Integers::supports"),
     };
 }
 
+impl Integers {
+    /// Whether the order of numbers is that of `u64`. All narrower types fit `i64`.
+    fn is_unsigned(&self) -> bool {
+        self.operands.iter().any(|operand| operand.dtype == DType::U64)
+    }
+}
+
 /// Pushes the function of these values.
-fn emit_function(code: &mut Code, function: Function, values: &[Local]) {
+fn emit_function(code: &mut Code, function: Function, values: &[Local], unsigned: bool) {
+    let order = |signed: I<'static>, of_unsigned: I<'static>| match unsigned {
+        true => of_unsigned,
+        false => signed,
+    };
     let a = values[0];
     let simple = |code: &mut Code, operator: I<'static>| {
         code.get(a).get(values[1]).op(operator);
@@ -173,9 +198,13 @@ fn emit_function(code: &mut Code, function: Function, values: &[Local]) {
         Function::Neg => {
             code.op(I::I64Const(0)).get(a).op(I::I64Sub);
         }
+        Function::Abs if unsigned => drop(code.get(a)),
         Function::Abs => {
             code.op(I::I64Const(0)).get(a).op(I::I64Sub).get(a);
             code.get(a).op(I::I64Const(0)).op(I::I64LtS).op(I::Select);
+        }
+        Function::Sign if unsigned => {
+            code.get(a).op(I::I64Const(0)).op(I::I64Ne).op(I::I64ExtendI32U);
         }
         Function::Sign => {
             code.get(a).op(I::I64Const(0)).op(I::I64GtS);
@@ -193,20 +222,28 @@ fn emit_function(code: &mut Code, function: Function, values: &[Local]) {
         Function::Add => simple(code, I::I64Add),
         Function::Sub => simple(code, I::I64Sub),
         Function::Mul => simple(code, I::I64Mul),
+        Function::Div if unsigned => divide_unsigned(code, a, values[1]),
         Function::Div => divide(code, a, values[1]),
         Function::Rem => {
             code.get(a);
-            divide(code, a, values[1]);
+            match unsigned {
+                true => divide_unsigned(code, a, values[1]),
+                false => divide(code, a, values[1]),
+            }
             code.get(values[1]).op(I::I64Mul).op(I::I64Sub);
         }
         Function::Pow => power(code, a, values[1]),
-        Function::Min => pick(code, I::I64LtS),
-        Function::Max => pick(code, I::I64GtS),
+        Function::Min => pick(code, order(I::I64LtS, I::I64LtU)),
+        Function::Max => pick(code, order(I::I64GtS, I::I64GtU)),
         Function::BitAnd => simple(code, I::I64And),
         Function::BitOr => simple(code, I::I64Or),
         Function::BitXor => simple(code, I::I64Xor),
         Function::ShiftLeft => {
             code.get(a).get(values[1]).op(I::I64Shl).op(I::I64Const(0));
+            code.get(values[1]).op(I::I64Const(64)).op(I::I64LtU).op(I::Select);
+        }
+        Function::ShiftRight if unsigned => {
+            code.get(a).get(values[1]).op(I::I64ShrU).op(I::I64Const(0));
             code.get(values[1]).op(I::I64Const(64)).op(I::I64LtU).op(I::Select);
         }
         Function::ShiftRight => {
@@ -215,10 +252,10 @@ fn emit_function(code: &mut Code, function: Function, values: &[Local]) {
         }
         Function::Eq => truth(code, I::I64Eq),
         Function::Ne => truth(code, I::I64Ne),
-        Function::Lt => truth(code, I::I64LtS),
-        Function::Le => truth(code, I::I64LeS),
-        Function::Gt => truth(code, I::I64GtS),
-        Function::Ge => truth(code, I::I64GeS),
+        Function::Lt => truth(code, order(I::I64LtS, I::I64LtU)),
+        Function::Le => truth(code, order(I::I64LeS, I::I64LeU)),
+        Function::Gt => truth(code, order(I::I64GtS, I::I64GtU)),
+        Function::Ge => truth(code, order(I::I64GeS, I::I64GeU)),
         Function::Select => {
             code.get(values[1]).get(values[2]);
             code.get(a).op(I::I64Const(0)).op(I::I64Ne).op(I::Select);
@@ -240,6 +277,18 @@ fn divide(code: &mut Code, a: Local, b: Local) {
     is(code, -1);
     code.op(I::Select);
     is(code, 0);
+    code.op(I::Select);
+}
+
+/// Pushes `a / b` of unsigned numbers, 0 where `b` is 0.
+fn divide_unsigned(code: &mut Code, a: Local, b: Local) {
+    let is_zero = |code: &mut Code| {
+        code.get(b).op(I::I64Eqz);
+    };
+    code.op(I::I64Const(0)).get(a).op(I::I64Const(1)).get(b);
+    is_zero(code);
+    code.op(I::Select).op(I::I64DivU);
+    is_zero(code);
     code.op(I::Select);
 }
 

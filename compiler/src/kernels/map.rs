@@ -7,6 +7,7 @@ use leeway_contract::DType;
 use wasm_encoder::Instruction as I;
 
 use crate::emit::code::{Code, Local, at};
+use crate::emit::half;
 use crate::emit::nest::{self, Dim};
 use crate::expr::{Expr, Fusion};
 use crate::schedule::{Kernel, Places};
@@ -18,7 +19,7 @@ const UNROLL: usize = 4;
 /// `sum(i[axis] * strides[axis])`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operand {
-    /// The type of its elements: F32, I32, U8, I8 or BOOL.
+    /// The type of its elements: for a map, one of [`Map::handles`].
     pub dtype: DType,
     /// For each axis of the output, in elements.
     pub strides: Vec<usize>,
@@ -80,20 +81,17 @@ pub struct Map {
     pub operands: Vec<Operand>,
     /// What is done, in `f32`.
     pub expr: Expr,
-    /// The type of the output: F32, I32, U8, I8, or BOOL, where `expr` gives 0 and
-    /// 1 only. Integers are reached by truncation and saturation.
+    /// The type of the output, one of [`Map::handles`]; BOOL where `expr` gives 0
+    /// and 1 only. Integers are reached by truncation and saturation, FP16 by
+    /// rounding.
     pub output: DType,
 }
 
 impl Map {
-    /// The operand's types that can be read.
-    pub fn reads(dtype: DType) -> bool {
-        matches!(dtype, DType::F32 | DType::I32 | DType::U8 | DType::I8 | DType::Bool)
-    }
-
-    /// The output's types that can be written.
-    pub fn writes(dtype: DType) -> bool {
-        matches!(dtype, DType::F32 | DType::I32 | DType::U8 | DType::I8 | DType::Bool)
+    /// The types that can be read and written.
+    pub fn handles(dtype: DType) -> bool {
+        use DType::*;
+        matches!(dtype, F32 | F16 | I32 | U32 | I16 | U16 | I8 | U8 | Bool)
     }
 }
 
@@ -207,13 +205,13 @@ fn load_as_f32(
     lanes: usize,
 ) {
     match (dtype, stride) {
-        (DType::F32 | DType::I32, 1) => {
+        (DType::F32 | DType::I32 | DType::U32, 1) => {
             code.load(address, offset);
         }
-        (DType::F32 | DType::I32, 0) => {
+        (DType::F32 | DType::I32 | DType::U32, 0) => {
             code.load_splat(address, offset);
         }
-        (DType::F32 | DType::I32, _) => {
+        (DType::F32 | DType::I32 | DType::U32, _) => {
             code.get(address).op(I::V128Load32Zero(at(offset, 0)));
             for lane in 1..lanes {
                 let memarg = at(offset + (4 * stride * lane) as u64, 0);
@@ -223,6 +221,12 @@ fn load_as_f32(
                 code.release([vector]);
             }
         }
+        (DType::F16 | DType::U16, 1) => {
+            code.get(address).op(I::V128Load64Zero(at(offset, 0))).op(I::I32x4ExtendLowI16x8U);
+        }
+        (DType::I16, 1) => {
+            code.get(address).op(I::V128Load64Zero(at(offset, 0))).op(I::I32x4ExtendLowI16x8S);
+        }
         (DType::U8 | DType::Bool, 1) => {
             code.get(address).op(I::V128Load32Zero(at(offset, 0)));
             code.op(I::I16x8ExtendLowI8x16U).op(I::I32x4ExtendLowI16x8U);
@@ -231,34 +235,58 @@ fn load_as_f32(
             code.get(address).op(I::V128Load32Zero(at(offset, 0)));
             code.op(I::I16x8ExtendLowI8x16S).op(I::I32x4ExtendLowI16x8S);
         }
-        (DType::U8 | DType::I8 | DType::Bool, _) => {
+        (DType::U8 | DType::I8 | DType::Bool | DType::F16 | DType::U16 | DType::I16, _) => {
             let load = |offset: u64| match dtype {
                 DType::I8 => I::I32Load8S(at(offset, 0)),
+                DType::I16 => I::I32Load16S(at(offset, 0)),
+                DType::F16 | DType::U16 => I::I32Load16U(at(offset, 0)),
                 _ => I::I32Load8U(at(offset, 0)),
             };
             code.get(address).op(load(offset)).op(I::I32x4Splat);
             for lane in (1..lanes).filter(|_| stride > 0) {
-                code.get(address).op(load(offset + (stride * lane) as u64));
+                let element = (stride * lane * dtype.size_bytes()) as u64;
+                code.get(address).op(load(offset + element));
                 code.op(I::I32x4ReplaceLane(lane as u8));
             }
         }
-        _ => unreachable!("a map does not read {dtype}: see Map::reads"),
+        _ => unreachable!("a map does not read {dtype}: see Map::handles"),
     }
-    if dtype != DType::F32 {
-        code.op(I::F32x4ConvertI32x4S);
+    match dtype {
+        DType::F32 => {}
+        DType::F16 => half::widen(code),
+        DType::U32 => drop(code.op(I::F32x4ConvertI32x4U)),
+        _ => drop(code.op(I::F32x4ConvertI32x4S)),
     }
 }
 
 /// Pops four `f32` and stores the first `lanes` of them as `dtype`.
 fn store_as(code: &mut Code, address: Local, offset: u64, dtype: DType, lanes: usize) {
     let value = code.v128_local();
-    if dtype != DType::F32 {
-        code.op(I::I32x4TruncSatF32x4S);
+    match dtype {
+        DType::F32 => {}
+        DType::F16 => half::narrow(code),
+        DType::U32 => drop(code.op(I::I32x4TruncSatF32x4U)),
+        _ => drop(code.op(I::I32x4TruncSatF32x4S)),
     }
     match dtype {
-        DType::F32 | DType::I32 => {
+        DType::F32 | DType::I32 | DType::U32 => {
             code.set(value);
             code.store_lanes(address, offset, value, lanes);
+        }
+        DType::F16 | DType::U16 | DType::I16 => {
+            code.tee(value).get(value);
+            code.op(if dtype == DType::I16 { I::I16x8NarrowI32x4S } else { I::I16x8NarrowI32x4U });
+            code.set(value);
+            if lanes == 4 {
+                let memarg = at(offset, 0);
+                code.get(address).get(value).op(I::V128Store64Lane { memarg, lane: 0 });
+            } else {
+                for lane in 0..lanes {
+                    let memarg = at(offset + 2 * lane as u64, 0);
+                    code.get(address).get(value);
+                    code.op(I::V128Store16Lane { memarg, lane: lane as u8 });
+                }
+            }
         }
         DType::U8 | DType::I8 | DType::Bool => {
             code.tee(value).get(value).op(I::I16x8NarrowI32x4S).tee(value).get(value);
@@ -275,7 +303,7 @@ fn store_as(code: &mut Code, address: Local, offset: u64, dtype: DType, lanes: u
                 }
             }
         }
-        _ => unreachable!("a map does not write {dtype}: see Map::writes"),
+        _ => unreachable!("a map does not write {dtype}: see Map::handles"),
     }
     code.release([value]);
 }

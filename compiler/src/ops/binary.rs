@@ -10,7 +10,7 @@ use crate::emit::nest::broadcast_strides;
 use crate::error::CompileError;
 use crate::expr::{Binary, Expr, Node};
 use crate::kernels::integers::Function;
-use crate::kernels::map::{Map, Operand};
+use crate::kernels::map::Operand;
 use crate::lower::Lowering;
 
 pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
@@ -26,7 +26,7 @@ fn lower_binary(
     let name = op.0.name();
     let inputs = [lowering.input(node, 0)?, lowering.input(node, 1)?];
     let types = inputs.map(|input| lowering.dtype(input));
-    let real = types.contains(&DType::F32);
+    let real = types.iter().any(|&dtype| elementwise::is_real(dtype));
     match (of_reals(name), of_integers(name)) {
         (Some(function), _) if real || (types == [DType::Bool; 2] && is_logical(function)) => {
             lower_reals(lowering, node, function)
@@ -35,7 +35,7 @@ fn lower_binary(
         _ => {
             let detail = format!(
                 "the element-wise function {name} of {} and {} is not supported; arithmetic, Pow, \
-                 Rem, comparisons, Min and Max of FP32 and of integers are, logical functions of \
+                 Rem, comparisons, Min and Max of real numbers and of integers are, logical functions of \
                  BOOL, bits of integers",
                 types[0], types[1]
             );
@@ -102,10 +102,6 @@ fn lower_reals(
     function: Binary,
 ) -> Result<(), CompileError> {
     let (dtype, shape) = lowering.output_type(node, 0)?;
-    if !Map::writes(dtype) {
-        let detail = format!("{function:?} that gives {dtype}; FP32 and BOOL are supported");
-        return Err(lowering.unsupported(node, detail));
-    }
     let mut nodes = Vec::new();
     let (mut inputs, mut operands) = (Vec::new(), Vec::new());
     for input in 0..2 {
@@ -113,17 +109,9 @@ fn lower_reals(
             Some(value) => nodes.push(Node::Constant(value)),
             None => {
                 let value = lowering.input(node, input)?;
-                let seen = lowering.dtype(value);
-                if !Map::reads(seen) {
-                    let detail = format!(
-                        "{function:?} of real numbers and {seen}; a Cast to FP32 before it is \
-                         supported"
-                    );
-                    return Err(lowering.unsupported(node, detail));
-                }
                 let strides = broadcast_strides(&lowering.shape(value), &shape);
                 nodes.push(Node::Operand(operands.len()));
-                operands.push(Operand { dtype: seen, strides });
+                operands.push(Operand { dtype: lowering.dtype(value), strides });
                 inputs.push(value);
             }
         }
@@ -132,8 +120,8 @@ fn lower_reals(
     let swapped = matches!(nodes[0], Node::Constant(_)) && commutes(function);
     let (a, b) = if swapped { (1, 0) } else { (0, 1) };
     nodes.push(Node::Binary(function, a, b));
-    let map = Map { shape: shape.clone(), operands, expr: Expr::of(nodes), output: dtype };
-    let output = lowering.step(node, map, &inputs, dtype, shape);
+    let expr = Expr::of(nodes);
+    let output = elementwise::real(lowering, node, expr, operands, &inputs, dtype, shape)?;
     lowering.bind(node, 0, output);
     Ok(())
 }
@@ -143,10 +131,15 @@ fn commutes(function: Binary) -> bool {
 }
 
 /// The number that all elements of an input are, where they are known and the
-/// same, and the other input is not as well.
+/// same, an `f32` holds it, and the other input is not known as well.
 fn uniform(lowering: &Lowering, node: &TypedNode, input: usize) -> Option<f32> {
     lowering.constant(node, 1 - input).is_none().then_some(())?;
-    let elements = lowering.constant_f32(node, input)?;
-    let (&first, rest) = elements.split_first()?;
-    rest.iter().all(|x| x.to_bits() == first.to_bits()).then_some(first)
+    let tensor = lowering.constant(node, input)?;
+    let exact = tensor.cast_to::<f64>().ok()?;
+    let exact = exact.to_plain_array_view::<f64>().ok()?;
+    let mut elements = exact.iter();
+    let &first = elements.next()?;
+    let narrow = first as f32;
+    let is_exact = f64::from(narrow).to_bits() == first.to_bits();
+    (is_exact && elements.all(|x| x.to_bits() == first.to_bits())).then_some(narrow)
 }

@@ -9,7 +9,6 @@ use super::elementwise;
 use crate::error::CompileError;
 use crate::expr::{Binary, Expr, Node};
 use crate::kernels::integers::Function;
-use crate::kernels::map::Map;
 use crate::lower::Lowering;
 
 pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
@@ -25,14 +24,15 @@ fn lower_cast(lowering: &mut Lowering, node: &TypedNode) -> Result<(), CompileEr
         lowering.bind(node, 0, input);
         return Ok(());
     }
-    if from == DType::F32 && Map::writes(to) && to != DType::Bool {
-        return elementwise::map(lowering, node, Expr::identity());
-    }
-    if from == DType::F32 && to == DType::Bool {
+    let to_wide = matches!(to, DType::I64 | DType::U64);
+    let from_wide = matches!(from, DType::I64 | DType::U64);
+    if elementwise::is_real(from) && to == DType::Bool {
         let nodes = vec![Node::Operand(0), Node::Constant(0.0), Node::Binary(Binary::Ne, 0, 1)];
         return elementwise::map(lowering, node, Expr::of(nodes));
     }
-    if Map::reads(from) && to == DType::F32 {
+    // Between FP32 and integers of 64 bits: with one rounding.
+    let direct = (from == DType::F32 && to_wide) || (from_wide && to == DType::F32);
+    if (elementwise::is_real(from) || elementwise::is_real(to)) && !direct {
         return elementwise::map(lowering, node, Expr::identity());
     }
     let function = if to == DType::Bool { Function::IsNotZero } else { Function::Cast };

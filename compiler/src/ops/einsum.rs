@@ -6,6 +6,7 @@ use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::{DatumType, InOut, TypedNode};
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 
+use super::contract;
 use crate::emit::nest::dense_strides;
 use crate::error::CompileError;
 use crate::expr::Expr;
@@ -51,9 +52,9 @@ fn lower_einsum(
         let detail = "quantised matrix products are not supported; FP32 is";
         return Err(lowering.unsupported(node, detail));
     }
-    if node.inputs.len() != 2 {
-        let detail = format!("of {} tensors; products of two are supported", node.inputs.len());
-        return Err(lowering.unsupported(node, detail));
+    let (dtype, _) = lowering.output_type(node, 0)?;
+    if node.inputs.len() != 2 || dtype != DType::F32 {
+        return contract::lower(lowering, node, op);
     }
     let constants = [0, 1].map(|input| lowering.constant(node, input).is_some());
     let (data_slot, weights_slot) = if constants == [true, false] { (1, 0) } else { (0, 1) };
@@ -63,7 +64,9 @@ fn lower_einsum(
     let slots = [data_slot, weights_slot];
     // Weights that a kernel packs are no value of the schedule.
     if let Some(weights) = Weights::of(lowering, node, weights_slot) {
-        let axes = axes(lowering, node, op, slots, [&data_shape, &weights.shape])?;
+        let Some(axes) = axes(lowering, node, op, slots, [&data_shape, &weights.shape])? else {
+            return contract::lower(lowering, node, op);
+        };
         if let Some(images) = Images::of(&axes) {
             return convolution(lowering, node, &axes, images, data, weights);
         }
@@ -73,7 +76,9 @@ fn lower_einsum(
     }
     let right = lowering.input(node, weights_slot)?;
     lowering.want_f32(node, &[right])?;
-    let axes = axes(lowering, node, op, slots, [&data_shape, &lowering.shape(right)])?;
+    let Some(axes) = axes(lowering, node, op, slots, [&data_shape, &lowering.shape(right)])? else {
+        return contract::lower(lowering, node, op);
+    };
     matmul(lowering, node, axes, data, right)
 }
 
@@ -86,7 +91,7 @@ struct Weights {
 impl Weights {
     fn of(lowering: &Lowering, node: &TypedNode, input: usize) -> Option<Self> {
         let tensor = lowering.constant(node, input)?;
-        let is_f32 = tensor.datum_type() == DatumType::F32;
+        let is_f32 = matches!(tensor.datum_type(), DatumType::F32 | DatumType::F16);
         let elements = is_f32.then(|| lowering.constant_f32(node, input))??;
         Some(Self { shape: tensor.shape().to_vec(), elements })
     }
@@ -114,13 +119,14 @@ impl Weights {
     }
 }
 
+/// The axes of a product of matrices; `None` for another expression.
 fn axes(
     lowering: &Lowering,
     node: &TypedNode,
     op: &EinSum,
     [data_slot, weights_slot]: [usize; 2],
     [data_shape, weights_shape]: [&[usize]; 2],
-) -> Result<Axes, CompileError> {
+) -> Result<Option<Axes>, CompileError> {
     let (_, output_shape) = lowering.output_type(node, 0)?;
     let mut axes = Axes::default();
     for axis in op.axes.iter_all_axes() {
@@ -132,8 +138,7 @@ fn axes(
         let (Ok(data), Ok(weights), Ok(output)) =
             (at(InOut::In(data_slot)), at(InOut::In(weights_slot)), at(InOut::Out(0)))
         else {
-            let detail = format!("the expression {:?} repeats an axis", op.axes);
-            return Err(lowering.unsupported(node, detail));
+            return Ok(None);
         };
         let axis = Axis {
             data: data.filter(|&at| data_shape[at] > 1),
@@ -146,21 +151,14 @@ fn axes(
             Axis { data: Some(_), weights: Some(_), output: None } => axes.k.push(axis),
             Axis { data: None, weights: Some(_), output: Some(_) } => axes.n.push(axis),
             Axis { data: Some(_), weights: Some(_), output: Some(_) } => axes.batch.push(axis),
-            _ => {
-                let detail = format!(
-                    "the expression {:?} is no matrix product: an axis is summed in one operand \
-                     only, which a ReduceSum before it can do",
-                    op.axes
-                );
-                return Err(lowering.unsupported(node, detail));
-            }
+            _ => return Ok(None),
         }
     }
     axes.batch.sort_by_key(|axis| axis.output);
     axes.m.sort_by_key(|axis| axis.output);
     axes.k.sort_by_key(|axis| axis.data);
     axes.n.sort_by_key(|axis| axis.output);
-    Ok(axes)
+    Ok(Some(axes))
 }
 
 /// The order of a tensor's axes that begins with these; those of size 1 follow.

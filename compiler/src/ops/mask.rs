@@ -4,6 +4,7 @@ use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::{Tensor, TypedNode};
 use tract_onnx::tract_hir::tract_core::ops::array::{OneHot, Trilu};
 
+use super::elementwise;
 use crate::emit::nest::broadcast_strides;
 use crate::error::CompileError;
 use crate::expr::{Expr, Node};
@@ -132,9 +133,9 @@ fn select(
             Map { shape: shape.clone(), operands, expr: Expr::of(nodes.collect()), output: dtype };
         return Ok(lowering.step(node, map, &values, dtype, shape));
     }
-    if !Integers::supports(dtype) {
-        let detail = format!("of type {dtype}; FP32, I64, I32, U8, I8 and BOOL are supported");
-        return Err(lowering.unsupported(node, detail));
-    }
-    Ok(integers(lowering, node, Function::Select, &values, dtype, &shape))
+    let mut operands = operands(lowering, &values, &shape);
+    operands.iter_mut().for_each(|operand| operand.dtype = elementwise::as_bits(operand.dtype));
+    let output = elementwise::as_bits(dtype);
+    let kernel = Integers { shape: shape.clone(), operands, function: Function::Select, output };
+    Ok(lowering.step(node, kernel, &values, dtype, shape))
 }

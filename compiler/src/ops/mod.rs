@@ -11,6 +11,7 @@ mod binary;
 mod broadcast;
 mod cast;
 mod concat;
+mod contract;
 mod conv;
 mod cumsum;
 mod deconv;
@@ -18,24 +19,31 @@ mod distances;
 mod downsample;
 mod einsum;
 mod elementwise;
+mod fourier;
 mod gather;
+mod grid_sample;
 mod gru_seq;
+pub mod half;
 mod identity;
 mod lrn;
 mod mask;
 mod norm;
 mod pad;
+mod padded;
 mod pool;
 mod quantised;
 mod recurrent;
 mod reduce;
 mod resize;
+mod scatter;
 mod select;
 mod slice;
 mod softmax;
 mod tile;
+mod top_k;
 mod trees;
 mod unary;
+mod windows;
 
 /// Lowers a node, or returns `None` if it is of another operator.
 pub type Operator = fn(&mut Lowering, &TypedNode) -> Option<Result<(), CompileError>>;
@@ -54,8 +62,12 @@ pub const OPERATORS: &[Operator] = &[
     distances::lower_coupling,
     downsample::lower,
     einsum::lower,
+    fourier::lower_dft,
+    fourier::lower_stft,
     gather::lower,
     gather::lower_elements,
+    gather::lower_turned,
+    grid_sample::lower,
     identity::lower,
     gru_seq::lower,
     lrn::lower,
@@ -63,6 +75,8 @@ pub const OPERATORS: &[Operator] = &[
     mask::lower_trilu,
     norm::lower,
     pad::lower,
+    padded::lower_non_zero,
+    padded::lower_suppression,
     pool::lower_max,
     pool::lower_sum,
     quantised::lower_conv,
@@ -75,10 +89,15 @@ pub const OPERATORS: &[Operator] = &[
     recurrent::lower_lstm,
     reduce::lower,
     resize::lower,
+    scatter::lower_elements,
+    scatter::lower_gather_nd,
+    scatter::lower_nd,
     select::lower,
     slice::lower,
     softmax::lower,
     tile::lower,
+    top_k::lower,
     trees::lower,
     unary::lower,
+    windows::lower_indices,
 ];

@@ -1,4 +1,5 @@
-//! `MaxPool`, `AveragePool` and sums over windows, 1-D and 2-D.
+//! `MaxPool`, `AveragePool` and sums over windows: 1-D and 2-D ones of FP32, and
+//! others through [`super::windows`].
 
 use std::ops::Range;
 
@@ -7,11 +8,13 @@ use tract_onnx::tract_hir::internal::TypedNode;
 use tract_onnx::tract_hir::tract_core::ops::cnn::{self, PaddingSpec, SumPool};
 
 use super::conv::Images;
+use super::windows;
 use crate::error::CompileError;
 use crate::expr::Expr;
 use crate::kernels::conv::Window;
 use crate::kernels::pool::{Pool, Pooling};
 use crate::kernels::quantised::pool::MaxPool;
+use crate::kernels::windows::Over;
 use crate::lower::Lowering;
 
 pub fn lower_max(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
@@ -25,9 +28,12 @@ pub fn lower_sum(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(),
 }
 
 fn max(lowering: &mut Lowering, node: &TypedNode, op: &cnn::MaxPool) -> Result<(), CompileError> {
-    if op.with_index_outputs.is_some() {
-        let detail = "the second output, the indices, is not supported; the first is";
-        return Err(lowering.unsupported(node, detail));
+    let input = lowering.input(node, 0)?;
+    let is_plain = matches!(lowering.dtype(input), DType::F32 | DType::I8 | DType::U8)
+        && op.pool_spec.kernel_shape.len() <= 2;
+    if !is_plain || op.with_index_outputs.is_some() {
+        let indices = op.with_index_outputs.is_some();
+        return windows::lower(lowering, node, &op.pool_spec, |_| Over::Max { indices });
     }
     let images = Images::of(lowering, node, &op.pool_spec)?;
     if let dtype @ (DType::I8 | DType::U8) = lowering.dtype(images.value) {
@@ -40,6 +46,13 @@ fn max(lowering: &mut Lowering, node: &TypedNode, op: &cnn::MaxPool) -> Result<(
 }
 
 fn sum(lowering: &mut Lowering, node: &TypedNode, op: &SumPool) -> Result<(), CompileError> {
+    let input = lowering.input(node, 0)?;
+    if op.pool_spec.kernel_shape.len() > 2 || lowering.dtype(input) == DType::F64 {
+        return windows::lower(lowering, node, &op.pool_spec, |axes| match op.normalize {
+            true => Over::Mean { counted: counted_of_all(axes, op) },
+            false => Over::Sum,
+        });
+    }
     let images = Images::of(lowering, node, &op.pool_spec)?;
     let pooling = match op.normalize {
         true => mean(&images, op),
@@ -74,6 +87,16 @@ fn counted(window: &Window, op: &SumPool, axis: Option<usize>) -> Range<usize> {
         (PaddingSpec::ExplicitOnnxPool(_, after, true), Some(axis)) => 0..image.end + after[axis],
         _ => 0..usize::MAX,
     }
+}
+
+/// The pixels of each axis that count, from the first one of the image on.
+fn counted_of_all(axes: &[Window], op: &SumPool) -> Vec<Range<i64>> {
+    let pixels = axes.iter().enumerate().map(|(axis, window)| {
+        let counted = counted(window, op, Some(axis));
+        let from_image = |at: usize| at.min(1 << 30) as i64 - window.before as i64;
+        from_image(counted.start)..from_image(counted.end)
+    });
+    pixels.collect()
 }
 
 fn pool(

@@ -8,6 +8,7 @@ use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce as Op, Reducer};
 
 use crate::error::CompileError;
 use crate::kernels::argument::Argument;
+use crate::kernels::double_fold::DoubleFold;
 use crate::kernels::integer_fold::IntegerFold;
 use crate::kernels::integers::Integers;
 use crate::kernels::rows::{Fold, Reduce, Rows};
@@ -31,7 +32,8 @@ fn lower_reduce(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<()
     let mut value = lowering.input(node, 0)?;
     let dtype = lowering.dtype(value);
     let real = dtype == DType::F32;
-    if !real && (!Integers::supports(dtype) || fold == Fold::SumOfSquares) {
+    let double = dtype == DType::F64;
+    if !real && !double && (!Integers::supports(dtype) || fold == Fold::SumOfSquares) {
         let detail = format!("{fold:?} of type {dtype}; of FP32 it is supported");
         return Err(lowering.unsupported(node, detail));
     }
@@ -54,6 +56,10 @@ fn lower_reduce(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<()
         group.iter().for_each(|&axis| shape[axis] = 1);
         value = if real {
             let kernel = Reduce { rows, fold, scale };
+            lowering.step(node, kernel, &[value], dtype, shape.clone())
+        } else if double {
+            let scale = if is_mean { 1.0 / reduced as f64 } else { 1.0 };
+            let kernel = DoubleFold { rows, fold, scale };
             lowering.step(node, kernel, &[value], dtype, shape.clone())
         } else {
             let kernel = IntegerFold { rows, dtype, fold };

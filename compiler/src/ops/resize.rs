@@ -68,10 +68,6 @@ fn lower_resize(
     op: &onnx::Resize,
 ) -> Result<(), CompileError> {
     let mut value = lowering.input(node, 0)?;
-    let onnx::CoordTransform::Plain(coordinates) = &op.coord_transformer else {
-        let detail = "the coordinates \"tf_crop_and_resize\"; all others are supported";
-        return Err(lowering.unsupported(node, detail));
-    };
     let nearest = op.interpolator == core::Interpolator::Nearest;
     if !nearest {
         lowering.want_f32(node, &[value])?;
@@ -81,20 +77,27 @@ fn lower_resize(
     let Ok(scales) = scales(lowering, node, op, &from, &to) else {
         return Err(lowering.unsupported(node, "its scales are not known when compiling"));
     };
+    let crops = crops(lowering, node, op, from.len())?;
     for (axis, &scale) in scales.iter().enumerate() {
-        if from[axis] == to[axis] && scale == 1.0 {
+        if from[axis] == to[axis] && scale == 1.0 && crops[axis] == (0.0, 1.0) {
             continue;
         }
-        let coordinate = |x: usize| Some(coordinates.transform(x, scale, from[axis], to[axis]));
+        let coordinate = |x: usize| match &op.coord_transformer {
+            onnx::CoordTransform::Plain(coordinates) => {
+                Some(coordinates.transform(x, scale, from[axis], to[axis]))
+            }
+            onnx::CoordTransform::TfCropAndResize => crop(x, scale, from[axis], crops[axis]),
+        };
         let plan = plan(op, scale, from[axis], to[axis], coordinate);
         let taps = plan.indices.chunks(plan.window).zip(plan.weights.chunks(plan.window));
         let taps = taps.map(|(indices, weights)| {
             indices.iter().copied().zip(weights.iter().copied()).collect::<Vec<_>>()
         });
-        if nearest {
-            let chosen = |taps: Vec<(usize, f32)>| {
-                taps.iter().find(|(_, weight)| *weight != 0.0).map_or(0, |(index, _)| *index)
-            };
+        let chosen = |taps: Vec<(usize, f32)>| {
+            taps.iter().find(|(_, weight)| *weight != 0.0).map_or(0, |(index, _)| *index)
+        };
+        let outside = plan.extrapolated.contains(&true);
+        if nearest && !outside {
             let indices: Vec<usize> = taps.map(chosen).collect();
             value = gather::at_known(lowering, node, value, axis, &indices);
         } else {
@@ -102,12 +105,54 @@ fn lower_resize(
             let rows = Rows::along(&shape, &[axis]).expect("there is an axis");
             let mut output = shape;
             output[axis] = to[axis];
-            let sums = taps.map(|taps| Sum { start: 0.0, taps }).collect();
+            lowering.want_f32(node, &[value])?;
+            let beyond = f32::from_bits(op.extrapolation_value_bits);
+            let sums = taps.zip(&plan.extrapolated).map(|(taps, &is_outside)| {
+                let taps = match nearest {
+                    true => vec![(chosen(taps), if is_outside { 0.0 } else { 1.0 })],
+                    false => taps,
+                };
+                Sum { start: if is_outside { beyond } else { 0.0 }, taps }
+            });
+            let sums = sums.collect();
             value = lowering.step(node, Resample { rows, sums }, &[value], DType::F32, output);
         }
     }
     lowering.bind(node, 0, value);
     Ok(())
+}
+
+/// What is cut out of each axis: where it begins and ends, of the whole.
+fn crops(
+    lowering: &Lowering,
+    node: &TypedNode,
+    op: &onnx::Resize,
+    rank: usize,
+) -> Result<Vec<(f32, f32)>, CompileError> {
+    let mut crops = vec![(0.0, 1.0); rank];
+    if op.coord_transformer != onnx::CoordTransform::TfCropAndResize {
+        return Ok(crops);
+    }
+    let axes = op.resized_axes(rank).unwrap_or_default();
+    let roi = op.optional_roi_input.and_then(|input| lowering.constant_f32(node, input));
+    let Some(roi) = roi.filter(|roi| roi.len() == 2 * axes.len()) else {
+        let detail = "the roi of \"tf_crop_and_resize\" is computed; a constant is supported";
+        return Err(lowering.unsupported(node, detail));
+    };
+    for (number, &axis) in axes.iter().enumerate() {
+        crops[axis] = (roi[number], roi[number + axes.len()]);
+    }
+    Ok(crops)
+}
+
+/// The coordinate of an index of the output; `None` outside of the image.
+fn crop(x: usize, scale: f32, size: usize, (start, end): (f32, f32)) -> Option<f32> {
+    let last = size as f32 - 1.0;
+    let span = last * (end - start);
+    let width = scale * size as f32;
+    let from_start = if width == 1.0 { span / 2.0 } else { x as f32 * span / (width - 1.0) };
+    let coordinate = from_start + start * last;
+    (0.0..=last).contains(&coordinate).then_some(coordinate)
 }
 
 /// What each axis is scaled by.

@@ -7,7 +7,6 @@ use tract_onnx::tract_hir::tract_core::ops::logic::Iff;
 use super::elementwise;
 use crate::error::CompileError;
 use crate::expr::{Expr, Node};
-use crate::kernels::integers::Function;
 use crate::lower::Lowering;
 
 pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
@@ -18,7 +17,7 @@ pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), Com
 fn lower_select(lowering: &mut Lowering, node: &TypedNode) -> Result<(), CompileError> {
     let (dtype, _) = lowering.output_type(node, 0)?;
     if dtype != DType::F32 {
-        return elementwise::integers(lowering, node, Function::Select);
+        return elementwise::select(lowering, node);
     }
     let operands = (0..3).map(Node::Operand);
     let expr = Expr::of(operands.chain([Node::Select(0, 1, 2)]).collect());

@@ -26,7 +26,7 @@ fn lower_unary(
     let input = lowering.input(node, 0)?;
     let dtype = lowering.dtype(input);
     let name = op.0.name();
-    if dtype == DType::F32 || (dtype == DType::Bool && name == "Not") {
+    if elementwise::is_real(dtype) || (dtype == DType::Bool && name == "Not") {
         match of_reals(op, &name) {
             Some(expr) => elementwise::map(lowering, node, expr),
             None => Err(lowering.unsupported(

@@ -5,7 +5,7 @@ use leeway_contract::certificate::oip_name;
 
 use super::{ProtocolError, wrong};
 
-const ALL: [DType; 9] = [
+const ALL: [DType; 13] = [
     DType::F16,
     DType::F32,
     DType::F64,
@@ -15,6 +15,10 @@ const ALL: [DType; 9] = [
     DType::I64,
     DType::I8,
     DType::Bool,
+    DType::I16,
+    DType::U16,
+    DType::U32,
+    DType::U64,
 ];
 
 /// The type with the protocol's name `datatype`.

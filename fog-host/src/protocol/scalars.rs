@@ -12,8 +12,8 @@ use super::{ProtocolError, wrong};
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Scalar {
     Bool(bool),
-    Whole(i64),
-    /// Also whole numbers beyond the range of `i64`.
+    /// Any number of the range of `i64` or of `u64`.
+    Whole(i128),
     Float(f64),
 }
 
@@ -55,15 +55,12 @@ impl<'de> Visitor<'de> for Collect<'_> {
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.scalars.push(Scalar::Whole(value));
+        self.scalars.push(Scalar::Whole(value.into()));
         Ok(())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.scalars.push(match i64::try_from(value) {
-            Ok(value) => Scalar::Whole(value),
-            Err(_) => Scalar::Float(value as f64),
-        });
+        self.scalars.push(Scalar::Whole(value.into()));
         Ok(())
     }
 
@@ -121,7 +118,11 @@ fn push(scalar: Scalar, dtype: DType, bytes: &mut Vec<u8>) -> Option<()> {
         DType::U8 => bytes.push(u8::try_from(whole()?).ok()?),
         DType::I8 => bytes.extend_from_slice(&i8::try_from(whole()?).ok()?.to_le_bytes()),
         DType::I32 => bytes.extend_from_slice(&i32::try_from(whole()?).ok()?.to_le_bytes()),
-        DType::I64 => bytes.extend_from_slice(&whole()?.to_le_bytes()),
+        DType::I64 => bytes.extend_from_slice(&i64::try_from(whole()?).ok()?.to_le_bytes()),
+        DType::I16 => bytes.extend_from_slice(&i16::try_from(whole()?).ok()?.to_le_bytes()),
+        DType::U16 => bytes.extend_from_slice(&u16::try_from(whole()?).ok()?.to_le_bytes()),
+        DType::U32 => bytes.extend_from_slice(&u32::try_from(whole()?).ok()?.to_le_bytes()),
+        DType::U64 => bytes.extend_from_slice(&u64::try_from(whole()?).ok()?.to_le_bytes()),
         DType::Bool => match scalar {
             Scalar::Bool(value) => bytes.push(value.into()),
             _ => return None,
@@ -163,6 +164,10 @@ impl Serialize for JsonData<'_> {
             DType::I32 => serializer.collect_seq(chunks(tensor).map(i32::from_le_bytes)),
             DType::I64 => serializer.collect_seq(chunks(tensor).map(i64::from_le_bytes)),
             DType::I8 => serializer.collect_seq(chunks(tensor).map(i8::from_le_bytes)),
+            DType::I16 => serializer.collect_seq(chunks(tensor).map(i16::from_le_bytes)),
+            DType::U16 => serializer.collect_seq(chunks(tensor).map(u16::from_le_bytes)),
+            DType::U32 => serializer.collect_seq(chunks(tensor).map(u32::from_le_bytes)),
+            DType::U64 => serializer.collect_seq(chunks(tensor).map(u64::from_le_bytes)),
             DType::Bool => serializer.collect_seq(tensor.data.iter().map(|byte| *byte != 0)),
             // `new` refuses the 16-bit floats.
             DType::U8 | DType::F16 | DType::BF16 => serializer.collect_seq(&tensor.data),

@@ -29,6 +29,14 @@ pub(super) enum TensorType {
     I8,
     #[component(name = "BOOL")]
     Bool,
+    #[component(name = "I16")]
+    I16,
+    #[component(name = "U16")]
+    U16,
+    #[component(name = "U32")]
+    U32,
+    #[component(name = "U64")]
+    U64,
 }
 
 impl From<DType> for TensorType {
@@ -43,6 +51,10 @@ impl From<DType> for TensorType {
             DType::I64 => TensorType::I64,
             DType::I8 => TensorType::I8,
             DType::Bool => TensorType::Bool,
+            DType::I16 => TensorType::I16,
+            DType::U16 => TensorType::U16,
+            DType::U32 => TensorType::U32,
+            DType::U64 => TensorType::U64,
         }
     }
 }
@@ -59,6 +71,10 @@ impl From<TensorType> for DType {
             TensorType::I64 => DType::I64,
             TensorType::I8 => DType::I8,
             TensorType::Bool => DType::Bool,
+            TensorType::I16 => DType::I16,
+            TensorType::U16 => DType::U16,
+            TensorType::U32 => DType::U32,
+            TensorType::U64 => DType::U64,
         }
     }
 }

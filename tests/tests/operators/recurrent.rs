@@ -1,10 +1,11 @@
 //! Recurrent layers: loops, which are unrolled.
 
 use leeway_compiler::{Options, compile};
+use leeway_contract::Tensor;
 use leeway_runtime::sandbox::EngineKind;
-use leeway_tests::compare::sandbox;
+use leeway_tests::compare::{Pair, sandbox};
 use leeway_tests::onnx::{Attribute, FLOAT, Graph};
-use leeway_tests::random::Random;
+use leeway_tests::random::{Random, Style};
 
 use super::{check, dims};
 
@@ -74,15 +75,32 @@ fn iterations_share_their_weights() {
     assert!(long - short < 5 * weights, "{short} bytes with 2 steps, {long} with 12");
 }
 
-/// tract takes it for `forward`, without a word.
+/// What runs backwards is what runs forwards over the sequence turned around.
 #[test]
-fn a_loop_backwards_is_refused() {
-    for operator in ["LSTM", "GRU", "RNN"] {
-        let onnx = recurrent(operator, "reverse", [3, 2, 2], &mut Random::new(73));
-        let options = Options { name: "test".into(), ..Options::default() };
-        let Err(error) = compile(&onnx, &options) else { panic!("it was compiled") };
-        let message = error.to_string();
-        assert!(message.contains(operator) && message.contains("reverse"), "{message}");
+fn a_loop_backwards_is_one_forwards_over_the_other_order() {
+    let sandbox = sandbox(EngineKind::Native);
+    let options = Options { name: "test".into(), ..Options::default() };
+    for operator in ["LSTM", "GRU", "GRU after", "RNN"] {
+        for steps in [1, 4] {
+            let sizes = [steps, 2, 3];
+            let model = |direction| recurrent(operator, direction, sizes, &mut Random::new(73));
+            let mut random = Random::new(74);
+            let mut backwards = Pair::new(&sandbox, &model("reverse"), &options);
+            let mut forwards = Pair::new(&sandbox, &model("forward"), &options);
+            let inputs = backwards.inputs(&mut random, Style::Tame);
+            let last = backwards.module.certificate().last_stage();
+            let seen = backwards.run(0..=last, &inputs)[0].to_f32().unwrap();
+            let turned = |values: &[f32]| {
+                let steps = values.chunks(values.len() / steps).rev();
+                steps.flatten().copied().collect::<Vec<f32>>()
+            };
+            let given = turned(&inputs[0].to_f32().unwrap());
+            let given = Tensor::from_f32(&inputs[0].shape, &given);
+            let last = forwards.module.certificate().last_stage();
+            let wanted = forwards.run(0..=last, &[given])[0].to_f32().unwrap();
+            assert_eq!(seen, turned(&wanted), "{operator} {steps}");
+            backwards.assert_fuel_of_all_ranges(&mut random);
+        }
     }
 }
 
