@@ -6,34 +6,19 @@
 //!
 //! `cargo bench -p leeway-cli -p leeway-tests --bench convolutions -- [OPTIONS] [SHAPE...]`
 
+#[path = "../layers.rs"]
+mod layers;
 #[path = "../models/race.rs"]
 mod race;
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
 use leeway_compiler::{Options, Oracle};
-use leeway_runtime::realtime::{self, RealTime};
 use leeway_runtime::sandbox::{Limits, Sandbox, SandboxConfig};
 use leeway_tests::onnx::{Attribute, FLOAT, Graph};
 use leeway_tests::random::{Random, Style};
 
+use layers::Arguments;
 use race::{here, race};
-
-/// Compare convolutions and poolings with native tract.
-#[derive(Parser)]
-struct Arguments {
-    /// Only shapes whose description contains one of these.
-    shapes: Vec<String>,
-    /// Rounds, in each of which both have one turn.
-    #[arg(long, default_value_t = 30)]
-    rounds: usize,
-    /// The CPU that all run on; the last that is allowed, if not given.
-    #[arg(long)]
-    cpu: Option<usize>,
-    /// Cargo passes it.
-    #[arg(long, hide = true)]
-    bench: bool,
-}
 
 /// A window over an image: square, or 1-D with a height of 1.
 struct Shape {
@@ -108,17 +93,14 @@ const SHAPES: &[Shape] = &[
 ];
 
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    let cpu = arguments.cpu.or_else(|| realtime::allowed_cpus().last().copied());
-    RealTime { cpu, ..RealTime::default() }.apply();
+    let arguments = Arguments::of_command();
     println!(
         "{:<44} {:<22} {:>7} {:>11} {:>11} {:>8} {:>9} {:>9}",
         "shape", "kernel", "MMACs", "component", "tract", "GFLOP/s", "vs tract", "scratch"
     );
     for shape in SHAPES {
         let what = shape.describe();
-        let wanted = &arguments.shapes;
-        if wanted.is_empty() || wanted.iter().any(|wanted| what.contains(wanted.as_str())) {
+        if arguments.want(&what) {
             measure(shape, &what, arguments.rounds)?;
         }
     }

@@ -18,13 +18,12 @@ use clap::Parser;
 use leeway_compiler::{Options, Oracle};
 use leeway_contract::Tensor;
 use leeway_guest_models::reference_models;
-use leeway_runtime::realtime::{self, RealTime};
 use leeway_runtime::sandbox::{Instance, Limits, Sandbox, SandboxConfig};
 use leeway_tests::architectures::{ARCHITECTURES, Architecture};
 use leeway_tests::random::{Random, Style};
 
 use onnxruntime::OnnxRuntime;
-use race::{Contestant, here, race};
+use race::{Contestant, here, race, stay_on};
 
 /// The architectures that are measured if none is named, besides the reference
 /// models.
@@ -54,8 +53,7 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let cpu = arguments.cpu.or_else(|| realtime::allowed_cpus().last().copied());
-    RealTime { cpu, ..RealTime::default() }.apply();
+    let cpu = stay_on(arguments.cpu);
     let python = arguments.onnxruntime.as_deref();
     let mut peer = python.map(|python| OnnxRuntime::start(python, cpu)).transpose()?;
     if let Some(peer) = &peer {

@@ -4,6 +4,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cpu_time::ThreadTime;
+use leeway_runtime::realtime::{self, RealTime};
+
+/// Keeps this thread on a CPU: the last that is allowed, if none is given.
+pub fn stay_on(cpu: Option<usize>) -> Option<usize> {
+    let cpu = cpu.or_else(|| realtime::allowed_cpus().last().copied());
+    RealTime { cpu, ..RealTime::default() }.apply();
+    cpu
+}
 
 /// What one turn takes at least, so that the clock's own cost does not count.
 const TURN: Duration = Duration::from_micros(200);

@@ -5,35 +5,20 @@
 //!
 //! `cargo bench -p leeway-cli -p leeway-tests --bench products -- [OPTIONS] [SHAPE...]`
 
+#[path = "../layers.rs"]
+mod layers;
 mod peak;
 #[path = "../models/race.rs"]
 mod race;
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
 use leeway_compiler::{Options, Oracle};
-use leeway_runtime::realtime::{self, RealTime};
 use leeway_runtime::sandbox::{Instance, Limits, Sandbox, SandboxConfig};
 use leeway_tests::onnx::{Attribute, FLOAT, Graph};
 use leeway_tests::random::{Random, Style};
 
+use layers::Arguments;
 use race::{here, race};
-
-/// Compare products of matrices with native tract.
-#[derive(Parser)]
-struct Arguments {
-    /// Only shapes whose description contains one of these.
-    shapes: Vec<String>,
-    /// Rounds, in each of which all have one turn.
-    #[arg(long, default_value_t = 30)]
-    rounds: usize,
-    /// The CPU that all run on; the last that is allowed, if not given.
-    #[arg(long)]
-    cpu: Option<usize>,
-    /// Cargo passes it.
-    #[arg(long, hide = true)]
-    bench: bool,
-}
 
 /// What is multiplied: `m x k` by `k x n`.
 enum Shape {
@@ -78,9 +63,7 @@ const SHAPES: &[Shape] = &[
 ];
 
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    let cpu = arguments.cpu.or_else(|| realtime::allowed_cpus().last().copied());
-    RealTime { cpu, ..RealTime::default() }.apply();
+    let arguments = Arguments::of_command();
     let peak = peak::peak();
     match peak {
         Some(peak) => println!("128-bit vectors multiply and add at {:.1} GFLOP/s", peak / 1e9),
@@ -92,8 +75,7 @@ fn main() -> Result<()> {
     );
     for shape in SHAPES {
         let what = shape.describe();
-        let wanted = &arguments.shapes;
-        if wanted.is_empty() || wanted.iter().any(|wanted| what.contains(wanted.as_str())) {
+        if arguments.want(&what) {
             measure(shape, &what, peak, arguments.rounds)?;
         }
     }

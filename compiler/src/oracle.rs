@@ -75,22 +75,8 @@ fn from_tract(value: &TValue) -> TractResult<Tensor> {
     if value.datum_type() == DatumType::TDim {
         return from_tract(&value.cast_to::<i64>()?.into_owned().into_tvalue());
     }
-    let dtypes = [
-        DType::F32,
-        DType::F64,
-        DType::F16,
-        DType::U8,
-        DType::I8,
-        DType::I32,
-        DType::I64,
-        DType::Bool,
-        DType::I16,
-        DType::U16,
-        DType::U32,
-        DType::U64,
-    ];
     let seen = value.datum_type();
-    let Some(dtype) = dtypes.into_iter().find(|&dtype| datum_type(dtype) == seen) else {
+    let Some(dtype) = DType::ALL.into_iter().find(|&dtype| datum_type(dtype) == seen) else {
         return Err(TractError::msg(format!("an output of type {seen:?}")));
     };
     Ok(Tensor {

@@ -53,7 +53,7 @@ pub enum DType {
 
 impl DType {
     /// All of them.
-    pub const ALL: [DType; 9] = [
+    pub const ALL: [DType; 13] = [
         DType::F16,
         DType::F32,
         DType::F64,
@@ -63,6 +63,10 @@ impl DType {
         DType::I64,
         DType::I8,
         DType::Bool,
+        DType::I16,
+        DType::U16,
+        DType::U32,
+        DType::U64,
     ];
 
     /// The size of one element in bytes.

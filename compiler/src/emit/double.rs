@@ -233,32 +233,37 @@ fn scale(code: &mut Code, n: Local) {
     code.release([half]);
 }
 
+/// Pushes the `m`, from sqrt(1/2) to sqrt 2, of the positive finite numbers `m 2^e` in
+/// `given`, and leaves `e` as numbers; `x` is overwritten.
+fn split(code: &mut Code, given: Local, x: Local, e: Local) {
+    const DENORMAL_SCALE: f64 = 18_014_398_509_481_984.0;
+    let half_root = std::f64::consts::FRAC_1_SQRT_2.to_bits();
+    let is_small = |code: &mut Code| {
+        code.get(given);
+        number(code, f64::MIN_POSITIVE).op(I::F64x2Lt);
+    };
+    // Denormals are made normal first.
+    code.get(given);
+    number(code, DENORMAL_SCALE).op(I::F64x2Mul).get(given);
+    is_small(code);
+    code.op(I::V128Bitselect).tee(x);
+    bits(code, half_root).op(I::I64x2Sub).i32(52).op(I::I64x2ShrS).set(e);
+    code.get(x).get(e).i32(52).op(I::I64x2Shl).op(I::I64x2Sub);
+    code.get(e);
+    bits(code, MAGIC.to_bits()).op(I::I64x2Add);
+    number(code, MAGIC).op(I::F64x2Sub);
+    number(code, 54.0);
+    is_small(code);
+    code.op(I::V128And).op(I::F64x2Sub).set(e);
+}
+
 /// The natural logarithm: of `1 + f`, `f - (f^2/2 - s (f^2/2 + R))` with `s = f /
 /// (2 + f)` and the rest `R` of the series of `2 artanh s`.
 fn ln(code: &mut Code) {
-    const DENORMAL_SCALE: f64 = 18_014_398_509_481_984.0;
-    let half_root = std::f64::consts::FRAC_1_SQRT_2.to_bits();
     with(code, |code, given| {
         let [x, e, f, s, square, half] = std::array::from_fn(|_| code.v128_local());
-        // Denormals are made normal first.
-        let is_small = |code: &mut Code| {
-            code.get(given);
-            number(code, f64::MIN_POSITIVE).op(I::F64x2Lt);
-        };
-        code.get(given);
-        number(code, DENORMAL_SCALE).op(I::F64x2Mul).get(given);
-        is_small(code);
-        code.op(I::V128Bitselect).set(x);
-        code.get(x);
-        bits(code, half_root).op(I::I64x2Sub).i32(52).op(I::I64x2ShrS).set(e);
-        code.get(x).get(e).i32(52).op(I::I64x2Shl).op(I::I64x2Sub);
+        split(code, given, x, e);
         number(code, 1.0).op(I::F64x2Sub).set(f);
-        code.get(e);
-        bits(code, MAGIC.to_bits()).op(I::I64x2Add);
-        number(code, MAGIC).op(I::F64x2Sub);
-        number(code, 54.0);
-        is_small(code);
-        code.op(I::V128And).op(I::F64x2Sub).set(e);
 
         code.get(f).get(f);
         number(code, 2.0).op(I::F64x2Add).op(I::F64x2Div).tee(s);
@@ -486,27 +491,11 @@ impl Sum {
 /// The natural logarithm of a positive finite number to twice the precision:
 /// `2 s + s^3 (2/3 + ...)` with `s = (m - 1) / (m + 1)`, and `e ln 2`.
 fn precise_ln(code: &mut Code, given: Local) -> Sum {
-    const SCALE: f64 = 18_014_398_509_481_984.0;
     const THIRDS: f64 = 2.0 / 3.0;
     const THIRDS_LOW: f64 = 3.700_743_415_417_188e-17;
-    let half_root = std::f64::consts::FRAC_1_SQRT_2.to_bits();
     let [x, e, f, d, low] = std::array::from_fn(|_| code.v128_local());
-    let is_small = |code: &mut Code| {
-        code.get(given);
-        number(code, f64::MIN_POSITIVE).op(I::F64x2Lt);
-    };
-    code.get(given);
-    number(code, SCALE).op(I::F64x2Mul).get(given);
-    is_small(code);
-    code.op(I::V128Bitselect).tee(x);
-    bits(code, half_root).op(I::I64x2Sub).i32(52).op(I::I64x2ShrS).set(e);
-    code.get(x).get(e).i32(52).op(I::I64x2Shl).op(I::I64x2Sub).set(x);
-    code.get(e);
-    bits(code, MAGIC.to_bits()).op(I::I64x2Add);
-    number(code, MAGIC).op(I::F64x2Sub);
-    number(code, 54.0);
-    is_small(code);
-    code.op(I::V128And).op(I::F64x2Sub).set(e);
+    split(code, given, x, e);
+    code.set(x);
 
     // s = f / d, with what the divisor and the quotient lack.
     code.get(x);

@@ -60,6 +60,36 @@ impl Window {
     }
 }
 
+/// Windows over rows and columns with as few rows as possible: where the rows of an
+/// image follow each other without a gap, it is one long row.
+pub(super) fn joined(y: Window, x: Window) -> (Window, Window) {
+    let pointwise = |w: &Window| w.taps == 1 && w.stride == 1 && !w.is_padded();
+    if !pointwise(&y) || !pointwise(&x) || y.input != y.output {
+        return (y, x);
+    }
+    let pixels = y.input * x.input;
+    (Window { input: 1, output: 1, ..y }, Window { input: pixels, output: pixels, ..x })
+}
+
+/// An estimate of the time of `outputs` images, of so many rows and columns, in tiles
+/// of this form, whose sums are of `steps` products; in the unit of [`Form::time`].
+pub(super) fn time_of_tiles(
+    form: Form,
+    outputs: usize,
+    (height, width): (usize, usize),
+    steps: usize,
+) -> usize {
+    let (whole, rest) = (outputs / form.rows, outputs % form.rows);
+    let chunk = |vectors: usize| {
+        let one = |rows: usize| Form { rows, vectors }.time(steps);
+        whole * one(form.rows) + if rest > 0 { one(rest) } else { 0 }
+    };
+    let of_band = |band: &Band| {
+        band.repeat * band.chunks.iter().map(|c| c.repeat * chunk(c.vectors.len())).sum::<usize>()
+    };
+    tile::bands(height, width, form.vectors).iter().map(of_band).sum()
+}
+
 /// A convolution of `f32` images with constant weights.
 #[derive(Clone, Debug)]
 pub struct Conv {
@@ -105,13 +135,7 @@ pub(super) struct Layout {
 impl Conv {
     /// The same convolution, with as little padding and as few rows as possible.
     pub fn simplified(mut self) -> Self {
-        let pointwise = |w: &Window| w.taps == 1 && w.stride == 1 && !w.is_padded();
-        if pointwise(&self.y) && pointwise(&self.x) && self.y.input == self.y.output {
-            // Rows follow each other without a gap: one long row.
-            let pixels = self.y.input * self.x.input;
-            self.y = Window { input: 1, output: 1, ..self.y };
-            self.x = Window { input: pixels, output: pixels, ..self.x };
-        }
+        (self.y, self.x) = joined(self.y, self.x);
         self
     }
 
@@ -184,17 +208,7 @@ impl Conv {
     /// [`Form::time`].
     fn time_of(&self, form: Form) -> usize {
         let steps = self.inputs * self.y.taps * self.x.taps;
-        let (whole, rest) = (self.outputs / form.rows, self.outputs % form.rows);
-        let chunk = |vectors: usize| {
-            let one = |rows: usize| Form { rows, vectors }.time(steps);
-            whole * one(form.rows) + if rest > 0 { one(rest) } else { 0 }
-        };
-        let bands = tile::bands(self.y.output, self.x.output, form.vectors);
-        let of_band = |band: &Band| {
-            band.repeat
-                * band.chunks.iter().map(|c| c.repeat * chunk(c.vectors.len())).sum::<usize>()
-        };
-        bands.iter().map(of_band).sum()
+        time_of_tiles(form, self.outputs, (self.y.output, self.x.output), steps)
     }
 
     /// An estimate of the time of one group, with the making of its planes.

@@ -66,14 +66,20 @@ impl<'a> Core<'a> {
         Self { number, executor, members: streams.iter().map(member).collect() }
     }
 
-    /// Finds segments, and then waiting times, with which every deadline is met.
-    pub fn admit(mut self) -> Result<Vec<Member<'a>>, Refusal> {
+    /// Finds segments with which every deadline is met, if no input is waited for.
+    pub fn fit(&mut self) -> Result<(), Refusal> {
         while let Err(failure) = self.test() {
             let blocker = failure.blocker.map(|member| &mut self.members[member].segments);
             if !blocker.is_some_and(Segments::shorten) {
                 return Err(failure.refusal);
             }
         }
+        Ok(())
+    }
+
+    /// The members of a core that fits, with the longest waiting times with which
+    /// every deadline is still met.
+    pub fn promise(mut self) -> Result<Vec<Member<'a>>, Refusal> {
         self.arm();
         // It has just passed.
         self.test().map_err(|failure| failure.refusal)?;

@@ -75,39 +75,59 @@ pub fn admit(streams: &[Stream], executor: &Executor) -> Result<Admission, Refus
         let free = |s: usize| streams[s].core.is_none();
         free(a).cmp(&free(b)).then(utilisation(&streams[b]).total_cmp(&utilisation(&streams[a])))
     });
-    let mut on_core: Vec<Vec<usize>> = vec![Vec::new(); executor.cores];
+    let mut cores: Vec<Placed> =
+        (0..executor.cores).map(|core| Placed::new(streams, executor, core, Vec::new())).collect();
     for stream in order {
-        place(streams, executor, &mut on_core, stream)?;
+        place(streams, executor, &mut cores, stream)?;
     }
 
     let mut admitted: Vec<(usize, Admitted)> = Vec::with_capacity(streams.len());
-    for (core, members) in on_core.iter().enumerate() {
-        let admission = admit_core(streams, executor, core, members)?;
-        admitted.extend(members.iter().copied().zip(admission));
+    for (core, placed) in cores.into_iter().enumerate() {
+        let members = placed.core.promise()?;
+        let promises = members.iter().map(|member| promise(member, &members, executor, core));
+        admitted.extend(placed.streams.into_iter().zip(promises));
     }
     admitted.sort_by_key(|&(stream, _)| stream);
     Ok(Admission { streams: admitted.into_iter().map(|(_, admitted)| admitted).collect() })
 }
 
+/// The streams of a core, by their place among all, in order.
+struct Placed<'a> {
+    streams: Vec<usize>,
+    core: core::Core<'a>,
+}
+
+impl<'a> Placed<'a> {
+    fn new(
+        streams: &'a [Stream],
+        executor: &Executor,
+        core: usize,
+        mut members: Vec<usize>,
+    ) -> Self {
+        members.sort_unstable();
+        let chosen: Vec<&Stream> = members.iter().map(|&member| &streams[member]).collect();
+        Self { core: core::Core::new(core, *executor, &chosen), streams: members }
+    }
+}
+
 /// Puts a stream on the first core that keeps all deadlines with it.
-fn place(
-    streams: &[Stream],
+fn place<'a>(
+    streams: &'a [Stream],
     executor: &Executor,
-    on_core: &mut [Vec<usize>],
+    cores: &mut [Placed<'a>],
     stream: usize,
 ) -> Result<(), Refusal> {
-    let cores = match streams[stream].core {
+    let candidates = match streams[stream].core {
         Some(core) => core..core + 1,
         None => 0..executor.cores,
     };
     let mut reasons = Vec::new();
-    for core in cores {
-        let mut members = on_core[core].clone();
-        members.push(stream);
-        members.sort_unstable();
-        match admit_core(streams, executor, core, &members) {
-            Ok(_) => {
-                on_core[core] = members;
+    for core in candidates {
+        let members = [&cores[core].streams[..], &[stream]].concat();
+        let mut placed = Placed::new(streams, executor, core, members);
+        match placed.core.fit() {
+            Ok(()) => {
+                cores[core] = placed;
                 return Ok(());
             }
             Err(refusal) => reasons.push(refusal),
@@ -123,32 +143,28 @@ fn place(
     }
 }
 
-fn admit_core(
-    streams: &[Stream],
+/// What is promised to one of the members of a core.
+fn promise(
+    member: &core::Member,
+    members: &[core::Member],
     executor: &Executor,
     core: usize,
-    members: &[usize],
-) -> Result<Vec<Admitted>, Refusal> {
-    let chosen: Vec<&Stream> = members.iter().map(|&member| &streams[member]).collect();
-    let members = core::Core::new(core, *executor, &chosen).admit()?;
-    let admitted = members.iter().map(|member| {
-        let stream = member.stream;
-        let response = Duration::from_nanos(u64::try_from(member.response).unwrap_or(u64::MAX));
-        let fixed = executor.scheduling == Scheduling::FixedPriority;
-        Admitted {
-            name: stream.name.clone(),
-            core,
-            utilisation: member.segments.cost() as f64 / nanos::of(stream.period) as f64,
-            rank: fixed.then_some(member.rank),
-            segments: member.segments.ranges().to_vec(),
-            response,
-            slack: stream.deadline.saturating_sub(response),
-            blocking: Duration::from_nanos(member.blocking.0),
-            blocked_by: member.blocking.1.map(|by| chosen[by].name.clone()),
-            arm_after: stream.offload.map(|_| Duration::from_nanos(member.armed)),
-        }
-    });
-    Ok(admitted.collect())
+) -> Admitted {
+    let stream = member.stream;
+    let response = Duration::from_nanos(u64::try_from(member.response).unwrap_or(u64::MAX));
+    let fixed = executor.scheduling == Scheduling::FixedPriority;
+    Admitted {
+        name: stream.name.clone(),
+        core,
+        utilisation: member.segments.cost() as f64 / nanos::of(stream.period) as f64,
+        rank: fixed.then_some(member.rank),
+        segments: member.segments.ranges().to_vec(),
+        response,
+        slack: stream.deadline.saturating_sub(response),
+        blocking: Duration::from_nanos(member.blocking.0),
+        blocked_by: member.blocking.1.map(|by| members[by].stream.name.clone()),
+        arm_after: stream.offload.map(|_| Duration::from_nanos(member.armed)),
+    }
 }
 
 fn utilisation(stream: &Stream) -> f64 {

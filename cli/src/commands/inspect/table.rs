@@ -124,21 +124,20 @@ fn layers(certificate: &Certificate) -> Table {
         ]);
         rows.push(row);
     }
-    rows.push(
-        ["", "total", "", "", ""]
-            .map(String::from)
-            .into_iter()
-            .chain([
-                units::count(certificate.macs()),
-                units::bytes(certificate.layers().map(|(_, l)| l.weight_bytes).sum()),
-                units::bytes(certificate.least_activation_bytes()),
-                units::count(total),
-                percent(1.0),
-                String::new(),
-            ])
-            .collect(),
-    );
+    rows.push(total_row([
+        units::count(certificate.macs()),
+        units::bytes(certificate.layers().map(|(_, l)| l.weight_bytes).sum()),
+        units::bytes(certificate.least_activation_bytes()),
+        units::count(total),
+        percent(1.0),
+        String::new(),
+    ]));
     table(&header, &[0, 5, 6, 7, 8, 9], rows)
+}
+
+/// The row below those of the layers, which has no [`description`] but its name.
+fn total_row(totals: [String; 6]) -> Vec<String> {
+    ["", "total", "", "", ""].map(String::from).into_iter().chain(totals).collect()
 }
 
 /// What each layer takes here.
@@ -167,20 +166,14 @@ fn times(certificate: &Certificate, profile: &Measured) -> Table {
         ]);
         rows.push(row);
     }
-    rows.push(
-        ["", "total", "", "", ""]
-            .map(String::from)
-            .into_iter()
-            .chain([
-                units::count(certificate.macs()),
-                units::count(certificate.layers().map(|(_, l)| l.fuel.0).sum()),
-                time(profile.layers_ns),
-                gflops(certificate.macs(), profile.layers_ns),
-                percent(1.0),
-                String::new(),
-            ])
-            .collect(),
-    );
+    rows.push(total_row([
+        units::count(certificate.macs()),
+        units::count(certificate.layers().map(|(_, l)| l.fuel.0).sum()),
+        time(profile.layers_ns),
+        gflops(certificate.macs(), profile.layers_ns),
+        percent(1.0),
+        String::new(),
+    ]));
     table(&header, &[0, 5, 6, 7, 8, 9], rows)
 }
 

@@ -13,7 +13,7 @@ use super::weights::Width;
 use super::widen::Bytes;
 use crate::emit::code::{Code, Local};
 use crate::expr::Fusion;
-use crate::kernels::conv::Window;
+use crate::kernels::conv::{self, Window};
 use crate::kernels::product::{self, Form, Numbers};
 use crate::kernels::tile::{self, Band, Vector, Walker};
 use crate::schedule::{Kernel, Places};
@@ -70,13 +70,7 @@ struct Layout {
 impl Conv {
     /// The same convolution, with as few rows as possible.
     pub fn simplified(mut self) -> Self {
-        let pointwise = |w: &Window| w.taps == 1 && w.stride == 1 && !w.is_padded();
-        if pointwise(&self.y) && pointwise(&self.x) && self.y.input == self.y.output {
-            // Rows follow each other without a gap: one long row.
-            let pixels = self.y.input * self.x.input;
-            self.y = Window { input: 1, output: 1, ..self.y };
-            self.x = Window { input: pixels, output: pixels, ..self.x };
-        }
+        (self.y, self.x) = conv::joined(self.y, self.x);
         self
     }
 
@@ -143,19 +137,8 @@ impl Conv {
 
     /// The form of the register tile that takes the least time for so many steps.
     fn tile(&self, steps: usize) -> Form {
-        let time = |form: &Form| {
-            let (whole, rest) = (self.outputs / form.rows, self.outputs % form.rows);
-            let chunk = |vectors: usize| {
-                let one = |rows: usize| Form { rows, vectors }.time(steps);
-                whole * one(form.rows) + if rest > 0 { one(rest) } else { 0 }
-            };
-            let bands = tile::bands(self.y.output, self.x.output, form.vectors);
-            let of_band = |band: &Band| {
-                band.repeat
-                    * band.chunks.iter().map(|c| c.repeat * chunk(c.vectors.len())).sum::<usize>()
-            };
-            bands.iter().map(of_band).sum::<usize>()
-        };
+        let image = (self.y.output, self.x.output);
+        let time = |form: &Form| conv::time_of_tiles(*form, self.outputs, image, steps);
         // One register holds the weights of four output channels.
         let forms = Form::all().filter(|form| form.rows <= self.outputs && form.leaves(1));
         forms.min_by_key(time).expect("one row and one vector are a form")

@@ -396,8 +396,8 @@ impl Winograd<'_> {
         code.release(all);
     }
 
-    /// Emits the transforms of the products to the strips from row `cursor.y` on, for so many output
-    /// channels.
+    /// Emits the transforms of the products to the strips from row `cursor.y` on, for
+    /// so many output channels.
     fn emit_output(
         &self,
         code: &mut Code,
