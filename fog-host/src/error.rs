@@ -12,8 +12,8 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use leeway_contract::Digest;
+use leeway_protocol::ErrorObject;
 use leeway_runtime::sandbox::{LoadError, RunError};
-use serde::Serialize;
 
 use crate::modules::LoadFailure;
 use crate::pool::{JobError, SubmitError};
@@ -140,12 +140,6 @@ impl From<RepositoryError> for HttpError {
     fn from(error: RepositoryError) -> Self {
         Self::internal(error)
     }
-}
-
-/// The protocol's error object.
-#[derive(Serialize)]
-struct ErrorObject {
-    error: String,
 }
 
 impl IntoResponse for HttpError {

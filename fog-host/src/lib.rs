@@ -13,7 +13,6 @@
 //! | `server`      | the listening socket, its life and its end          |
 //! | `running`     | a host on a thread of its own, for synchronous code |
 //! | `api`         | the routes, one file for each group                 |
-//! | `protocol`    | the Open Inference Protocol's messages              |
 //! | `host`        | what the routes share                               |
 //! | `modules`     | loaded modules, by digest                           |
 //! | `catalog`     | names and versions, and the digests they stand for  |
@@ -28,7 +27,6 @@ mod error;
 mod host;
 mod modules;
 mod pool;
-mod protocol;
 mod repository;
 mod running;
 mod server;

@@ -63,6 +63,15 @@ fn the_contract_depends_on_no_other_crate_of_ours_and_on_no_engine() {
 }
 
 #[test]
+fn the_protocol_depends_on_the_contract_only_and_does_no_io() {
+    assert_lacks("leeway-protocol", |name| {
+        let ours = name.starts_with("leeway-");
+        (ours && name != "leeway-protocol" && name != "leeway-contract")
+            || ["wasmtime", "tokio", "http", "ureq", "axum"].contains(&name)
+    });
+}
+
+#[test]
 fn the_device_carries_no_compiler_and_no_tract() {
     assert_lacks("leeway-runtime", |name| name == "leeway-compiler" || name.starts_with("tract"));
 }
@@ -119,8 +128,15 @@ fn only_the_fog_client_speaks_http_on_the_device() {
 
 #[test]
 fn every_source_says_its_subject_first() {
-    let folders =
-        ["wit/src", "compiler/src", "guest-models/src", "runtime/src", "fog-host/src", "lab/src"];
+    let folders = [
+        "wit/src",
+        "protocol/src",
+        "compiler/src",
+        "guest-models/src",
+        "runtime/src",
+        "fog-host/src",
+        "lab/src",
+    ];
     for folder in folders.into_iter().chain(["cli", "tests", "benches"]) {
         for (path, text) in sources(folder) {
             assert!(text.starts_with("//! "), "{} has no first line", path.display());
@@ -131,7 +147,15 @@ fn every_source_says_its_subject_first() {
 
 #[test]
 fn unsafe_code_says_why_it_is_sound() {
-    let folders = ["wit/src", "compiler/src", "runtime/src", "fog-host/src", "lab/src", "cli/src"];
+    let folders = [
+        "wit/src",
+        "protocol/src",
+        "compiler/src",
+        "runtime/src",
+        "fog-host/src",
+        "lab/src",
+        "cli/src",
+    ];
     for (path, text) in folders.into_iter().flat_map(sources) {
         let lines: Vec<&str> = text.lines().collect();
         for (at, line) in lines.iter().enumerate() {

@@ -7,7 +7,7 @@ use std::ops::{Add, AddAssign, RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DType, Digest, EngineClaim, TensorSpec};
+use crate::{Digest, EngineClaim, TensorSpec};
 
 /// The version of the certificate's format that this crate writes and reads.
 pub const FORMAT: u32 = 1;
@@ -341,28 +341,10 @@ impl Certificate {
     }
 }
 
-/// The name of the type in the Open Inference Protocol v2 for each type here.
-pub fn oip_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F16 => "FP16",
-        DType::F32 => "FP32",
-        DType::F64 => "FP64",
-        DType::BF16 => "BF16",
-        DType::U8 => "UINT8",
-        DType::I32 => "INT32",
-        DType::I64 => "INT64",
-        DType::I8 => "INT8",
-        DType::Bool => "BOOL",
-        DType::I16 => "INT16",
-        DType::U16 => "UINT16",
-        DType::U32 => "UINT32",
-        DType::U64 => "UINT64",
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::DType;
 
     pub(crate) fn example() -> Certificate {
         let spec =

@@ -5,27 +5,11 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
+use leeway_protocol::metadata::{Live, ModelReady, Ready};
 
 use super::params::{ModelParams, Params};
 use crate::error::HttpError;
 use crate::host::Host;
-
-#[derive(Serialize)]
-pub(super) struct Live {
-    live: bool,
-}
-
-#[derive(Serialize)]
-pub(super) struct Ready {
-    ready: bool,
-}
-
-#[derive(Serialize)]
-pub(super) struct ModelReady {
-    name: String,
-    ready: bool,
-}
 
 /// Answers as long as the program does.
 pub(super) async fn live() -> Json<Live> {

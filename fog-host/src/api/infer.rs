@@ -10,13 +10,13 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use leeway_contract::{Certificate, TensorSpec};
+use leeway_protocol::{Answer, HEADER_LENGTH, Request};
 
 use super::body::{self, BodyLimits};
 use super::params::{ModelParams, Params};
 use crate::error::HttpError;
 use crate::host::{Host, Target};
 use crate::pool::{Done, Job};
-use crate::protocol::{HEADER_LENGTH, Request, encode};
 
 /// The room for one element of a tensor in JSON: its digits, a comma, and some
 /// white space.
@@ -39,8 +39,8 @@ pub(super) async fn infer(
         Ok(target) => target,
         Err(refusal) => return Err(body::drain(&mut body, refusal).await),
     };
-    let request = read(&host, &target, &headers, body).await?;
-    let (job, request) = request.into_job(&target, host.config.request_time)?;
+    let mut request = read(&host, &target, &headers, body).await?;
+    let job = job(&mut request, &target, host.config.request_time)?;
     let range = job.range.clone();
     let answer = host.pool.submit(job)?;
     let done = match answer.await {
@@ -74,9 +74,8 @@ async fn read(
 /// The length of the body's JSON part, where the request says that it has one.
 fn head_bytes(headers: &HeaderMap) -> Result<Option<usize>, HttpError> {
     let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
-    let length = value.to_str().ok().and_then(|text| text.parse().ok());
-    let wrong = || HttpError::bad_request(format!("the header {HEADER_LENGTH} is not a length"));
-    length.map(Some).ok_or_else(wrong)
+    let length = leeway_protocol::parse_head_bytes(value.as_bytes());
+    length.map(Some).map_err(HttpError::bad_request)
 }
 
 /// The largest body that can be a request for some stage of the model.
@@ -90,19 +89,17 @@ fn largest_body(certificate: &Certificate) -> usize {
     largest.saturating_add(JSON_HEAD_BYTES)
 }
 
-impl Request {
-    /// The job that the request asks for, checked against the certificate
-    /// before it takes a place in the queue.
-    fn into_job(mut self, target: &Target, time: Duration) -> Result<(Job, Request), HttpError> {
-        let module = target.module.clone();
-        let range = self.range(module.certificate()).map_err(HttpError::bad_request)?;
-        let stages = &module.certificate().stages;
-        let inputs = self.take_inputs(&stages[*range.start() as usize].inputs);
-        let inputs = inputs.map_err(HttpError::bad_request)?;
-        self.check_outputs(&stages[*range.end() as usize].outputs)
-            .map_err(HttpError::bad_request)?;
-        Ok((Job { module, range, inputs, time }, self))
-    }
+/// The job that the request asks for, checked against the certificate before it
+/// takes a place in the queue.
+fn job(request: &mut Request, target: &Target, time: Duration) -> Result<Job, HttpError> {
+    let module = target.module.clone();
+    let range = request.range(module.certificate()).map_err(HttpError::bad_request)?;
+    let stages = &module.certificate().stages;
+    let inputs = request.take_inputs(&stages[*range.start() as usize].inputs);
+    let inputs = inputs.map_err(HttpError::bad_request)?;
+    let outputs = request.check_outputs(&stages[*range.end() as usize].outputs);
+    outputs.map_err(HttpError::bad_request)?;
+    Ok(Job { module, range, inputs, time })
 }
 
 fn respond(
@@ -111,7 +108,18 @@ fn respond(
     specs: &[TensorSpec],
     done: &Done,
 ) -> Result<Response, HttpError> {
-    let answer = encode(target, request, specs, done).map_err(HttpError::bad_request)?;
+    let answer = Answer {
+        model_name: &target.name,
+        model_version: &target.version,
+        digest: target.module.digest(),
+        fuel: done.execution.fuel,
+        queue: done.queue,
+        compute: done.execution.elapsed,
+        specs,
+        outputs: &done.execution.outputs,
+        labels: target.module.certificate().labels.as_deref(),
+    };
+    let answer = answer.encode(request).map_err(HttpError::bad_request)?;
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let (queue, compute) = (millis(done.queue), millis(done.execution.elapsed));
     let timing = format!("queue;dur={queue:.3}, compute;dur={compute:.3}");

@@ -146,7 +146,7 @@ fn requests_that_are_wrong_are_refused_with_the_reason() {
     assert!(changed("/inputs/0/shape", json!([-1, 4])).contains("not an inference request"));
     assert!(changed("/inputs/0/datatype", "FP33".into()).contains("FP33"));
     assert!(changed("/inputs/0/datatype", "BYTES".into()).contains("BYTES"));
-    assert!(changed("/inputs/0/datatype", "INT32".into()).contains("seen I32[1,4]"));
+    assert!(changed("/inputs/0/datatype", "INT32".into()).contains("seen INT32[1,4]"));
     assert!(changed("/inputs/0/data", json!([1, 2, 3])).contains("wanted 16 bytes of data"));
     assert!(changed("/inputs/0/data", json!([1, 2, 3, null])).contains("binary data"));
     assert!(changed("/inputs/0/data", json!(["1", 2, 3, 4])).contains("binary data"));

@@ -11,12 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use leeway_contract::Digest;
+use leeway_protocol::client::error_message;
+use leeway_protocol::{ClientRequest, Encoded, HEADER_LENGTH};
 // This part of ureq may change between minor versions; Cargo.lock pins it.
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, http};
 
-use super::{Fog, FogAnswer, FogError, InferRequest, Pushed, Traffic, oip};
+use super::{Fog, FogAnswer, FogError, InferRequest, Pushed, Traffic};
+use crate::offload::estimate::FogTime;
 
 /// What an exchange moves besides its bodies: request line, status line and
 /// headers, about.
@@ -25,7 +28,6 @@ const HEADERS: Traffic = Traffic { up_bytes: 250, down_bytes: 150 };
 const SMALL_ANSWER_BYTES: u64 = 64 << 10;
 /// The largest JSON header of an inference's answer.
 const LARGEST_HEAD_BYTES: u64 = 64 << 10;
-const MESSAGE_CHARS: usize = 300;
 
 /// A URL that names no fog host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,30 +114,46 @@ impl HttpFog {
 
 impl Fog for HttpFog {
     fn infer(&self, request: &InferRequest<'_>, limit: Duration) -> Result<FogAnswer, FogError> {
-        let encoded = oip::encode(request)?;
+        let asked = ClientRequest {
+            certificate: request.certificate,
+            stages: request.stages.clone(),
+            inputs: request.inputs,
+            timeout: Some(limit),
+        };
+        let malformed =
+            |what: &str, error: &dyn fmt::Display| FogError::Malformed(format!("{what}{error}"));
+        let Encoded { body, head_bytes } =
+            asked.encode().map_err(|error| malformed("not sent: ", &error))?;
         let response = self
             .agent
             .post(self.url(&format!("/v2/models/{}/infer", request.digest)))
             .config()
             .timeout_global(Some(limit))
             .build()
-            .header(oip::HEADER_LENGTH, encoded.head_bytes.to_string())
+            .header(HEADER_LENGTH, head_bytes.unwrap_or(body.len()).to_string())
             .content_type("application/octet-stream")
-            .send(&encoded.body[..])
+            .send(&body[..])
             .map_err(|error| self.failed(error, limit))?;
 
-        let head_bytes = response.headers().get(oip::HEADER_LENGTH);
-        let head_bytes = head_bytes.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let head_bytes = response.headers().get(HEADER_LENGTH);
+        let head_bytes = head_bytes
+            .ok_or_else(|| FogError::Malformed(format!("it has no header {HEADER_LENGTH:?}")))
+            .and_then(|value| {
+                leeway_protocol::parse_head_bytes(value.as_bytes())
+                    .map_err(|error| malformed("", &error))
+            });
         let outputs = request.certificate.stages.get(*request.stages.end() as usize);
         let output_bytes = outputs.map_or(0, |stage| {
             stage.outputs.iter().filter_map(|spec| spec.size_bytes()).sum::<usize>() as u64
         });
-        let body = self.read(response, output_bytes + LARGEST_HEAD_BYTES, limit)?;
-        let head_bytes = head_bytes.ok_or_else(|| {
-            FogError::Malformed(format!("it has no valid header {:?}", oip::HEADER_LENGTH))
-        })?;
-        let traffic = traffic(encoded.body.len(), body.len());
-        oip::decode(request, &body, head_bytes, traffic)
+        let answer = self.read(response, output_bytes + LARGEST_HEAD_BYTES, limit)?;
+        let traffic = traffic(body.len(), answer.len());
+        let response = asked.decode(&answer, head_bytes?).map_err(|error| malformed("", &error))?;
+        let time =
+            FogTime { compute: response.compute, queue: response.queue, fuel: response.fuel };
+        let answer = FogAnswer { outputs: response.outputs, time, traffic };
+        request.check(response.digest, &answer)?;
+        Ok(answer)
     }
 
     fn probe(&self, limit: Duration) -> Result<Traffic, FogError> {
@@ -200,19 +218,6 @@ impl Fog for HttpFog {
 
 fn traffic(up: usize, down: usize) -> Traffic {
     Traffic { up_bytes: HEADERS.up_bytes + up as u64, down_bytes: HEADERS.down_bytes + down as u64 }
-}
-
-/// The `error` member of the protocol's error object, or the text as it is.
-fn error_message(body: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct ErrorObject {
-        error: String,
-    }
-    let text = match serde_json::from_slice(body) {
-        Ok(ErrorObject { error }) => error,
-        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
-    };
-    text.chars().take(MESSAGE_CHARS).collect()
 }
 
 /// The addresses of the one host that is asked. Without it, a call with a time

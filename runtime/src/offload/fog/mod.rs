@@ -3,7 +3,6 @@
 //! [`HttpFog`] speaks the Open Inference Protocol v2.
 
 mod http;
-mod oip;
 
 use std::fmt;
 use std::ops::RangeInclusive;

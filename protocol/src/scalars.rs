@@ -6,7 +6,7 @@ use leeway_contract::{DType, Tensor};
 use serde::de::{self, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::{ProtocolError, wrong};
+use super::{ProtocolError, datatype, wrong};
 
 /// One element, before its type is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,7 +19,7 @@ enum Scalar {
 
 /// The elements in row-major order.
 #[derive(Debug, Default)]
-pub(super) struct Scalars(Vec<Scalar>);
+pub(crate) struct Scalars(Vec<Scalar>);
 
 impl<'de> de::Deserialize<'de> for Scalars {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -78,7 +78,7 @@ impl<'de> Visitor<'de> for Collect<'_> {
 impl Scalars {
     /// The elements' bytes as `dtype`. A number that the type does not have is
     /// an error; a fraction is rounded where the type has fractions at all.
-    pub(super) fn to_bytes(&self, name: &str, dtype: DType) -> Result<Vec<u8>, ProtocolError> {
+    pub(crate) fn to_bytes(&self, name: &str, dtype: DType) -> Result<Vec<u8>, ProtocolError> {
         let mut bytes = Vec::with_capacity(self.0.len() * dtype.size_bytes());
         for (index, scalar) in self.0.iter().enumerate() {
             push(*scalar, dtype, &mut bytes).ok_or_else(|| {
@@ -91,7 +91,8 @@ impl Scalars {
                     DType::F16 | DType::BF16 => ": send this datatype as binary data",
                     _ => "",
                 };
-                wrong(format!("input {name:?}: element {index} is {seen}, no {dtype}{hint}"))
+                let datatype = datatype::name(dtype);
+                wrong(format!("input {name:?}: element {index} is {seen}, no {datatype}{hint}"))
             })?;
         }
         Ok(bytes)
@@ -133,16 +134,16 @@ fn push(scalar: Scalar, dtype: DType, bytes: &mut Vec<u8>) -> Option<()> {
 }
 
 /// A tensor's elements as a flat JSON array.
-pub(super) struct JsonData<'a>(&'a Tensor);
+pub(crate) struct JsonData<'a>(&'a Tensor);
 
 impl<'a> JsonData<'a> {
     /// Refuses what JSON does not have: NaN, infinities, 16-bit floats.
-    pub(super) fn new(name: &str, tensor: &'a Tensor) -> Result<Self, ProtocolError> {
+    pub(crate) fn new(name: &str, tensor: &'a Tensor) -> Result<Self, ProtocolError> {
         let finite = match tensor.dtype {
             DType::F32 => chunks(tensor).all(|b| f32::from_le_bytes(b).is_finite()),
             DType::F64 => chunks(tensor).all(|b| f64::from_le_bytes(b).is_finite()),
             DType::F16 | DType::BF16 => {
-                let (dtype, ask) = (tensor.dtype, "ask for it as binary data");
+                let (dtype, ask) = (datatype::name(tensor.dtype), "ask for it as binary data");
                 return Err(wrong(format!("output {name:?} has no JSON form as {dtype}: {ask}")));
             }
             _ => true,
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn values_that_the_type_does_not_have_are_refused_by_their_index() {
         let error = bytes("[0, 256]", DType::U8).unwrap_err();
-        assert_eq!(error, "input \"x\": element 1 is 256, no U8");
+        assert_eq!(error, "input \"x\": element 1 is 256, no UINT8");
         assert!(bytes("[1.5]", DType::I32).is_err());
         assert!(bytes("[true]", DType::F32).is_err());
         assert!(bytes("[1]", DType::Bool).is_err());
