@@ -21,7 +21,7 @@ pub(super) fn row(
     let placement = match record.outcome {
         Outcome::Local => LOCAL,
         Outcome::Fog => FOG,
-        Outcome::Fallback => FALLBACK,
+        Outcome::Fallback | Outcome::Compensated => FALLBACK,
     };
     let offloaded = record.offloaded.as_ref();
     DecisionRow {

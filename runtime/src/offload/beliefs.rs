@@ -2,13 +2,16 @@
 //! more. Pure bookkeeping: it is told the time and does no I/O.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use leeway_contract::{Digest, Fuel};
 
-use super::estimate::{ExchangeKind, FogTimeEstimator, LinkEstimator};
+use super::allowance::{Allowance, ProbeBudget};
+use super::energy::EnergyModel;
+use super::estimate::{ExchangeKind, FogTimeEstimator, LinkEstimator, OffloadedTime};
 use super::fog::{FogAnswer, FogError, Traffic};
-use super::health::{BackOff, BackOffRule, LinkHealth, ModuleHealth};
+use super::health::{BackOff, BackOffRule, Breaker, LinkHealth, ModuleHealth};
 
 /// When to probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,10 @@ pub struct ProbeRule {
     pub push_limit: Duration,
     /// How failures are waited out.
     pub back_off: BackOffRule,
+    /// Successes in a row, after a failure, before the link counts as up again.
+    pub close_after: u32,
+    /// What all probes together may take.
+    pub budget: ProbeBudget,
 }
 
 impl Default for ProbeRule {
@@ -38,6 +45,8 @@ impl Default for ProbeRule {
             limit: Duration::from_secs(2),
             push_limit: Duration::from_secs(60),
             back_off: BackOffRule::default(),
+            close_after: 2,
+            budget: ProbeBudget::default(),
         }
     }
 }
@@ -66,15 +75,38 @@ pub struct Beliefs {
     last_throughput: Option<Duration>,
     /// Probes since the connection was opened.
     probes: u32,
-    link_failures: BackOff,
+    breaker: Breaker,
     module_failures: HashMap<Digest, BackOff>,
     missing: Vec<Digest>,
+    answered: Answered,
+    allowance: Allowance,
+    energy: Option<Arc<dyn EnergyModel>>,
 }
+
+/// The part of the inferences that the fog host has answered of late: a mean in
+/// which the last one weighs an eighth.
+#[derive(Debug)]
+struct Answered(f64);
+
+impl Default for Answered {
+    fn default() -> Self {
+        Self(1.0)
+    }
+}
+
+impl Answered {
+    fn observe(&mut self, answered: bool) {
+        self.0 += (f64::from(answered) - self.0) / 8.0;
+    }
+}
+
+/// What a probe is taken to move that has failed.
+const PROBE_TRAFFIC: Traffic = Traffic { up_bytes: 250, down_bytes: 0 };
 
 impl Beliefs {
     /// The link's state at the time `now`.
     pub fn link_health(&self, now: Duration) -> LinkHealth {
-        match (self.link_failures.failures(), self.last_contact) {
+        match (self.breaker.failures(), self.last_contact) {
             (0, None) => LinkHealth::Unknown,
             (0, Some(at)) => LinkHealth::Up { age: now.saturating_sub(at) },
             (failures, _) => LinkHealth::Down { failures },
@@ -102,6 +134,25 @@ impl Beliefs {
         self.fog_times.estimate(module, fuel)
     }
 
+    /// T_L + T_F of such an inference, as a distribution.
+    pub fn offloaded(&self, module: Digest, fuel: Fuel, traffic: Traffic) -> Option<OffloadedTime> {
+        Some(OffloadedTime {
+            transfer: self.link.spread(traffic)?,
+            fog: self.fog_times.spread(module, fuel)?,
+            answered: self.answered.0,
+        })
+    }
+
+    /// The model of the device's energy.
+    pub fn energy(&self) -> Option<&dyn EnergyModel> {
+        self.energy.as_deref()
+    }
+
+    /// Sets it.
+    pub fn set_energy(&mut self, model: Arc<dyn EnergyModel>) {
+        self.energy = Some(model);
+    }
+
     /// The link's estimator.
     pub fn link(&self) -> &LinkEstimator {
         &self.link
@@ -116,8 +167,9 @@ impl Beliefs {
         answer: &FogAnswer,
         transfer: Duration,
     ) {
-        self.contact(now);
+        self.contact(now, 1);
         self.connected = true;
+        self.answered.observe(true);
         self.module_failures.remove(&module);
         self.link.observe(ExchangeKind::Inference, answer.traffic, transfer);
         self.fog_times.observe(module, answer.time);
@@ -131,6 +183,7 @@ impl Beliefs {
         error: &FogError,
         rule: &BackOffRule,
     ) {
+        self.answered.observe(false);
         let lacks_it = matches!(error, FogError::Refused { status: 404, .. });
         if lacks_it && !self.missing.contains(&module) {
             self.missing.push(module);
@@ -143,17 +196,39 @@ impl Beliefs {
         self.no_contact_if_of_link(now, error, rule);
     }
 
+    /// An inference has been given up, as the device has answered it. Where an answer
+    /// was `overdue`, longer out than any before, the link counts as down.
+    pub fn given_up(&mut self, now: Duration, overdue: bool, rule: &BackOffRule) {
+        self.answered.observe(false);
+        // The connection was closed to give up.
+        self.connected = false;
+        if overdue {
+            self.not_probed(now, rule);
+        }
+    }
+
     /// A probe has failed. Whatever the error: what does not answer probes as it
     /// should is not a fog host to send inputs to.
     pub fn not_probed(&mut self, now: Duration, rule: &BackOffRule) {
         self.connected = false;
         self.probes = 0;
-        self.link_failures.failed(now, rule);
+        self.breaker.failed(now, rule);
+        self.spend(PROBE_TRAFFIC, Duration::ZERO);
     }
 
     /// An exchange has succeeded that was due.
-    pub fn done(&mut self, now: Duration, due: Due, traffic: Traffic, time: Duration) {
-        self.contact(now);
+    pub fn done(
+        &mut self,
+        now: Duration,
+        due: Due,
+        traffic: Traffic,
+        time: Duration,
+        rule: &ProbeRule,
+    ) {
+        self.contact(now, rule.close_after);
+        if !matches!(due, Due::Push(_)) {
+            self.spend(traffic, time);
+        }
         match due {
             Due::Connect => self.connected = true,
             Due::Probe => {
@@ -185,9 +260,18 @@ impl Beliefs {
         self.no_contact_if_of_link(now, error, &rule.back_off);
     }
 
-    fn contact(&mut self, now: Duration) {
+    /// Something came from the fog host; so many of these in a row close the breaker.
+    fn contact(&mut self, now: Duration, wanted: u32) {
         self.last_contact = Some(now);
-        self.link_failures.succeeded();
+        self.breaker.succeeded(wanted);
+    }
+
+    fn spend(&mut self, traffic: Traffic, time: Duration) {
+        let joules = self
+            .energy
+            .as_ref()
+            .map_or(0.0, |model| model.exchange_joules(traffic, time, Duration::ZERO));
+        self.allowance.spend(traffic.up_bytes + traffic.down_bytes, joules);
     }
 
     fn no_contact_if_of_link(&mut self, now: Duration, error: &FogError, rule: &BackOffRule) {
@@ -197,15 +281,19 @@ impl Beliefs {
     }
 
     /// What to exchange next with the fog host, if it is time for anything.
-    pub fn due(&self, now: Duration, rule: &ProbeRule) -> Option<Due> {
-        if !self.link_failures.may_try(now) {
+    pub fn due(&mut self, now: Duration, rule: &ProbeRule) -> Option<Due> {
+        if !self.breaker.may_probe(now) {
             return None;
         }
+        let affordable_bytes = self.allowance.at(now, &rule.budget);
+        if self.connected
+            && let Some(&module) = self.missing.first()
+        {
+            return Some(Due::Push(module));
+        }
+        let affordable_bytes = affordable_bytes?;
         if !self.connected {
             return Some(Due::Connect);
-        }
-        if let Some(&module) = self.missing.first() {
-            return Some(Due::Push(module));
         }
         if self.probes < rule.first {
             return Some(Due::Probe);
@@ -214,7 +302,11 @@ impl Beliefs {
             since.is_none_or(|since| now.saturating_sub(since) >= wait)
         };
         if !self.link.knows_throughput() && over(self.last_throughput, rule.throughput_refresh) {
-            return Some(Due::Throughput(self.link.probe_bytes()));
+            // It comes back.
+            let bytes = self.link.probe_bytes();
+            if 2 * bytes as u64 <= affordable_bytes {
+                return Some(Due::Throughput(bytes));
+            }
         }
         let round_trip = self.link.parameters().map_or(Duration::ZERO, |p| p.round_trip);
         let refresh = rule.refresh.max(round_trip.saturating_mul(20));

@@ -53,6 +53,43 @@ impl BackOff {
     }
 }
 
+/// A circuit breaker (M. T. Nygard, "Release It!", 2007): closed while all is
+/// well; open after a failure, when nothing is sent; half-open when the back-off is
+/// over, when probes are sent and no inputs. A few successes in a row close it, one
+/// failure opens it for longer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Breaker {
+    back_off: BackOff,
+    /// In a row, while it is not closed.
+    successes: u32,
+}
+
+impl Breaker {
+    /// A failure at the time `now`.
+    pub fn failed(&mut self, now: Duration, rule: &BackOffRule) {
+        self.successes = 0;
+        self.back_off.failed(now, rule);
+    }
+
+    /// A success; `wanted` of them in a row close it.
+    pub fn succeeded(&mut self, wanted: u32) {
+        self.successes = self.successes.saturating_add(1);
+        if self.successes >= wanted {
+            *self = Self::default();
+        }
+    }
+
+    /// Failures since it was last closed; none while it is.
+    pub fn failures(&self) -> u32 {
+        self.back_off.failures()
+    }
+
+    /// Whether a probe may be sent: it is closed or half-open.
+    pub fn may_probe(&self, now: Duration) -> bool {
+        self.back_off.may_try(now)
+    }
+}
+
 /// The state of the link, from the last contact with the fog host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
@@ -92,6 +129,24 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_breaker_closes_after_successes_in_a_row_and_opens_for_longer_each_time() {
+        let rule = BackOffRule { base: 100 * MS, ceiling: 1_000 * MS };
+        let mut breaker = Breaker::default();
+        assert!(breaker.may_probe(Duration::ZERO) && breaker.failures() == 0);
+        breaker.failed(Duration::ZERO, &rule);
+        assert!(!breaker.may_probe(99 * MS) && breaker.may_probe(100 * MS));
+        // Half-open: one success is not enough, and a failure opens it again.
+        breaker.succeeded(2);
+        assert_eq!(breaker.failures(), 1);
+        breaker.failed(100 * MS, &rule);
+        assert!(!breaker.may_probe(299 * MS) && breaker.may_probe(300 * MS));
+        breaker.succeeded(2);
+        assert_eq!(breaker.failures(), 2);
+        breaker.succeeded(2);
+        assert_eq!(breaker, Breaker::default());
+    }
 
     #[test]
     fn waits_double_up_to_the_ceiling_and_end_with_a_success() {

@@ -5,6 +5,7 @@
 //! - [`estimate`]: T_L and T_F from what was measured.
 //! - [`policy`]: the decision, behind one trait.
 //! - [`fog`]: the fog host, behind one trait, and over HTTP.
+//! - [`energy`]: what each choice takes of the device's energy, behind one trait.
 //! - [`local`]: the device's executor, behind one trait.
 //! - [`Offloader`]: puts them together; [`Prober`] keeps the estimates fresh.
 //! - [`record`]: what is written down of every input.
@@ -12,8 +13,10 @@
 //!
 //! It knows the fog host by its protocol only, and no server's code.
 
+mod allowance;
 mod beliefs;
 pub mod clock;
+pub mod energy;
 pub mod estimate;
 pub mod fog;
 pub mod health;
@@ -23,10 +26,13 @@ pub mod policy;
 mod prober;
 pub mod record;
 pub mod sensor;
+mod subject;
 
+pub use allowance::ProbeBudget;
 pub use beliefs::{Beliefs, Due, ProbeRule};
 pub use offloader::{Answer, InferError, Offloader, Options, Task, TaskId, WaitRule};
 pub use prober::{ProbeThread, Probed, Prober};
+pub use subject::{Course, Moment, Subject};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -8,15 +8,17 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use leeway_contract::{Digest, Fuel, Tensor};
+use leeway_contract::Tensor;
 
 use super::beliefs::{Beliefs, ProbeRule};
 use super::clock::Clock;
-use super::fog::{Fog, FogAnswer, FogError, InferRequest, Traffic};
+use super::energy::EnergyModel;
+use super::fog::{Fog, FogAnswer, FogError, InferRequest};
 use super::local::{Local, LocalError};
 use super::policy::{Context, Placement, Policy};
 use super::prober::Prober;
-use super::record::{DecisionRecord, Estimates, FogFailure, Offloaded, Outcome};
+use super::record::{DecisionRecord, FogFailure, Offloaded, Outcome};
+use super::subject::{Course, Moment, Subject};
 use crate::timing::Watch;
 
 /// One model that the offloader serves.
@@ -73,6 +75,14 @@ impl Default for WaitRule {
 }
 
 impl WaitRule {
+    /// When the device begins by itself, where that is by the deadline.
+    fn armed(&self, context: &Context) -> Option<Duration> {
+        match self {
+            WaitRule::Estimate { .. } => None,
+            WaitRule::Deadline { .. } => context.deadline.map(|_| self.limit(context)),
+        }
+    }
+
     /// The limit for an input.
     fn limit(&self, context: &Context) -> Duration {
         match *self {
@@ -128,7 +138,7 @@ impl fmt::Debug for Shared {
 pub struct TaskId(usize);
 
 /// An answered input.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The outputs of the model.
     pub outputs: Vec<Tensor>,
@@ -160,18 +170,11 @@ fn after(fog_failure: &Option<FogFailure>) -> String {
 }
 
 struct TaskState {
-    task: Task,
-    digest: Digest,
-    fuel: Fuel,
+    local: Box<dyn Local>,
+    component: Option<Arc<[u8]>>,
     last_stage: u32,
-    next_sequence: u64,
-    /// Of the last inference on the fog host; before that, by the certificate.
-    traffic: Traffic,
+    subject: Subject,
 }
-
-/// What an exchange is taken to move over the tensors' own bytes, before the
-/// first one has shown it.
-const ASSUMED_OVERHEAD_BYTES: u64 = 500;
 
 /// Places each input on the device or on the fog host.
 pub struct Offloader {
@@ -204,22 +207,11 @@ impl Offloader {
 
     /// Adds a task.
     pub fn add(&mut self, task: Task) -> TaskId {
-        let certificate = task.local.certificate();
-        let bytes = |specs: &[leeway_contract::TensorSpec]| {
-            specs.iter().filter_map(|s| s.size_bytes()).sum::<usize>() as u64
-        };
-        let traffic = Traffic {
-            up_bytes: bytes(certificate.inputs()) + ASSUMED_OVERHEAD_BYTES,
-            down_bytes: bytes(certificate.outputs()) + ASSUMED_OVERHEAD_BYTES,
-        };
-        let state = TaskState {
-            digest: task.local.digest(),
-            fuel: certificate.total_fuel(),
-            last_stage: certificate.last_stage(),
-            next_sequence: 0,
-            traffic,
-            task,
-        };
+        let Task { name, local, wcet, watch, deadline, component } = task;
+        let certificate = local.certificate();
+        let last_stage = certificate.last_stage();
+        let subject = Subject::new(name, local.digest(), certificate, wcet, watch, deadline);
+        let state = TaskState { local, component, last_stage, subject };
         self.tasks.push(state);
         TaskId(self.tasks.len() - 1)
     }
@@ -232,9 +224,15 @@ impl Offloader {
     /// A prober for this offloader's estimates, which can push the modules of
     /// the tasks that have been added so far.
     pub fn prober(&self) -> Prober {
-        let component = |state: &TaskState| Some((state.digest, state.task.component.clone()?));
+        let component =
+            |state: &TaskState| Some((state.subject.digest(), state.component.clone()?));
         let components: HashMap<_, _> = self.tasks.iter().filter_map(component).collect();
         Prober::new(Arc::clone(&self.shared), components)
+    }
+
+    /// Lets records and policies know what each choice takes of the device's energy.
+    pub fn set_energy(&mut self, model: Arc<dyn EnergyModel>) {
+        self.shared.beliefs().set_energy(model);
     }
 
     /// Looks at what is believed at the moment.
@@ -257,7 +255,10 @@ impl Offloader {
         let state = self.tasks.get_mut(id.0).ok_or(InferError::NoTask(id))?;
         let start = shared.clock.now();
         let released = released.map_or(start, |released| released.min(start));
-        let context = context(state, &shared.beliefs(), start, start - released);
+        let moment =
+            Moment { now: start, age: start - released, armed: None, backlog: Duration::ZERO };
+        let mut context = state.subject.context(&shared.beliefs(), moment);
+        context.armed = shared.options.wait.armed(&context);
         let decision = self.policy.decide(&context);
 
         let mut fog_failure = None;
@@ -266,22 +267,20 @@ impl Offloader {
             match shared.ask(state, &context, inputs) {
                 Ok(answer) => answered = Some(answer),
                 Err(failure) => {
-                    tracing::warn!(task = state.task.name, "{}", failure.message);
+                    tracing::warn!(task = state.subject.name(), "{}", failure.message);
                     fog_failure = Some(failure);
                 }
             }
         }
         let (outputs, offloaded, local, fuel) = match answered {
             Some((answer, measured)) => (answer.outputs, Some(measured), None, answer.time.fuel),
-            None => match state.task.local.run(0..=state.last_stage, inputs) {
+            None => match state.local.run(0..=state.last_stage, inputs) {
                 Ok(run) => {
-                    if let Some(watch) = &state.task.watch {
-                        watch.observe(run.elapsed);
-                    }
+                    state.subject.ran(run.elapsed);
                     (run.outputs, None, Some(run.elapsed), run.fuel)
                 }
                 Err(source) => {
-                    let task = state.task.name.clone();
+                    let task = state.subject.name().to_owned();
                     return Err(InferError::Local { task, source, fog_failure });
                 }
             },
@@ -293,44 +292,11 @@ impl Offloader {
             (None, Some(_)) => Outcome::Fallback,
             (None, None) => Outcome::Local,
         };
-        let record = DecisionRecord {
-            task: state.task.name.clone(),
-            module: state.digest,
-            sequence: state.next_sequence,
-            policy: self.policy.name().to_owned(),
-            released,
-            estimates: Estimates {
-                wcet: context.wcet,
-                transfer: context.transfer,
-                fog: context.fog,
-                link: context.link,
-                on_fog: context.on_fog,
-            },
-            decision,
-            outcome,
-            latency,
-            deadline: state.task.deadline,
-            offloaded,
-            fog_failure,
-            local,
-            fuel,
-        };
-        state.next_sequence += 1;
+        let course = Course { outcome, released, latency, offloaded, fog_failure, local, fuel };
+        let policy = self.policy.name();
+        let record = state.subject.record(&shared.beliefs(), policy, &context, decision, course);
         self.policy.observe(&record);
         Ok(Answer { outputs, record })
-    }
-}
-
-fn context(state: &TaskState, beliefs: &Beliefs, now: Duration, age: Duration) -> Context {
-    Context {
-        module: state.digest,
-        wcet: state.task.wcet,
-        bound: state.task.watch.as_ref().map_or(state.task.wcet, |watch| watch.bound().time),
-        transfer: beliefs.transfer(state.traffic),
-        fog: beliefs.fog(state.digest, state.fuel),
-        deadline: state.task.deadline.map(|deadline| deadline.saturating_sub(age)),
-        link: beliefs.link_health(now),
-        on_fog: beliefs.module_health(now, state.digest),
     }
 }
 
@@ -348,8 +314,8 @@ impl Shared {
             return Err(FogFailure::new(&error, Duration::ZERO));
         }
         let request = InferRequest {
-            digest: state.digest,
-            certificate: state.task.local.certificate(),
+            digest: state.subject.digest(),
+            certificate: state.local.certificate(),
             stages: 0..=state.last_stage,
             inputs,
         };
@@ -359,19 +325,14 @@ impl Shared {
         let round_trip = now.saturating_sub(start);
         match result {
             Ok(answer) => {
-                // A fog host that reports more than all the time there was is
-                // not believed beyond it.
-                let fog = answer.time.total().min(round_trip);
-                let transfer = round_trip - fog;
-                self.beliefs().inferred(now, state.digest, &answer, transfer);
-                state.traffic = answer.traffic;
-                let (queue, traffic) = (answer.time.queue, answer.traffic);
-                Ok((answer, Offloaded { round_trip, transfer, fog, queue, traffic }))
+                let mut beliefs = self.beliefs();
+                let offloaded = state.subject.answered(&mut beliefs, now, &answer, round_trip);
+                Ok((answer, offloaded))
             }
             Err(error) => {
                 let rule = &self.options.probe.back_off;
-                self.beliefs().not_inferred(now, state.digest, &error, rule);
-                Err(FogFailure::new(&error, round_trip))
+                let mut beliefs = self.beliefs();
+                Err(state.subject.not_answered(&mut beliefs, now, &error, round_trip, rule))
             }
         }
     }

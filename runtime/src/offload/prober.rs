@@ -55,7 +55,7 @@ impl Prober {
         let elapsed = now.saturating_sub(start);
         let mut beliefs = shared.beliefs();
         match (&result, due) {
-            (Ok(traffic), _) => beliefs.done(now, due, *traffic, elapsed),
+            (Ok(traffic), _) => beliefs.done(now, due, *traffic, elapsed, rule),
             (Err(error), Due::Push(module)) => beliefs.not_pushed(now, module, error, rule),
             (Err(error), _) => {
                 tracing::debug!(%error, "probe failed");

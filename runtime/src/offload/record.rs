@@ -6,9 +6,10 @@ use std::time::Duration;
 use leeway_contract::{Digest, Fuel};
 use serde::{Deserialize, Serialize};
 
+use super::energy::ChoiceEnergy;
 use super::fog::{FogError, Traffic};
 use super::health::{LinkHealth, ModuleHealth};
-use super::policy::Decision;
+use super::policy::{Context, Decision};
 
 /// Where the answer came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,10 +21,13 @@ pub enum Outcome {
     Fog,
     /// The fog host was asked and failed, and the device answered.
     Fallback,
+    /// The fog host was asked and had not answered when the device had to begin,
+    /// which then was the first to answer.
+    Compensated,
 }
 
 /// The estimates that a decision was made by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimates {
     /// Worst-case execution time on the device.
     #[serde(rename = "wcet_ns", with = "crate::nanos")]
@@ -38,6 +42,34 @@ pub struct Estimates {
     pub link: LinkHealth,
     /// How the fog host had served the module.
     pub on_fog: ModuleHealth,
+    /// What an exchange was expected to move.
+    pub traffic: Traffic,
+    /// How long the fog host could be waited for.
+    #[serde(rename = "armed_ns", with = "crate::nanos::option")]
+    pub armed: Option<Duration>,
+    /// The probability of an answer by then, or else by the deadline.
+    pub in_time: Option<f64>,
+    /// What each choice was expected to take of the device's energy.
+    pub energy: Option<ChoiceEnergy>,
+}
+
+impl Estimates {
+    /// What of a context is written down.
+    pub(super) fn of(context: &Context) -> Self {
+        let limit = context.armed.or(context.deadline);
+        let in_time = context.offloaded.zip(limit).map(|(time, limit)| time.within(limit));
+        Self {
+            wcet: context.wcet,
+            transfer: context.transfer,
+            fog: context.fog,
+            link: context.link,
+            on_fog: context.on_fog,
+            traffic: context.traffic,
+            armed: context.armed,
+            in_time,
+            energy: context.energy,
+        }
+    }
 }
 
 /// What an offloaded input took, as measured.
@@ -85,7 +117,7 @@ impl FogFailure {
 
 /// One input, from its release to its answer. Times are by the device's clock;
 /// those that are not durations count from its start.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecisionRecord {
     /// The task's name.
     pub task: String,
@@ -119,6 +151,9 @@ pub struct DecisionRecord {
     pub local: Option<Duration>,
     /// Fuel that was burned for the answer, wherever that was.
     pub fuel: Fuel,
+    /// What the device spent on it, by the energy model and the measured times,
+    /// where there is a model.
+    pub joules: Option<f64>,
 }
 
 impl DecisionRecord {

@@ -6,12 +6,17 @@
 //! per fuel, as seen with other modules, plus their usual wait. Fuel is the
 //! same number on both machines, which makes one module's run a measurement for
 //! all others.
+//!
+//! The distribution is that of the last inferences since the level last changed
+//! (the Page-Hinkley test in `change.rs`, on the logarithm of the time).
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use leeway_contract::{Digest, Fuel};
 
+use super::change::PageHinkley;
+use super::spread::{Spread, Window};
 use super::weighted::Recent;
 
 /// What the fog host reported of one inference.
@@ -32,10 +37,33 @@ impl FogTime {
     }
 }
 
+/// What is remembered after a change of level: what has shown it.
+const AFTER_CHANGE: usize = 4;
+
+/// One module on the fog host.
+#[derive(Clone, Debug, Default)]
+struct Module {
+    recent: Recent,
+    window: Window,
+    level: PageHinkley,
+}
+
+impl Module {
+    fn observe(&mut self, seconds: f64) {
+        self.recent.push(seconds);
+        self.window.push(seconds);
+        if self.level.changed(seconds.max(1e-9).ln()) {
+            self.recent = Recent::default();
+            self.recent.push(seconds);
+            self.window.keep_last(AFTER_CHANGE);
+        }
+    }
+}
+
 /// Estimates T_F for each module.
 #[derive(Clone, Debug, Default)]
 pub struct FogTimeEstimator {
-    modules: HashMap<Digest, Recent>,
+    modules: HashMap<Digest, Module>,
     seconds_per_fuel: Recent,
     queue: Recent,
 }
@@ -48,7 +76,7 @@ impl FogTimeEstimator {
 
     /// Takes in one report.
     pub fn observe(&mut self, module: Digest, time: FogTime) {
-        self.modules.entry(module).or_default().push(time.total().as_secs_f64());
+        self.modules.entry(module).or_default().observe(time.total().as_secs_f64());
         self.queue.push(time.queue.as_secs_f64());
         if time.fuel.0 > 0 {
             self.seconds_per_fuel.push(time.compute.as_secs_f64() / time.fuel.0 as f64);
@@ -58,12 +86,19 @@ impl FogTimeEstimator {
     /// T_F of an inference of `module` that burns `fuel`; `None` before the
     /// first report of any module.
     pub fn estimate(&self, module: Digest, fuel: Fuel) -> Option<Duration> {
-        let own = self.modules.get(&module).and_then(Recent::clipped_mean);
+        let own = self.modules.get(&module).and_then(|module| module.recent.clipped_mean());
         let seconds = own.or_else(|| {
             let compute = self.seconds_per_fuel.median()? * fuel.0 as f64;
             Some(compute + self.queue.median().unwrap_or_default())
         });
         Duration::try_from_secs_f64(seconds?).ok()
+    }
+
+    /// The same as a distribution, in seconds. Of a module that never ran there, it
+    /// is the estimate only.
+    pub fn spread(&self, module: Digest, fuel: Fuel) -> Option<Spread> {
+        let own = self.modules.get(&module).and_then(|module| module.window.spread());
+        own.or_else(|| Some(Spread::constant(self.estimate(module, fuel)?.as_secs_f64())))
     }
 }
 
@@ -100,6 +135,21 @@ mod tests {
         }
         estimator.observe(module, time(10_000 * MS, 1));
         assert!(estimator.estimate(module, Fuel(1)).unwrap() <= 12 * MS);
+    }
+
+    #[test]
+    fn a_fog_host_that_became_slower_is_believed_after_a_few_answers() {
+        let module = Digest::of(b"a");
+        let mut estimator = FogTimeEstimator::new();
+        for i in 0..64 {
+            estimator.observe(module, time(MS * (9 + i % 3), 1));
+        }
+        assert_eq!(estimator.spread(module, Fuel(1)).unwrap().largest(), 0.011);
+        for i in 0..8 {
+            estimator.observe(module, time(MS * (18 + i % 3), 1));
+        }
+        let spread = estimator.spread(module, Fuel(1)).unwrap();
+        assert!(spread.points()[0] >= 0.018, "{spread:?}");
     }
 
     #[test]

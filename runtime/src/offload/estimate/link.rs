@@ -24,11 +24,17 @@
 //!   same side are a new link, not three outliers: everything before them is
 //!   forgotten, except the slopes as a weak prior. In quality control this is a
 //!   run rule (Western Electric, "Statistical Quality Control Handbook", 1956).
+//!
+//! The distribution of T_L is the estimate times that of the last exchanges' times
+//! over what had been estimated for them, since the level of these last changed (by
+//! the run rule, or the Page-Hinkley test in `change.rs`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::change::PageHinkley;
 use super::fit::{Fit, Line, Point, fit};
+use super::spread::{Spread, Window};
 use crate::offload::fog::Traffic;
 
 /// How many exchanges the fit remembers.
@@ -84,6 +90,10 @@ pub struct LinkEstimator {
     /// The length of the run of surprises: positive where the exchanges took
     /// longer than predicted, negative where shorter.
     run: i32,
+    /// The time of each exchange over what had been estimated for it.
+    ratios: Window,
+    /// Of the ratios' logarithms.
+    level: PageHinkley,
 }
 
 /// The parameters of the fit, for people and reports.
@@ -108,6 +118,7 @@ impl LinkEstimator {
     pub fn observe(&mut self, kind: ExchangeKind, traffic: Traffic, time: Duration) {
         let (up, down) = (traffic.up_bytes as f64 / KIB, traffic.down_bytes as f64 / KIB);
         let exchange = Exchange { kind, up, down, time: time.as_secs_f64() };
+        self.watch_ratio(&exchange);
         self.watch_for_change(&exchange);
         self.watch_tail(&exchange);
         if self.exchanges.len() == REMEMBERED {
@@ -118,6 +129,7 @@ impl LinkEstimator {
             let before = self.exchanges.len() - RUN;
             self.exchanges.drain(..before);
             self.tail.clear();
+            self.ratios.keep_last(0);
             self.run = 0;
             self.refit(self.settled.line);
         } else {
@@ -125,6 +137,16 @@ impl LinkEstimator {
         }
         if let (0, Some(fit)) = (self.run, self.fit) {
             self.settled = fit;
+        }
+    }
+
+    fn watch_ratio(&mut self, exchange: &Exchange) {
+        let Some(fit) = self.fit else { return };
+        let estimated = self.corrected(fit.line.at(exchange.up, exchange.down));
+        let ratio = exchange.time / estimated.max(1e-9);
+        self.ratios.push(ratio);
+        if self.level.changed(ratio.max(1e-9).ln()) {
+            self.ratios.keep_last(RUN);
         }
     }
 
@@ -197,6 +219,12 @@ impl LinkEstimator {
         let fit = self.fit.as_ref()?;
         let (up, down) = (traffic.up_bytes as f64 / KIB, traffic.down_bytes as f64 / KIB);
         Duration::try_from_secs_f64(self.corrected(fit.line.at(up, down))).ok()
+    }
+
+    /// The same as a distribution, in seconds.
+    pub fn spread(&self, traffic: Traffic) -> Option<Spread> {
+        let estimate = self.estimate(traffic)?.as_secs_f64();
+        Some(self.ratios.spread().unwrap_or(Spread::constant(1.0)).times(estimate))
     }
 
     /// The fitted round trip and throughput; `None` before the first exchange.

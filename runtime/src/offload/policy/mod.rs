@@ -4,18 +4,27 @@
 //! It reads no clock and does no I/O, so that a decision is a pure function of
 //! its context and of what the policy has been told of earlier ones.
 
+mod deadline_aware;
 mod fixed;
+mod learned;
+#[cfg(test)]
+pub(crate) mod testing;
 mod threshold;
 
 use std::fmt;
 use std::time::Duration;
 
-use leeway_contract::Digest;
+use leeway_contract::{Digest, Fuel};
 use serde::{Deserialize, Serialize};
 
+pub use deadline_aware::DeadlineAware;
 pub use fixed::{AllFog, AllLocal};
+pub use learned::Learned;
 pub use threshold::Threshold;
 
+use super::energy::ChoiceEnergy;
+use super::estimate::OffloadedTime;
+use super::fog::Traffic;
 use super::health::{LinkHealth, ModuleHealth};
 use super::record::DecisionRecord;
 
@@ -34,12 +43,35 @@ pub struct Context {
     /// T_F: what it would spend on the fog host. `None` where the fog host has
     /// not run anything yet.
     pub fog: Option<Duration>,
+    /// T_L + T_F as a distribution; `None` where either is not known.
+    pub offloaded: Option<OffloadedTime>,
+    /// What an exchange is expected to move.
+    pub traffic: Traffic,
+    /// What the model is certified to burn.
+    pub fuel: Fuel,
     /// What is left of the input's deadline, where it has one.
     pub deadline: Option<Duration>,
+    /// How long from now the device begins by itself, if the input is offloaded and
+    /// no answer has come: what admission has found to keep every deadline. `None`
+    /// where nothing is promised.
+    pub armed: Option<Duration>,
+    /// The work that the device would do before this input.
+    pub backlog: Duration,
+    /// What each choice is expected to take of the device's energy, where there is
+    /// a model of it.
+    pub energy: Option<ChoiceEnergy>,
     /// The link's state.
     pub link: LinkHealth,
     /// How the fog host has served this module.
     pub on_fog: ModuleHealth,
+}
+
+impl Context {
+    /// The response time on the device: what is before the input, and its own
+    /// execution.
+    pub fn local(&self) -> Duration {
+        self.backlog.saturating_add(self.wcet)
+    }
 }
 
 /// Where an input runs.
@@ -73,6 +105,16 @@ pub enum Reason {
     LinkDown,
     /// The fog host has failed this module, and it is not yet time to try again.
     FogFailing,
+    /// The answer is expected earlier from the fog host, with compensation.
+    BenefitExpected,
+    /// It is not.
+    NoBenefit,
+    /// The fog host is not likely to answer before the device must begin.
+    UnlikelyInTime,
+    /// The device must begin at once to keep the deadline.
+    NoSlack,
+    /// To learn of the fog host, whatever is expected.
+    ForcedSample,
 }
 
 impl fmt::Display for Reason {
@@ -86,6 +128,11 @@ impl fmt::Display for Reason {
             Reason::LinkStale => "no recent contact with the fog host",
             Reason::LinkDown => "the link is down",
             Reason::FogFailing => "the fog host fails this module",
+            Reason::BenefitExpected => "an earlier answer is expected from the fog host",
+            Reason::NoBenefit => "no earlier answer is expected from the fog host",
+            Reason::UnlikelyInTime => "the fog host is not likely to answer in time",
+            Reason::NoSlack => "the deadline leaves no time to wait",
+            Reason::ForcedSample => "a sample, to learn of the fog host",
         })
     }
 }

@@ -33,16 +33,8 @@ impl Policy for Threshold {
     }
 
     fn decide(&mut self, context: &Context) -> Decision {
-        match context.link {
-            LinkHealth::Unknown => return Decision::local(Reason::LinkUnknown),
-            LinkHealth::Down { .. } => return Decision::local(Reason::LinkDown),
-            LinkHealth::Up { age } if age > self.freshness => {
-                return Decision::local(Reason::LinkStale);
-            }
-            LinkHealth::Up { .. } => {}
-        }
-        if let ModuleHealth::Failing { retry: false, .. } = context.on_fog {
-            return Decision::local(Reason::FogFailing);
+        if let Err(reason) = reachable(context, self.freshness) {
+            return Decision::local(reason);
         }
         let Some(transfer) = context.transfer else {
             return Decision::local(Reason::LinkUnknown);
@@ -56,29 +48,31 @@ impl Policy for Threshold {
     }
 }
 
+/// Whether something good is known of the link and of the module on the fog host;
+/// or else why not.
+pub(super) fn reachable(context: &Context, freshness: Duration) -> Result<(), Reason> {
+    match context.link {
+        LinkHealth::Unknown => return Err(Reason::LinkUnknown),
+        LinkHealth::Down { .. } => return Err(Reason::LinkDown),
+        LinkHealth::Up { age } if age > freshness => return Err(Reason::LinkStale),
+        LinkHealth::Up { .. } => {}
+    }
+    match context.on_fog {
+        ModuleHealth::Failing { retry: false, .. } => Err(Reason::FogFailing),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use leeway_contract::Digest;
     use rand::{Rng as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;
 
+    use super::super::testing::context;
     use super::*;
     use crate::offload::policy::Placement;
 
     const MS: Duration = Duration::from_millis(1);
-
-    fn context() -> Context {
-        Context {
-            module: Digest::of(b"m"),
-            wcet: 50 * MS,
-            bound: 60 * MS,
-            transfer: Some(10 * MS),
-            fog: Some(5 * MS),
-            deadline: None,
-            link: LinkHealth::Up { age: MS },
-            on_fog: ModuleHealth::Good,
-        }
-    }
 
     fn decide(context: Context) -> Decision {
         Threshold::default().decide(&context)

@@ -1,0 +1,217 @@
+//! What of a task the decision needs: the module, its times, and how its records
+//! are written. Pure bookkeeping, shared by everything that places inputs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leeway_contract::{Certificate, Digest, Fuel, TensorSpec};
+
+use super::beliefs::Beliefs;
+use super::energy::ChoiceEnergy;
+use super::fog::{FogAnswer, FogError, Traffic};
+use super::health::BackOffRule;
+use super::policy::{Context, Decision};
+use super::record::{DecisionRecord, Estimates, FogFailure, Offloaded, Outcome};
+use crate::timing::Watch;
+
+/// What an exchange is taken to move over the tensors' own bytes, before the
+/// first one has shown it.
+const ASSUMED_OVERHEAD_BYTES: u64 = 500;
+
+/// One task as it is placed.
+#[derive(Debug)]
+pub struct Subject {
+    name: String,
+    digest: Digest,
+    fuel: Fuel,
+    wcet: Duration,
+    watch: Option<Arc<Watch>>,
+    deadline: Option<Duration>,
+    next_sequence: u64,
+    /// Of the last inference on the fog host; before that, by the certificate.
+    traffic: Traffic,
+}
+
+/// When and how an input is placed.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The time.
+    pub now: Duration,
+    /// Since the input's release.
+    pub age: Duration,
+    /// How long from now the device begins by itself; see [`Context::armed`].
+    pub armed: Option<Duration>,
+    /// The device's work before this input.
+    pub backlog: Duration,
+}
+
+/// What came of a placed input.
+#[derive(Debug)]
+pub struct Course {
+    /// Where the answer came from.
+    pub outcome: Outcome,
+    /// When the input was released.
+    pub released: Duration,
+    /// From then to the answer.
+    pub latency: Duration,
+    /// Where the fog host answered.
+    pub offloaded: Option<Offloaded>,
+    /// Where it was asked and failed.
+    pub fog_failure: Option<FogFailure>,
+    /// The execution time on the device.
+    pub local: Option<Duration>,
+    /// The fuel of the answer.
+    pub fuel: Fuel,
+}
+
+impl Subject {
+    /// A task of this module, before its first input. Its arguments are those of
+    /// [`Task`](super::Task).
+    pub fn new(
+        name: String,
+        digest: Digest,
+        certificate: &Certificate,
+        wcet: Duration,
+        watch: Option<Arc<Watch>>,
+        deadline: Option<Duration>,
+    ) -> Self {
+        let bytes = |specs: &[TensorSpec]| {
+            specs.iter().filter_map(|s| s.size_bytes()).sum::<usize>() as u64
+        };
+        let traffic = Traffic {
+            up_bytes: bytes(certificate.inputs()) + ASSUMED_OVERHEAD_BYTES,
+            down_bytes: bytes(certificate.outputs()) + ASSUMED_OVERHEAD_BYTES,
+        };
+        let fuel = certificate.total_fuel();
+        Self { name, digest, fuel, wcet, watch, deadline, next_sequence: 0, traffic }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its module.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The fuel that the module is certified for.
+    pub fn fuel(&self) -> Fuel {
+        self.fuel
+    }
+
+    /// What is known of an input at this moment. It allocates nothing.
+    pub fn context(&self, beliefs: &Beliefs, moment: Moment) -> Context {
+        let Moment { now, age, armed, backlog } = moment;
+        let transfer = beliefs.transfer(self.traffic);
+        let fog = beliefs.fog(self.digest, self.fuel);
+        let energy = beliefs.energy().map(|model| ChoiceEnergy {
+            local_joules: model.local_joules(self.wcet),
+            exchange_joules: model.exchange_joules(
+                self.traffic,
+                transfer.unwrap_or_default(),
+                fog.unwrap_or_default(),
+            ),
+        });
+        Context {
+            module: self.digest,
+            wcet: self.wcet,
+            bound: self.watch.as_ref().map_or(self.wcet, |watch| watch.bound().time),
+            transfer,
+            fog,
+            offloaded: beliefs.offloaded(self.digest, self.fuel, self.traffic),
+            traffic: self.traffic,
+            fuel: self.fuel,
+            deadline: self.deadline.map(|deadline| deadline.saturating_sub(age)),
+            armed,
+            backlog,
+            energy,
+            link: beliefs.link_health(now),
+            on_fog: beliefs.module_health(now, self.digest),
+        }
+    }
+
+    /// The whole model ran on the device.
+    pub fn ran(&self, elapsed: Duration) {
+        if let Some(watch) = &self.watch {
+            watch.observe(elapsed);
+        }
+    }
+
+    /// The fog host has given a valid answer, after `round_trip` by the device's own
+    /// clock.
+    pub fn answered(
+        &mut self,
+        beliefs: &mut Beliefs,
+        now: Duration,
+        answer: &FogAnswer,
+        round_trip: Duration,
+    ) -> Offloaded {
+        // A fog host that reports more than all the time there was is not believed
+        // beyond it.
+        let fog = answer.time.total().min(round_trip);
+        let transfer = round_trip - fog;
+        beliefs.inferred(now, self.digest, answer, transfer);
+        self.traffic = answer.traffic;
+        let (queue, traffic) = (answer.time.queue, answer.traffic);
+        Offloaded { round_trip, transfer, fog, queue, traffic }
+    }
+
+    /// It has given none that can be used.
+    pub fn not_answered(
+        &self,
+        beliefs: &mut Beliefs,
+        now: Duration,
+        error: &FogError,
+        elapsed: Duration,
+        rule: &BackOffRule,
+    ) -> FogFailure {
+        beliefs.not_inferred(now, self.digest, error, rule);
+        FogFailure::new(error, elapsed)
+    }
+
+    /// Writes down what came of an input.
+    pub fn record(
+        &mut self,
+        beliefs: &Beliefs,
+        policy: &str,
+        context: &Context,
+        decision: Decision,
+        course: Course,
+    ) -> DecisionRecord {
+        let Course { outcome, released, latency, offloaded, fog_failure, local, fuel } = course;
+        let joules = beliefs.energy().map(|model| {
+            let here = local.map_or(0.0, |time| model.local_joules(time));
+            let exchange = match (&offloaded, &fog_failure) {
+                (Some(o), _) => model.exchange_joules(o.traffic, o.transfer, o.fog),
+                // What was sent was sent in vain.
+                (None, Some(failure)) => {
+                    let traffic = Traffic { down_bytes: 0, ..context.traffic };
+                    model.exchange_joules(traffic, failure.elapsed, Duration::ZERO)
+                }
+                (None, None) => 0.0,
+            };
+            here + exchange
+        });
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        DecisionRecord {
+            task: self.name.clone(),
+            module: self.digest,
+            sequence,
+            policy: policy.to_owned(),
+            released,
+            estimates: Estimates::of(context),
+            decision,
+            outcome,
+            latency,
+            deadline: self.deadline,
+            offloaded,
+            fog_failure,
+            local,
+            fuel,
+            joules,
+        }
+    }
+}
