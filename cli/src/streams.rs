@@ -15,7 +15,8 @@
 //! jitter_ms = 2
 //! priority = 5
 //! core = 0
-//! overload = "drop-newest" # or "drop-oldest", "degrade"
+//! overload = "drop-newest" # or "drop-oldest", or "degrade"
+//! degrade_to = "vibration-small" # the stream of a smaller model
 //! offload = { setup_us = 0 }
 //! ```
 //!
@@ -57,6 +58,7 @@ struct Entry {
     core: Option<usize>,
     #[serde(default)]
     overload: Overload,
+    degrade_to: Option<String>,
     offload: Option<Offload>,
 }
 
@@ -118,6 +120,7 @@ fn stream(entry: Entry, beside: &Path, rule: &BoundRule) -> anyhow::Result<Strea
         stages,
         core: entry.core,
         overload: entry.overload,
+        degrade_to: entry.degrade_to,
         offload: entry.offload.map(setup).transpose()?,
     })
 }

@@ -13,6 +13,7 @@ const MESSAGE_CHARS: usize = 300;
 
 #[derive(Serialize)]
 struct RequestHead<'a> {
+    id: String,
     parameters: RequestParameters,
     inputs: Vec<InputHead<'a>>,
 }
@@ -41,6 +42,7 @@ struct BinarySize {
 
 #[derive(Deserialize)]
 struct ResponseHead {
+    id: Option<String>,
     parameters: ResponseParameters,
     outputs: Vec<OutputHead>,
 }
@@ -64,6 +66,8 @@ struct OutputHead {
 /// A run of stages that a client asks for.
 #[derive(Clone, Debug)]
 pub struct ClientRequest<'a> {
+    /// Names the request; its answer repeats it.
+    pub id: u64,
     /// The module's certificate.
     pub certificate: &'a Certificate,
     /// The stages to run.
@@ -78,6 +82,9 @@ pub struct ClientRequest<'a> {
 /// A server's answer to a [`ClientRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientResponse {
+    /// The request that it answers, by the server's word; `None` where that is no
+    /// number, or missing.
+    pub id: Option<u64>,
     /// The module that answers, by the server's word.
     pub digest: Digest,
     /// What it burned.
@@ -123,8 +130,9 @@ impl ClientRequest<'_> {
             last_stage: last,
             timeout: self.timeout.map(micros),
         };
-        let mut body = serde_json::to_vec(&RequestHead { parameters, inputs })
-            .expect("a request has only string keys and whole numbers");
+        let mut body =
+            serde_json::to_vec(&RequestHead { id: self.id.to_string(), parameters, inputs })
+                .expect("a request has only string keys and whole numbers");
         let head_bytes = Some(body.len());
         body.reserve_exact(self.inputs.iter().map(|tensor| tensor.data.len()).sum());
         for tensor in self.inputs {
@@ -162,7 +170,8 @@ impl ClientRequest<'_> {
         }
         let ResponseParameters { digest, fuel, queue_ns, compute_ns } = head.parameters;
         let (queue, compute) = (Duration::from_nanos(queue_ns), Duration::from_nanos(compute_ns));
-        Ok(ClientResponse { digest, fuel, queue, compute, outputs })
+        let id = head.id.and_then(|id| id.parse().ok());
+        Ok(ClientResponse { id, digest, fuel, queue, compute, outputs })
     }
 }
 
@@ -216,7 +225,8 @@ mod tests {
         let certificate = certificate();
         let inputs = [Tensor::from_f32(&[1, 2], &[f32::NAN, -0.0])];
         let (timeout, stages) = (Some(Duration::from_nanos(10)), 0..=0);
-        let asked = ClientRequest { certificate: &certificate, stages, inputs: &inputs, timeout };
+        let asked =
+            ClientRequest { id: 7, certificate: &certificate, stages, inputs: &inputs, timeout };
         let Encoded { body, head_bytes } = asked.encode().unwrap();
 
         let mut request = Request::decode(&body, head_bytes).unwrap();
@@ -236,7 +246,7 @@ mod tests {
         };
         let Encoded { body, head_bytes } = answer.encode(&request).unwrap();
         let response = asked.decode(&body, head_bytes.unwrap()).unwrap();
-        assert_eq!(response.outputs, inputs);
+        assert_eq!((response.id, &response.outputs[..]), (Some(7), &inputs[..]));
         assert_eq!((response.digest, response.fuel), (answer.digest, answer.fuel));
         assert_eq!((response.queue, response.compute), (answer.queue, answer.compute));
 

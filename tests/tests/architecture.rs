@@ -127,6 +127,17 @@ fn only_the_fog_client_speaks_http_on_the_device() {
 }
 
 #[test]
+fn no_wall_clock_enters_a_decision() {
+    for folder in ["runtime/src/offload", "runtime/src/executor", "runtime/src/admission"] {
+        for (path, text) in sources(folder) {
+            for word in ["SystemTime", "UNIX_EPOCH", "clock_gettime", "header::DATE"] {
+                assert!(!code(&text).contains(word), "{} names {word}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
 fn every_source_says_its_subject_first() {
     let folders = [
         "wit/src",

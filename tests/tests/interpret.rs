@@ -214,7 +214,7 @@ fn a_fog_host_gives_the_devices_bits_and_fuel() {
     let digest = Digest::of(&measured.component);
     fog.push(digest, &measured.component, FOG_LIMIT).unwrap();
     let certificate = &measured.certificate;
-    let request = InferRequest { digest, certificate, stages: 0..=0, inputs: &inputs };
+    let request = InferRequest { id: 1, digest, certificate, stages: 0..=0, inputs: &inputs };
     let there = fog.infer(&request, FOG_LIMIT).unwrap();
     assert_eq!((there.outputs, there.time.fuel), (here.outputs, here.fuel));
 }

@@ -27,7 +27,8 @@ fn the_device_pushes_probes_and_infers_with_every_bit() {
     let inputs = TestModel::input(values);
     for (first, last) in [(0, 2), (0, 0), (1, 2), (2, 2)] {
         let certificate = &certificate;
-        let request = InferRequest { digest, certificate, stages: first..=last, inputs: &inputs };
+        let request =
+            InferRequest { id: 1, digest, certificate, stages: first..=last, inputs: &inputs };
         let answer = fog.infer(&request, LIMIT).unwrap();
         assert_eq!(answer.outputs, inputs);
         assert_eq!(Some(answer.time.fuel), certificate.fuel(first..=last));
@@ -44,7 +45,7 @@ fn the_device_is_told_why_it_was_refused() {
     let inputs: Vec<Tensor> = TestModel::input([0.0; 4]);
     let infer = |digest| {
         let certificate = &certificate;
-        let request = InferRequest { digest, certificate, stages: 0..=0, inputs: &inputs };
+        let request = InferRequest { id: 1, digest, certificate, stages: 0..=0, inputs: &inputs };
         match fog.infer(&request, LIMIT).unwrap_err() {
             FogError::Refused { status, message } => (status, message),
             error => panic!("{error}"),

@@ -206,12 +206,42 @@ fn check(streams: &[Stream], executor: &Executor) -> Result<(), Refusal> {
             && given > 0
         {
             "it has no priority and others have; give all of them one, or none".into()
+        } else if let Some(problem) = degrades_wrongly(stream, streams) {
+            problem
         } else {
             continue;
         };
         return Err(Refusal::Invalid { stream: stream.name.clone(), problem });
     }
     Ok(())
+}
+
+/// What is wrong with where a stream degrades to.
+fn degrades_wrongly(stream: &Stream, streams: &[Stream]) -> Option<String> {
+    let Some(to) = &stream.degrade_to else {
+        let wanted = stream.overload == Overload::Degrade;
+        return wanted.then(|| {
+            "it is to degrade under overload and does not say to which stream; the smaller \
+             model's stream is wanted"
+                .into()
+        });
+    };
+    match streams.iter().find(|other| other.name == *to) {
+        None => Some(format!(
+            "it degrades to {to:?}, which is not among the streams; the smaller model must be \
+             admitted with it"
+        )),
+        Some(other) if other.degrade_to.is_some() => Some(format!(
+            "it degrades to {to:?}, which degrades itself; a stream that does not is wanted"
+        )),
+        Some(other) if other.wcet() >= stream.wcet() => Some(format!(
+            "it degrades to {to:?}, whose model takes {:?}, and its own takes {:?}; a smaller one is \
+             wanted",
+            other.wcet(),
+            stream.wcet()
+        )),
+        Some(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub enum Overload {
     DropNewest,
     /// The one that has waited longest, and has not begun, makes place for it.
     DropOldest,
-    /// It is given to the stream's smaller model, which is admitted for it.
+    /// It is given to the stream of a smaller model: [`Stream::degrade_to`].
     Degrade,
 }
 
@@ -51,6 +51,10 @@ pub struct Stream {
     pub core: Option<usize>,
     /// What an overload of this stream does to it.
     pub overload: Overload,
+    /// The stream of its smaller model, which takes inputs that this one cannot: under
+    /// [`Overload::Degrade`], and where the whole stream is degraded. It is admitted
+    /// with all others, for inputs of its own period.
+    pub degrade_to: Option<String>,
     /// Whether inputs may be offloaded.
     pub offload: Option<Offloading>,
 }

@@ -202,6 +202,26 @@ impl Machine {
         self.jobs.is_empty()
     }
 
+    /// The work that the core would do before an input of this stream that arrives now:
+    /// what is ready and more urgent, and what is running. Worst-case times.
+    pub fn backlog(&self, now: Duration, stream: usize) -> Duration {
+        let service = &self.services[stream];
+        let urgency = self.urgency(stream, now.saturating_add(service.deadline));
+        let before = self.jobs.iter().filter(|&(&id, job)| {
+            let urgent = self.urgency(job.stream, job.deadline) <= urgency;
+            !job.answered && job.ready <= now && (urgent || self.running == Some(id))
+        });
+        let left = |job: &Job| self.services[job.stream].budgets[job.segment..].iter().sum();
+        before
+            .map(|(_, job)| left(job))
+            .fold(Duration::ZERO, |sum, left: Duration| sum.saturating_add(left))
+    }
+
+    /// The stream of a job, while it is not over.
+    pub fn stream(&self, job: JobId) -> Option<usize> {
+        self.jobs.get(&job).map(|job| job.stream)
+    }
+
     /// Takes an input that is ready now and belongs to an arrival at `arrived`, or
     /// sheds it. It runs on the device, unless [`Self::offload`] is called before
     /// the core is asked what to do next.
@@ -301,7 +321,8 @@ impl Machine {
     pub fn next(&mut self, now: Duration) -> Next {
         debug_assert!(self.running.is_none(), "the core is asked when it is free");
         let ready = self.jobs.iter().filter(|(_, job)| job.ready <= now);
-        let chosen = ready.min_by_key(|&(&id, job)| (self.urgency(job), job.arrival, id));
+        let chosen = ready
+            .min_by_key(|&(&id, job)| (self.urgency(job.stream, job.deadline), job.arrival, id));
         match chosen {
             Some((&id, job)) => {
                 let service = &self.services[job.stream];
@@ -322,10 +343,10 @@ impl Machine {
         }
     }
 
-    fn urgency(&self, job: &Job) -> Duration {
-        match (self.scheduling, self.services[job.stream].rank) {
+    fn urgency(&self, stream: usize, deadline: Duration) -> Duration {
+        match (self.scheduling, self.services[stream].rank) {
             (Scheduling::FixedPriority, Some(rank)) => Duration::from_nanos(rank as u64),
-            _ => job.deadline,
+            _ => deadline,
         }
     }
 

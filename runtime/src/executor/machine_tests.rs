@@ -158,6 +158,8 @@ fn random_set(rng: &mut ChaCha8Rng) -> Vec<Stream> {
             let period = rng.random_range(2 * cost..=cost * 8);
             let jitter = if rng.random_bool(0.3) { rng.random_range(0..=period / 4) } else { 0 };
             let deadline = rng.random_range(cost + jitter + 5..=period + jitter + 5);
+            // Degrading is the dispatcher's.
+            let overload = [Overload::DropNewest, Overload::DropOldest][rng.random_range(0..2)];
             Stream {
                 name: format!("stream {index}"),
                 period: ns(period),
@@ -166,8 +168,8 @@ fn random_set(rng: &mut ChaCha8Rng) -> Vec<Stream> {
                 priority: None,
                 stages,
                 core: None,
-                overload: [Overload::DropNewest, Overload::DropOldest, Overload::Degrade]
-                    [rng.random_range(0..3)],
+                overload,
+                degrade_to: None,
                 offload: rng.random_bool(0.8).then_some(Offloading { setup: Duration::ZERO }),
             }
         })

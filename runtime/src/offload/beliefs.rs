@@ -196,15 +196,11 @@ impl Beliefs {
         self.no_contact_if_of_link(now, error, rule);
     }
 
-    /// An inference has been given up, as the device has answered it. Where an answer
-    /// was `overdue`, longer out than any before, the link counts as down.
-    pub fn given_up(&mut self, now: Duration, overdue: bool, rule: &BackOffRule) {
+    /// An inference was given up after a time in which no answer had to be expected.
+    pub fn given_up(&mut self) {
         self.answered.observe(false);
         // The connection was closed to give up.
         self.connected = false;
-        if overdue {
-            self.not_probed(now, rule);
-        }
     }
 
     /// A probe has failed. Whatever the error: what does not answer probes as it
@@ -216,8 +212,24 @@ impl Beliefs {
         self.spend(PROBE_TRAFFIC, Duration::ZERO);
     }
 
+    /// What came of an exchange that was due.
+    pub fn exchanged(
+        &mut self,
+        now: Duration,
+        due: Due,
+        result: &Result<Traffic, FogError>,
+        elapsed: Duration,
+        rule: &ProbeRule,
+    ) {
+        match (result, due) {
+            (Ok(traffic), _) => self.done(now, due, *traffic, elapsed, rule),
+            (Err(error), Due::Push(module)) => self.not_pushed(now, module, error, rule),
+            (Err(_), _) => self.not_probed(now, &rule.back_off),
+        }
+    }
+
     /// An exchange has succeeded that was due.
-    pub fn done(
+    fn done(
         &mut self,
         now: Duration,
         due: Due,
@@ -248,13 +260,7 @@ impl Beliefs {
 
     /// A module that the fog host lacks could not be pushed: it is not tried there
     /// for a while.
-    pub fn not_pushed(
-        &mut self,
-        now: Duration,
-        module: Digest,
-        error: &FogError,
-        rule: &ProbeRule,
-    ) {
+    fn not_pushed(&mut self, now: Duration, module: Digest, error: &FogError, rule: &ProbeRule) {
         self.missing.retain(|&missing| missing != module);
         self.module_failures.entry(module).or_default().failed(now, &rule.back_off);
         self.no_contact_if_of_link(now, error, &rule.back_off);

@@ -7,7 +7,10 @@
 //! - [`fog`]: the fog host, behind one trait, and over HTTP.
 //! - [`energy`]: what each choice takes of the device's energy, behind one trait.
 //! - [`local`]: the device's executor, behind one trait.
-//! - [`Offloader`]: puts them together; [`Prober`] keeps the estimates fresh.
+//! - [`Offloader`]: one input at a time, without a promise, on the caller's thread.
+//! - [`Dispatcher`]: inputs of admitted streams, whose deadlines are kept;
+//!   [`Runner`] runs it, [`simulate`] does so in simulated time.
+//! - [`Prober`] keeps the estimates fresh.
 //! - [`record`]: what is written down of every input.
 //! - [`sensor`]: where the inputs come from in experiments.
 //!
@@ -16,6 +19,7 @@
 mod allowance;
 mod beliefs;
 pub mod clock;
+mod dispatcher;
 pub mod energy;
 pub mod estimate;
 pub mod fog;
@@ -25,13 +29,17 @@ mod offloader;
 pub mod policy;
 mod prober;
 pub mod record;
+mod runner;
 pub mod sensor;
+pub mod simulate;
 mod subject;
 
 pub use allowance::ProbeBudget;
 pub use beliefs::{Beliefs, Due, ProbeRule};
+pub use dispatcher::{Discarded, Dispatcher, InputId, Placed, Ran, Replied};
 pub use offloader::{Answer, InferError, Offloader, Options, Task, TaskId, WaitRule};
 pub use prober::{ProbeThread, Probed, Prober};
+pub use runner::{Answered, Model, Runner, RunnerError, Setup, Ticket};
 pub use subject::{Course, Moment, Subject};
 
 #[cfg(test)]

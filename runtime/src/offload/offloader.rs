@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -118,10 +119,20 @@ pub(super) struct Shared {
     pub fog: Arc<dyn Fog>,
     pub clock: Arc<dyn Clock>,
     pub options: Options,
-    beliefs: Mutex<Beliefs>,
+    pub requests: AtomicU64,
+    pub beliefs: Arc<Mutex<Beliefs>>,
 }
 
 impl Shared {
+    pub fn new(
+        fog: Arc<dyn Fog>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+        beliefs: Arc<Mutex<Beliefs>>,
+    ) -> Self {
+        Self { fog, clock, options, requests: AtomicU64::new(0), beliefs }
+    }
+
     pub fn beliefs(&self) -> MutexGuard<'_, Beliefs> {
         self.beliefs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -201,7 +212,7 @@ impl Offloader {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Self {
-        let shared = Shared { fog, clock, options, beliefs: Mutex::default() };
+        let shared = Shared::new(fog, clock, options, Arc::default());
         Self { tasks: Vec::new(), policy, shared: Arc::new(shared) }
     }
 
@@ -314,6 +325,7 @@ impl Shared {
             return Err(FogFailure::new(&error, Duration::ZERO));
         }
         let request = InferRequest {
+            id: self.requests.fetch_add(1, Ordering::Relaxed),
             digest: state.subject.digest(),
             certificate: state.local.certificate(),
             stages: 0..=state.last_stage,

@@ -53,15 +53,10 @@ impl Prober {
         };
         let now = shared.clock.now();
         let elapsed = now.saturating_sub(start);
-        let mut beliefs = shared.beliefs();
-        match (&result, due) {
-            (Ok(traffic), _) => beliefs.done(now, due, *traffic, elapsed, rule),
-            (Err(error), Due::Push(module)) => beliefs.not_pushed(now, module, error, rule),
-            (Err(error), _) => {
-                tracing::debug!(%error, "probe failed");
-                beliefs.not_probed(now, &rule.back_off);
-            }
+        if let Err(error) = &result {
+            tracing::debug!(%error, "probe failed");
         }
+        shared.beliefs().exchanged(now, due, &result, elapsed, rule);
         Some(Probed { due, result: result.map(|traffic| (elapsed, traffic)) })
     }
 

@@ -7,7 +7,7 @@ use leeway_contract::{Digest, Fuel};
 use serde::{Deserialize, Serialize};
 
 use super::energy::ChoiceEnergy;
-use super::fog::{FogError, Traffic};
+use super::fog::{FogError, Mismatch, Traffic};
 use super::health::{LinkHealth, ModuleHealth};
 use super::policy::{Context, Decision};
 
@@ -94,7 +94,8 @@ pub struct Offloaded {
 /// What sending an input in vain took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FogFailure {
-    /// `unreachable`, `timed-out`, `refused` or `malformed`.
+    /// `unreachable`, `timed-out`, `refused`, `malformed`, or what differs in an answer:
+    /// `other-module`, `other-request`, `other-outputs`, `other-fuel`.
     pub kind: String,
     /// The error, in words.
     pub message: String,
@@ -110,6 +111,10 @@ impl FogFailure {
             FogError::TimedOut { .. } => "timed-out",
             FogError::Refused { .. } => "refused",
             FogError::Malformed(_) => "malformed",
+            FogError::Mismatched { what: Mismatch::Module, .. } => "other-module",
+            FogError::Mismatched { what: Mismatch::Request, .. } => "other-request",
+            FogError::Mismatched { what: Mismatch::Outputs, .. } => "other-outputs",
+            FogError::Mismatched { what: Mismatch::Fuel, .. } => "other-fuel",
         };
         Self { kind: kind.to_owned(), message: error.to_string(), elapsed }
     }

@@ -132,11 +132,10 @@ impl Subject {
         }
     }
 
-    /// The whole model ran on the device.
-    pub fn ran(&self, elapsed: Duration) {
-        if let Some(watch) = &self.watch {
-            watch.observe(elapsed);
-        }
+    /// The whole model ran on the device. True where that took longer than was
+    /// promised, and the promise is raised.
+    pub fn ran(&self, elapsed: Duration) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.observe(elapsed))
     }
 
     /// The fog host has given a valid answer, after `round_trip` by the device's own

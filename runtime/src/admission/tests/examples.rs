@@ -16,6 +16,7 @@ fn stream(name: &str, stages_ms: &[u32], period_ms: u32, deadline_ms: u32) -> St
         stages: stages_ms.iter().map(|&ms| ms * MS).collect(),
         core: None,
         overload: Overload::DropNewest,
+        degrade_to: None,
         offload: None,
     }
 }
@@ -152,6 +153,29 @@ fn what_cannot_be_analysed_is_named() {
     let twice = [stream("a", &[1], 10, 5), stream("a", &[1], 10, 5)];
     let message = admit(&twice, &edf).unwrap_err().to_string();
     assert!(message.contains("another stream of that name"), "{message}");
+}
+
+#[test]
+fn a_stream_degrades_to_a_smaller_admitted_one() {
+    let edf = executor(1, Scheduling::EarliestDeadlineFirst);
+    let degrading = |to: Option<&str>| Stream {
+        overload: Overload::Degrade,
+        degrade_to: to.map(str::to_owned),
+        ..stream("large", &[10], 50, 50)
+    };
+    let small = stream("small", &[2], 50, 20);
+    let set = [degrading(Some("small")), small.clone()];
+    assert_eq!(admit(&set, &edf).unwrap().streams.len(), 2);
+    let cases = [
+        ([degrading(None), small.clone()], "does not say to which"),
+        ([degrading(Some("tiny")), small.clone()], "\"tiny\", which is not among"),
+        ([degrading(Some("large")), small.clone()], "degrades itself"),
+        ([degrading(Some("small")), stream("small", &[11], 50, 20)], "takes 11ms"),
+    ];
+    for (set, wanted) in cases {
+        let message = admit(&set, &edf).unwrap_err().to_string();
+        assert!(message.contains("\"large\"") && message.contains(wanted), "{message}");
+    }
 }
 
 #[test]

@@ -147,6 +147,7 @@ fn random_set(rng: &mut ChaCha8Rng) -> Vec<Stream> {
                 stages,
                 core: None,
                 overload: Overload::DropNewest,
+                degrade_to: None,
                 offload: rng.random_bool(0.3).then_some(Offloading { setup }),
             }
         })

@@ -115,6 +115,7 @@ impl HttpFog {
 impl Fog for HttpFog {
     fn infer(&self, request: &InferRequest<'_>, limit: Duration) -> Result<FogAnswer, FogError> {
         let asked = ClientRequest {
+            id: request.id,
             certificate: request.certificate,
             stages: request.stages.clone(),
             inputs: request.inputs,
@@ -152,7 +153,7 @@ impl Fog for HttpFog {
         let time =
             FogTime { compute: response.compute, queue: response.queue, fuel: response.fuel };
         let answer = FogAnswer { outputs: response.outputs, time, traffic };
-        request.check(response.digest, &answer)?;
+        request.check(response.digest, response.id, &answer)?;
         Ok(answer)
     }
 

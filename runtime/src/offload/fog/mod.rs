@@ -28,6 +28,8 @@ pub struct Traffic {
 /// What the fog host is asked to run.
 #[derive(Clone, Debug)]
 pub struct InferRequest<'a> {
+    /// Names the request among all of this device's; the answer repeats it.
+    pub id: u64,
     /// The module.
     pub digest: Digest,
     /// Its certificate, which the answer is checked against.
@@ -79,9 +81,30 @@ pub enum FogError {
         /// In its own words.
         message: String,
     },
-    /// An answer that is not one, or not to this request.
+    /// An answer that is none.
     #[error("the fog host's answer cannot be used: {0}")]
     Malformed(String),
+    /// An answer that is none to this request.
+    #[error("the fog host's answer cannot be used: {message}")]
+    Mismatched {
+        /// What differs.
+        what: Mismatch,
+        /// What was seen and what was wanted.
+        message: String,
+    },
+}
+
+/// What of an answer is not what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mismatch {
+    /// It is by another module.
+    Module,
+    /// It is to another request.
+    Request,
+    /// Its tensors are not the module's outputs.
+    Outputs,
+    /// It burned another fuel than is certified.
+    Fuel,
 }
 
 impl FogError {
@@ -110,32 +133,44 @@ pub trait Fog: Send + Sync + fmt::Debug {
 }
 
 impl InferRequest<'_> {
-    /// Checks an answer by the module `by` that is to be one to this request.
-    pub fn check(&self, by: Digest, answer: &FogAnswer) -> Result<(), FogError> {
-        let malformed = |text: String| Err(FogError::Malformed(text));
+    /// Checks an answer by the module `by`, to the request `to`, that is to be one to
+    /// this request.
+    pub fn check(&self, by: Digest, to: Option<u64>, answer: &FogAnswer) -> Result<(), FogError> {
+        let mismatched = |what, message: String| Err(FogError::Mismatched { what, message });
         if by != self.digest {
-            return malformed(format!("it is by {by}, asked was {}", self.digest));
+            let message = format!("it is by {by}, asked was {}", self.digest);
+            return mismatched(Mismatch::Module, message);
+        }
+        if to != Some(self.id) {
+            let message = match to {
+                Some(to) => format!("it is to request {to}, asked was {}", self.id),
+                None => format!("it does not say that it is to request {}", self.id),
+            };
+            return mismatched(Mismatch::Request, message);
         }
         let last = *self.stages.end() as usize;
         let (Some(stage), Some(fuel)) =
             (self.certificate.stages.get(last), self.certificate.fuel(self.stages.clone()))
         else {
             let last_stage = self.certificate.last_stage();
-            return malformed(format!("stages {:?} of 0..={last_stage} were asked", self.stages));
+            let message = format!("stages {:?} of 0..={last_stage} were asked", self.stages);
+            return mismatched(Mismatch::Outputs, message);
         };
         if answer.outputs.len() != stage.outputs.len() {
             let (seen, wanted) = (answer.outputs.len(), stage.outputs.len());
-            return malformed(format!("it has {seen} outputs, wanted {wanted}"));
+            let message = format!("it has {seen} outputs, wanted {wanted}");
+            return mismatched(Mismatch::Outputs, message);
         }
         for (spec, tensor) in stage.outputs.iter().zip(&answer.outputs) {
             if let Err(error) = spec.check(tensor) {
-                return malformed(error.to_string());
+                return mismatched(Mismatch::Outputs, error.to_string());
             }
         }
         let exact = self.certificate.bound() == Bound::Static;
         if exact && answer.time.fuel != fuel {
             let seen = answer.time.fuel;
-            return malformed(format!("it burned {seen} units of fuel, certified are {fuel}"));
+            let message = format!("it burned {seen} units of fuel, certified are {fuel}");
+            return mismatched(Mismatch::Fuel, message);
         }
         Ok(())
     }

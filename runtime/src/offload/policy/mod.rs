@@ -115,6 +115,8 @@ pub enum Reason {
     NoSlack,
     /// To learn of the fog host, whatever is expected.
     ForcedSample,
+    /// Inputs of this stream stay on the device.
+    NotAllowed,
 }
 
 impl fmt::Display for Reason {
@@ -132,6 +134,7 @@ impl fmt::Display for Reason {
             Reason::NoBenefit => "no earlier answer is expected from the fog host",
             Reason::UnlikelyInTime => "the fog host is not likely to answer in time",
             Reason::NoSlack => "the deadline leaves no time to wait",
+            Reason::NotAllowed => "the stream's inputs stay on the device",
             Reason::ForcedSample => "a sample, to learn of the fog host",
         })
     }

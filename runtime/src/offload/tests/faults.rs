@@ -37,6 +37,8 @@ enum Fault {
     Body(&'static [u8], usize),
     /// An error status.
     Status(u16),
+    /// A correct answer to another request.
+    OtherRequest,
     /// A correct answer by another module.
     OtherDigest,
     /// Three elements instead of four.
@@ -178,6 +180,7 @@ fn infer(out: &mut TcpStream, request: &Request, fault: &Fault) -> Option<()> {
     };
     let answer = serde_json::json!({
         "model_name": asked,
+        "id": if matches!(fault, Fault::OtherRequest) { "12345".into() } else { head["id"].clone() },
         "outputs": [{
             "name": if matches!(fault, Fault::WrongName) { "z" } else { "y" },
             "shape": [1, elements],
@@ -311,11 +314,12 @@ fn every_input_is_answered_whatever_the_fog_host_does() {
         (Fault::Status(404), "refused"),
         (Fault::Status(503), "refused"),
         (Fault::Redirect, "refused"),
-        (Fault::OtherDigest, "malformed"),
-        (Fault::WrongShape, "malformed"),
-        (Fault::ShortData, "malformed"),
+        (Fault::OtherRequest, "other-request"),
+        (Fault::OtherDigest, "other-module"),
+        (Fault::WrongShape, "other-outputs"),
+        (Fault::ShortData, "other-outputs"),
         (Fault::ExtraBytes, "malformed"),
-        (Fault::WrongFuel, "malformed"),
+        (Fault::WrongFuel, "other-fuel"),
         (Fault::WrongName, "malformed"),
         (Fault::NoHeaderLength, "malformed"),
         (Fault::Endless, "malformed"),
@@ -340,6 +344,7 @@ fn a_refusal_is_told_in_the_fog_hosts_own_words() {
     let fog = HttpFog::new(&server.url).unwrap();
     let certificate = certificate();
     let request = InferRequest {
+        id: 1,
         digest: Digest::of(b"module"),
         certificate: &certificate,
         stages: 0..=0,

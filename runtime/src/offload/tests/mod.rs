@@ -1,7 +1,9 @@
 //! The offloader in simulated time, and against real sockets with faults.
 
 mod faults;
+mod runner;
 mod simulated;
+mod streams;
 
 use leeway_contract::certificate::{Compiler, FORMAT, Model};
 use leeway_contract::{
