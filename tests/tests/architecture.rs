@@ -92,8 +92,23 @@ fn the_compiler_carries_no_engine() {
 }
 
 #[test]
+fn deploying_knows_no_network_and_nothing_asynchronous() {
+    assert_lacks("leeway-deploy", |name| {
+        ["axum", "hyper", "tokio", "leeway-fog-host", "leeway-compiler"].contains(&name)
+            || name.starts_with("tract")
+    });
+    for (path, text) in sources("deploy/src") {
+        for word in ["http", "ureq", "TcpStream", "async fn"] {
+            assert!(!code(&text).contains(word), "{} names {word}", path.display());
+        }
+    }
+}
+
+#[test]
 fn nothing_depends_on_the_command() {
-    for package in ["leeway-compiler", "leeway-runtime", "leeway-fog-host", "leeway-lab"] {
+    for package in
+        ["leeway-compiler", "leeway-runtime", "leeway-deploy", "leeway-fog-host", "leeway-lab"]
+    {
         assert_lacks(package, |name| name == "leeway-cli" || name == "leeway-tests");
     }
 }
@@ -145,6 +160,7 @@ fn every_source_says_its_subject_first() {
         "compiler/src",
         "guest-models/src",
         "runtime/src",
+        "deploy/src",
         "fog-host/src",
         "lab/src",
     ];
@@ -163,6 +179,7 @@ fn unsafe_code_says_why_it_is_sound() {
         "protocol/src",
         "compiler/src",
         "runtime/src",
+        "deploy/src",
         "fog-host/src",
         "lab/src",
         "cli/src",

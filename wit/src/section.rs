@@ -86,8 +86,12 @@ pub fn code_bytes(component: &[u8]) -> Result<usize, SectionError> {
 
 /// Reads the certificate of a component.
 pub fn read_certificate(component: &[u8]) -> Result<Certificate, SectionError> {
-    let json = find(component, CERTIFICATE)?.ok_or(SectionError::Missing)?;
-    Ok(Certificate::from_json(json)?)
+    Ok(Certificate::from_json(certificate_json(component)?)?)
+}
+
+/// The bytes of a component's certificate, as they stand in it.
+pub fn certificate_json(component: &[u8]) -> Result<&[u8], SectionError> {
+    find(component, CERTIFICATE)?.ok_or(SectionError::Missing)
 }
 
 /// Reads the golden vectors of a component, and checks their digests.

@@ -117,10 +117,17 @@ impl Sandbox {
         self.load_expecting(&read(path.as_ref())?, wanted)
     }
 
-    fn load_checked(&self, bytes: &[u8], digest: Digest) -> Result<Module, LoadError> {
+    /// Checks what [`Self::load`] checks before it compiles: the certificate, its
+    /// claims about the engine, imports, exports and memories.
+    pub fn check(bytes: &[u8]) -> Result<Certificate, LoadError> {
         let certificate = section::read_certificate(bytes)?;
         check::engine_claim(&certificate.engine, &Self::engine_claim())?;
         check::shape(bytes, &certificate)?;
+        Ok(certificate)
+    }
+
+    fn load_checked(&self, bytes: &[u8], digest: Digest) -> Result<Module, LoadError> {
+        let certificate = Self::check(bytes)?;
         let golden = section::read_golden(bytes, &certificate)?;
         let host = self.inner.host(&certificate.engine);
         let code = host.compile(bytes, digest)?;

@@ -1,0 +1,396 @@
+//! The transaction itself, and what becomes of a canary.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::sync::Arc;
+
+use leeway_contract::{Certificate, Digest, section};
+use leeway_runtime::sandbox::{LoadError, Module, Sandbox};
+use serde::Serialize;
+
+use super::{Deployer, clock, lock};
+use crate::serving::{Routing, Trial, Version};
+use crate::state::{Release, Settings, Slots};
+use crate::store::{StoreError, Upload};
+use crate::transaction::admit::{self, Load};
+use crate::transaction::{Cancel, Cause, Opened, Progress, Refusal, Request, Source, Step, trial};
+use crate::trust::{Accepted, Memory, Subject};
+
+/// A version that was brought in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Deployed {
+    /// The model.
+    pub model: String,
+    /// Its version.
+    pub version: String,
+    /// The module.
+    pub digest: Digest,
+    /// Whether it answers only a share of the inputs until it has proven itself.
+    pub canary: bool,
+}
+
+/// A transaction under way.
+struct Transaction<'a> {
+    deployer: &'a Deployer,
+    request: &'a Request,
+    cancel: &'a Cancel,
+    progress: &'a (dyn Fn(Progress) + Sync),
+    step: Step,
+}
+
+/// A candidate that may become active.
+struct Candidate {
+    version: Arc<Version>,
+    load: Load,
+    settings: Settings,
+}
+
+impl Deployer {
+    /// Brings a version in. Where that is refused, what served before serves, and
+    /// the history says why.
+    pub fn deploy(
+        &self,
+        request: &Request,
+        source: Option<&mut dyn Source>,
+        cancel: &Cancel,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Deployed, Refusal> {
+        self.hold(request.digest);
+        let mut transaction =
+            Transaction { deployer: self, request, cancel, progress, step: Step::Fetch };
+        let result = transaction.run(source).map_err(|cause| {
+            let refusal =
+                Refusal { digest: request.digest, step: transaction.step, cause: Box::new(cause) };
+            self.note_refusal(request, &refusal);
+            refusal
+        });
+        self.release(request.digest);
+        if let Err(error) = self.collect() {
+            tracing::warn!(%error, "what is not needed is not removed");
+        }
+        result
+    }
+
+    fn note_refusal(&self, request: &Request, refusal: &Refusal) {
+        tracing::warn!(digest = %refusal.digest, %refusal, "a version was refused");
+        if let Cause::Store(error) = &*refusal.cause {
+            self.note_disk(error.is_full(), error);
+        }
+        let model = self.inspect(|state| {
+            let of_candidate = |(name, slots): (&String, &Slots)| {
+                let candidate = slots.candidate.as_ref()?;
+                (candidate.digest == refusal.digest).then(|| name.clone())
+            };
+            let asked = request.model.clone().filter(|name| state.models.contains_key(name));
+            state.models.iter().find_map(of_candidate).or(asked)
+        });
+        // What came before there was a disk that takes nothing is not noted on it.
+        if let (Some(model), None) = (model, self.read_only()) {
+            let reason = refusal.to_string();
+            let note = |state: &mut crate::state::State| {
+                state.slots(&model).refuse(clock(), refusal.digest, &reason);
+                Ok(())
+            };
+            if let Err(error) = self.change(note) {
+                tracing::warn!(%error, "the refusal is not noted");
+            }
+        }
+    }
+
+    /// A canary has proven itself: it answers everything.
+    pub(super) fn promote(&self, model: &str, digest: Digest, reason: &str) -> Result<(), String> {
+        let served = self.serving.model(model).ok_or("the model does not serve any more")?;
+        let routing = served.routing();
+        let canary = routing.other.clone().filter(|other| other.digest() == digest);
+        let canary = canary.ok_or("another version took its place")?;
+        let at = clock();
+        self.change(|state| {
+            let slots = state.slots(model);
+            slots.activate(at, digest, "it was a canary")?;
+            slots.prove(at, reason)
+        })
+        .map_err(|error| error.to_string())?;
+        let other = Some(Arc::clone(&routing.primary));
+        let (share, shadow, trial) = (0.0, 0.0, Trial::None);
+        self.serving.route(model, Routing { primary: canary, other, share, shadow, trial }, None);
+        Ok(())
+    }
+
+    /// A canary has failed: it answers nothing any more.
+    pub(super) fn withdraw(&self, model: &str, digest: Digest, reason: &str) -> Result<(), String> {
+        if let Some(served) = self.serving.model(model) {
+            let routing = served.routing();
+            if routing.other.as_ref().is_some_and(|other| other.digest() == digest) {
+                let (share, shadow, trial) = (0.0, 0.0, Trial::None);
+                let primary = Arc::clone(&routing.primary);
+                let next = Routing { primary, other: None, share, shadow, trial };
+                self.serving.route(model, next, None);
+            }
+        }
+        tracing::warn!(model, %digest, reason, "a canary was withdrawn");
+        let reason = format!("as a canary: {reason}");
+        self.change(|state| {
+            state.slots(model).refuse(clock(), digest, &reason);
+            Ok(())
+        })
+        .map_err(|error| error.to_string())
+    }
+}
+
+impl Transaction<'_> {
+    fn run(&mut self, source: Option<&mut dyn Source>) -> Result<Deployed, Cause> {
+        let (deployer, request) = (self.deployer, self.request);
+        if let Some(settings) = &request.settings {
+            settings.check().map_err(Cause::Settings)?;
+        }
+        let bytes = self.fetch(source)?;
+        let certificate = self.certificate(&bytes)?;
+        let accepted = self.signature(&bytes, &certificate)?;
+        let release = self.propose(&certificate, &accepted)?;
+        let module = self.compile(&bytes)?;
+        drop(bytes);
+        self.at(Step::Golden)?;
+        let found = trial::replay(&module, &deployer.config.trial)?;
+        self.done(found);
+        let name = certificate.model.name;
+        let candidate = self.calibrate(&name, &release, module)?;
+        self.switch(&name, &release, candidate, &accepted)
+    }
+
+    /// Begins a step, unless something newer was asked for.
+    fn at(&mut self, step: Step) -> Result<(), Cause> {
+        self.step = step;
+        if self.cancel.is_cancelled() { Err(Cause::Cancelled) } else { Ok(()) }
+    }
+
+    fn done(&self, found: impl Into<String>) {
+        let (digest, step) = (self.request.digest, self.step);
+        (self.progress)(Progress { digest, step, found: found.into() });
+    }
+
+    /// The module's bytes, from the store or from the source.
+    fn fetch(&mut self, source: Option<&mut dyn Source>) -> Result<Vec<u8>, Cause> {
+        self.at(Step::Fetch)?;
+        let (store, digest) = (&self.deployer.store, self.request.digest);
+        match store.read(digest) {
+            Ok(bytes) => {
+                self.done(format!("{} bytes, which were here", bytes.len()));
+                return Ok(bytes);
+            }
+            Err(StoreError::Missing { .. }) => {}
+            Err(error @ StoreError::Decayed { .. }) => {
+                tracing::warn!(%error, "it is fetched again");
+                store.discard(digest)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let source = source.ok_or(Cause::NoSource)?;
+        match self.take(source) {
+            // A power cut may have spoilt what had come before.
+            Err((Cause::Store(StoreError::Digest { .. }), true)) => self.take(source),
+            result => result,
+        }
+        .map_err(|(cause, _)| cause)?;
+        let bytes = store.read(digest)?;
+        self.done(format!("{} bytes came, with the digest that was wanted", bytes.len()));
+        Ok(bytes)
+    }
+
+    /// Takes the module from a source. An error says whether the upload was resumed.
+    fn take(&self, source: &mut dyn Source) -> Result<(), (Cause, bool)> {
+        let (deployer, digest) = (self.deployer, self.request.digest);
+        let keep = deployer.keep();
+        let begin = |total| deployer.store.upload(digest, total, &keep);
+        let fresh = |error: StoreError| (Cause::Store(error), false);
+        let mut upload = begin(None).map_err(fresh)?;
+        let opened = source.open(upload.offset()).map_err(|e| (Cause::Source(e), false))?;
+        let (offset, total) = (opened.offset, opened.total);
+        if offset != upload.offset() {
+            upload.discard().map_err(fresh)?;
+            upload = begin(total).map_err(fresh)?;
+        } else if total.is_some() {
+            drop(upload);
+            upload = begin(total).map_err(fresh)?;
+        }
+        let resumed = offset > 0;
+        self.pour(opened, upload).map_err(|cause| (cause, resumed))
+    }
+
+    fn pour(&self, mut opened: Opened<'_>, mut upload: Upload<'_>) -> Result<(), Cause> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(Cause::Cancelled);
+            }
+            match opened.reader.read(&mut buffer).map_err(Cause::Source)? {
+                0 => break,
+                count => upload.write(&buffer[..count])?,
+            }
+        }
+        let seen = upload.offset();
+        if let Some(wanted) = opened.total.filter(|&total| seen < total) {
+            let digest = self.request.digest;
+            return Err(StoreError::Truncated { digest, wanted, seen }.into());
+        }
+        Ok(upload.finish()?)
+    }
+
+    fn certificate(&mut self, bytes: &[u8]) -> Result<Certificate, Cause> {
+        self.at(Step::Certificate)?;
+        let certificate = Sandbox::check(bytes)?;
+        let model = &certificate.model;
+        if let Some(wanted) = self.request.model.as_ref().filter(|wanted| **wanted != model.name) {
+            let (wanted, seen) = (wanted.clone(), model.name.clone());
+            return Err(Cause::OtherModel { wanted, seen });
+        }
+        self.done(format!(
+            "{} {}, {} units of fuel, {} bytes of memory, no imports",
+            model.name,
+            model.version,
+            certificate.total_fuel(),
+            certificate.memory_bytes
+        ));
+        Ok(certificate)
+    }
+
+    fn signature(&mut self, bytes: &[u8], certificate: &Certificate) -> Result<Accepted, Cause> {
+        self.at(Step::Signature)?;
+        let (deployer, request) = (self.deployer, self.request);
+        let model = &certificate.model;
+        let json = section::certificate_json(bytes).map_err(LoadError::from)?;
+        let subject = Subject {
+            digest: request.digest,
+            certificate: Digest::of(json),
+            model: &model.name,
+            version: &model.version,
+        };
+        let memory = deployer.inspect(|state| Memory {
+            newest_signature: state.newest_signature,
+            highest_counter: state.models.get(&model.name).map_or(0, |s| s.highest_counter),
+            allow_older: request.allow_older,
+        });
+        let trust = lock(&deployer.trust).clone();
+        let accepted = trust.check(&subject, request.envelope.as_deref(), &memory)?;
+        let keys: Vec<String> = accepted.signed_by.iter().map(ToString::to_string).collect();
+        self.done(match accepted.counter {
+            Some(counter) => format!("release {counter}, signed by {}", keys.join(", ")),
+            None => "not signed, which this device allows".into(),
+        });
+        Ok(accepted)
+    }
+
+    fn propose(
+        &mut self,
+        certificate: &Certificate,
+        accepted: &Accepted,
+    ) -> Result<Release, Cause> {
+        self.at(Step::Propose)?;
+        let model = &certificate.model;
+        let release = Release {
+            digest: self.request.digest,
+            version: model.version.clone(),
+            counter: accepted.counter,
+            signed_by: accepted.signed_by.iter().map(ToString::to_string).collect(),
+        };
+        self.deployer.change(|state| state.slots(&model.name).propose(release.clone()))?;
+        self.done(format!("the candidate of {}", model.name));
+        Ok(release)
+    }
+
+    fn compile(&mut self, bytes: &[u8]) -> Result<Module, Cause> {
+        self.at(Step::Compile)?;
+        let module = self.deployer.sandbox.load_expecting(bytes, self.request.digest)?;
+        let how = if module.from_cache() { "from the cache" } else { "compiled" };
+        self.done(format!("{how} in {:.1?}", module.compile_time()));
+        Ok(module)
+    }
+
+    fn calibrate(
+        &mut self,
+        name: &str,
+        release: &Release,
+        module: Module,
+    ) -> Result<Candidate, Cause> {
+        self.at(Step::Calibrate)?;
+        let deployer = self.deployer;
+        let known = deployer.inspect(|state| state.models[name].settings.clone());
+        let settings = self.request.settings.clone().unwrap_or(known);
+        let claims = trial::claims(&module, deployer.sandbox.engine_hash());
+        let trial = &deployer.config.trial;
+        let (calibration, found) = trial::measured(&module, claims, &deployer.calibrations, trial)?;
+        let (bound, stages) = deployer.bounds(&calibration);
+        self.done(format!("{found}; at most {bound:.1?} is promised"));
+        let (version, load) = deployer.version(release, module, Some(bound), stages, &settings)?;
+        Ok(Candidate { version, load, settings })
+    }
+
+    /// Tests the whole set with the candidate and makes it active. One at a time:
+    /// the set must not change in between.
+    fn switch(
+        &mut self,
+        name: &str,
+        release: &Release,
+        candidate: Candidate,
+        accepted: &Accepted,
+    ) -> Result<Deployed, Cause> {
+        self.at(Step::Admit)?;
+        let deployer = self.deployer;
+        let Candidate { version, load, settings } = candidate;
+        let mut loads = lock(&deployer.loads);
+        let mut next: BTreeMap<String, Load> = loads.clone();
+        next.insert(name.to_owned(), load.clone());
+        let admission = admit::admit(&next, &deployer.config.executor)?;
+        let streams = admission.as_ref().map_or(0, |admission| admission.streams.len());
+        self.done(format!("{streams} streams keep their deadlines"));
+
+        self.at(Step::Switch)?;
+        let serves = deployer.serving.model(name);
+        let same = serves.as_ref().is_some_and(|m| m.routing().primary.digest() == release.digest);
+        let canary = settings.rollout.canary.filter(|_| serves.is_some() && !same);
+        let reason = self.request.reason.as_str();
+        deployer.change(|state| {
+            state.newest_signature = state.newest_signature.max(accepted.signed_at);
+            let slots = state.slots(name);
+            slots.settings = settings.clone();
+            match canary {
+                // It stays the candidate until it has proven itself.
+                Some(_) => slots.propose(release.clone()),
+                None => {
+                    if self.request.allow_older {
+                        slots.highest_counter = release.counter.unwrap_or(slots.highest_counter);
+                    }
+                    slots.activate(clock(), release.digest, reason)
+                }
+            }
+        })?;
+        *loads = next;
+        drop(loads);
+        *lock(&deployer.admission) = admission;
+        match canary {
+            Some(share) => {
+                deployer.serve_canary(name, version, share, &settings);
+            }
+            None => {
+                let proven = deployer.inspect(|state| state.models[name].proven);
+                let before = self.before(name, serves.map(|model| model.routing()), &version);
+                deployer.serve(name, (version, load), before, &settings, !proven);
+            }
+        }
+        self.done(if canary.is_some() { "it answers a share" } else { "it answers" });
+        let (model, version) = (name.to_owned(), release.version.clone());
+        Ok(Deployed { model, version, digest: release.digest, canary: canary.is_some() })
+    }
+
+    /// The version to fall back to, by the state, of those that are loaded.
+    fn before(
+        &self,
+        name: &str,
+        routing: Option<Arc<Routing>>,
+        version: &Version,
+    ) -> Option<Arc<Version>> {
+        let previous = self.deployer.inspect(|state| state.models[name].previous.clone())?;
+        let routing = routing?;
+        let before = routing.versions().find(|v| v.digest() == previous.digest)?;
+        (before.digest() != version.digest()).then(|| Arc::clone(before))
+    }
+}

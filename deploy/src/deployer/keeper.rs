@@ -1,0 +1,88 @@
+//! The thread that acts on what probations come to.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::{Deployer, clock};
+use crate::probation::Verdict;
+use crate::serving::Outcome;
+use crate::state::State;
+
+/// How often time passes for probations.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Starts the thread; it ends with the deployer.
+pub(super) fn start(deployer: &Arc<Deployer>, outcomes: Receiver<Outcome>) -> std::io::Result<()> {
+    let deployer = Arc::downgrade(deployer);
+    std::thread::Builder::new().name("keeper".into()).spawn(move || keep(&deployer, &outcomes))?;
+    Ok(())
+}
+
+fn keep(deployer: &Weak<Deployer>, outcomes: &Receiver<Outcome>) {
+    loop {
+        let outcome = outcomes.recv_timeout(TICK);
+        let Some(deployer) = deployer.upgrade() else { return };
+        match outcome {
+            Ok(outcome) => deployer.conclude(&outcome),
+            Err(RecvTimeoutError::Timeout) => deployer.serving.tick(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+impl Deployer {
+    /// Acts on what a probation came to.
+    pub(super) fn conclude(&self, outcome: &Outcome) {
+        let Outcome { model, digest, verdict } = outcome;
+        let canary = self.inspect(|state| is_candidate(state, model, outcome));
+        let result = match (verdict, canary) {
+            (Verdict::Going, _) => return,
+            (Verdict::Passed(reason), true) => self.promote(model, *digest, reason),
+            (Verdict::Passed(reason), false) => self.settle(model, outcome, reason),
+            (Verdict::Failed(reason), true) => self.withdraw(model, *digest, reason),
+            (Verdict::Failed(reason), false) => {
+                let active = self.inspect(|state| is_active(state, model, outcome));
+                match active.then(|| self.roll_back(model, reason)) {
+                    Some(Err(error)) => Err(error.to_string()),
+                    _ => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = result {
+            tracing::error!(model, %digest, ?verdict, error, "what a probation came to is not kept");
+        }
+    }
+
+    /// The active version has proven itself.
+    fn settle(&self, model: &str, outcome: &Outcome, reason: &str) -> Result<(), String> {
+        tracing::info!(model, digest = %outcome.digest, reason, "a version has proven itself");
+        if let Some(served) = self.serving.model(model) {
+            let routing = served.routing();
+            if routing.primary.digest() == outcome.digest {
+                let next = crate::serving::Routing {
+                    trial: crate::serving::Trial::None,
+                    shadow: 0.0,
+                    ..(*routing).clone()
+                };
+                self.serving.route(model, next, None);
+            }
+        }
+        self.change(|state| match is_active(state, model, outcome) {
+            true => state.slots(model).prove(clock(), reason),
+            false => Ok(()),
+        })
+        .map_err(|error| error.to_string())
+    }
+}
+
+fn is_candidate(state: &State, model: &str, outcome: &Outcome) -> bool {
+    let slots = state.models.get(model);
+    let candidate = slots.and_then(|slots| slots.candidate.as_ref());
+    candidate.is_some_and(|candidate| candidate.digest == outcome.digest)
+}
+
+fn is_active(state: &State, model: &str, outcome: &Outcome) -> bool {
+    let active = state.models.get(model).and_then(|slots| slots.active.as_ref());
+    active.is_some_and(|active| active.digest == outcome.digest)
+}

@@ -1,0 +1,229 @@
+//! The deployer: store, state, trust, sandbox and what serves, put together. One
+//! for each device.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use leeway_contract::{Digest, Tensor};
+use leeway_runtime::admission::{Admission, Executor};
+use leeway_runtime::sandbox::{Sandbox, SandboxConfig, SandboxError};
+use leeway_runtime::timing::{self, BoundRule, Calibration};
+
+use crate::files::Files;
+use crate::serving::{Answer, Launch, ServeError, Serving};
+use crate::state::{SlotError, State, StateError, StateFile};
+use crate::store::{Limits, Store, StoreError};
+use crate::transaction::admit::Load;
+use crate::transaction::trial::TrialOptions;
+use crate::trust::Trust;
+
+mod deploy;
+mod keeper;
+mod routes;
+mod start;
+
+pub use deploy::Deployed;
+pub use routes::{RollBackError, Rolled};
+
+/// The settings of a [`Deployer`].
+#[derive(Clone)]
+pub struct Config {
+    /// Its directory, which exists and belongs to it alone. Modules, state,
+    /// compiled code and calibrations are in it.
+    pub root: PathBuf,
+    /// How much modules may take.
+    pub limits: Limits,
+    /// Whom it believes.
+    pub trust: Trust,
+    /// The sandbox; its cache of compiled code is put into `root`.
+    pub sandbox: SandboxConfig,
+    /// How candidates are tried.
+    pub trial: TrialOptions,
+    /// What is promised of a calibration.
+    pub bound: BoundRule,
+    /// What runs the streams.
+    pub executor: Executor,
+    /// What runs a version.
+    pub launch: Launch,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+/// Why a deployer did not begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The modules' directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The calibrations' directory.
+    #[error(transparent)]
+    Calibrations(#[from] timing::StoreError),
+    /// The machine has no thread left.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Modules that came and are not deployed yet are kept, the newest of them.
+const HELD: usize = 8;
+
+/// Deploys models, serves them, and falls back.
+pub struct Deployer {
+    config: Config,
+    trust: Mutex<Trust>,
+    store: Store,
+    state: StateFile,
+    sandbox: Sandbox,
+    calibrations: timing::Store,
+    serving: Arc<Serving>,
+    /// What the models that serve want of the processor.
+    loads: Mutex<BTreeMap<String, Load>>,
+    /// The promise to all streams.
+    admission: Mutex<Option<Admission>>,
+    held: Mutex<VecDeque<Digest>>,
+    /// Why the disk takes nothing, where it does not.
+    read_only: Mutex<Option<String>>,
+    /// Models that are active and do not serve, and why.
+    broken: Mutex<BTreeMap<String, String>>,
+}
+
+impl fmt::Debug for Deployer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deployer").field("root", &self.config.root).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The seconds since 1970 by the system's clock, which may be wrong: for people
+/// who read the history, and for nothing else.
+fn clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+impl Deployer {
+    /// What serves.
+    pub fn serving(&self) -> &Arc<Serving> {
+        &self.serving
+    }
+
+    /// The modules.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Its directory.
+    pub fn root(&self) -> &Path {
+        &self.config.root
+    }
+
+    /// Looks at what is remembered.
+    pub fn inspect<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        self.state.inspect(look)
+    }
+
+    /// Answers one input.
+    pub fn infer(&self, model: &str, inputs: Vec<Tensor>) -> Result<Answer, ServeError> {
+        self.serving.infer(model, inputs)
+    }
+
+    /// The promise to the streams of all models, where there are any.
+    pub fn admission(&self) -> Option<Admission> {
+        lock(&self.admission).clone()
+    }
+
+    /// Why the disk takes nothing more, where the last attempt to write failed so.
+    pub fn read_only(&self) -> Option<String> {
+        lock(&self.read_only).clone()
+    }
+
+    /// The models that are active and do not serve, and why.
+    pub fn broken(&self) -> BTreeMap<String, String> {
+        lock(&self.broken).clone()
+    }
+
+    /// Replaces whom it believes, as when the configuration was read again.
+    pub fn set_trust(&self, trust: Trust) {
+        *lock(&self.trust) = trust;
+    }
+
+    /// The modules that must not be removed: those of the state, and those that
+    /// came to be deployed.
+    pub fn keep(&self) -> BTreeSet<Digest> {
+        let mut keep = self.state.inspect(State::keep);
+        keep.extend(lock(&self.held).iter());
+        keep
+    }
+
+    /// A module that came is kept until it is deployed, or until many others came.
+    pub fn hold(&self, digest: Digest) {
+        let mut held = lock(&self.held);
+        held.retain(|other| *other != digest);
+        held.push_back(digest);
+        let over = held.len().saturating_sub(HELD);
+        held.drain(..over);
+    }
+
+    fn release(&self, digest: Digest) {
+        lock(&self.held).retain(|other| *other != digest);
+    }
+
+    /// Removes the modules that nothing needs.
+    pub fn collect(&self) -> Result<crate::store::Collected, StoreError> {
+        let collected = self.store.collect(&self.keep());
+        if let Err(error) = &collected {
+            self.note_disk(error.is_full(), error);
+        }
+        collected
+    }
+
+    /// Changes the state, and remembers whether the disk took it.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<T, SlotError>,
+    ) -> Result<T, StateError> {
+        let result = self.state.change(change);
+        match &result {
+            Ok(_) => *lock(&self.read_only) = None,
+            Err(error) => self.note_disk(matches!(error, StateError::Io { .. }), error),
+        }
+        result
+    }
+
+    fn note_disk(&self, refused: bool, error: &dyn fmt::Display) {
+        if refused {
+            tracing::error!(%error, "the disk takes nothing: what serves goes on, nothing changes");
+            *lock(&self.read_only) = Some(error.to_string());
+        }
+    }
+
+    /// The bounds that a calibration promises, whole and by stages.
+    fn bounds(&self, calibration: &Calibration) -> (Duration, Vec<Duration>) {
+        let rule = &self.config.bound;
+        let stages = calibration.stage_bounds(rule).iter().map(|bound| bound.time).collect();
+        (calibration.bound(rule).time, stages)
+    }
+}
+
+/// Opens everything in a directory, on this file layer.
+pub fn open(files: Arc<dyn Files>, config: Config) -> Result<Arc<Deployer>, OpenError> {
+    start::open(files, config)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! What is pointed to: a version is made ready, and pointers are swapped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leeway_contract::Digest;
+use leeway_runtime::sandbox::Module;
+use serde::Serialize;
+
+use super::{Deployer, clock, lock};
+use crate::serving::{Routing, Trial, Version};
+use crate::state::{Release, Rules, Settings, SlotError, StateError};
+use crate::transaction::Cause;
+use crate::transaction::admit::{self, Load};
+
+/// A rollback that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rolled {
+    /// What was active.
+    pub from: Digest,
+    /// What is.
+    pub to: Digest,
+}
+
+/// Why there was no rollback.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RollBackError {
+    /// There is no such model.
+    #[error("there is no model {0:?}")]
+    NoModel(String),
+    /// There is nothing to return to.
+    #[error(transparent)]
+    Slots(#[from] SlotError),
+    /// What there is does not serve.
+    #[error("the version before does not start: {0}")]
+    Start(#[source] Box<Cause>),
+}
+
+impl Deployer {
+    /// Makes a version of a module.
+    pub(super) fn version(
+        &self,
+        release: &Release,
+        module: Module,
+        bound: Option<Duration>,
+        stages: Vec<Duration>,
+        settings: &Settings,
+    ) -> Result<(Arc<Version>, Load), Cause> {
+        let deadline = settings.deadline();
+        let version = Version::new(release.clone(), module, bound, deadline, &self.config.launch)?;
+        let load = Load { streams: settings.streams.clone(), stages };
+        Ok((Arc::new(version), load))
+    }
+
+    /// Has a version answer, with another one to fall back to.
+    pub(super) fn serve(
+        &self,
+        name: &str,
+        (version, load): (Arc<Version>, Load),
+        before: Option<Arc<Version>>,
+        settings: &Settings,
+        on_trial: bool,
+    ) {
+        let shadow = if on_trial { settings.rollout.shadow } else { 0.0 };
+        let trial = if on_trial { Trial::Primary } else { Trial::None };
+        let routing = Routing { primary: version, other: before, share: 0.0, shadow, trial };
+        let rules: Option<Rules> = on_trial.then(|| settings.probation.clone());
+        self.serving.route(name, routing, rules);
+        if !load.stages.is_empty() {
+            lock(&self.loads).insert(name.to_owned(), load);
+        }
+        lock(&self.broken).remove(name);
+    }
+
+    /// Has a candidate answer its share of the inputs, next to what is active.
+    pub(super) fn serve_canary(
+        &self,
+        name: &str,
+        candidate: Arc<Version>,
+        share: f64,
+        settings: &Settings,
+    ) -> bool {
+        let Some(model) = self.serving.model(name) else { return false };
+        let shadow = settings.rollout.shadow;
+        let primary = Arc::clone(&model.routing().primary);
+        let routing =
+            Routing { primary, other: Some(candidate), share, shadow, trial: Trial::Other };
+        self.serving.route(name, routing, Some(settings.probation.clone()));
+        true
+    }
+
+    /// Returns to the version before. The pointer is swapped also where the disk
+    /// does not take the new state: that is said in the status.
+    pub fn roll_back(&self, name: &str, reason: &str) -> Result<Rolled, RollBackError> {
+        let known = self.inspect(|state| state.models.get(name).cloned());
+        let slots = known.ok_or_else(|| RollBackError::NoModel(name.to_owned()))?;
+        let previous = slots.previous.clone().ok_or(SlotError::NothingBefore)?;
+        let model = self.serving.model(name);
+        let routing = model.as_ref().map(|model| model.routing());
+        let ready = routing.as_ref().and_then(|routing| {
+            routing.versions().find(|version| version.digest() == previous.digest).cloned()
+        });
+        let loaded = match ready {
+            Some(version) => self.prepare_again(&version, &slots.settings),
+            None => self.load_release(&previous, &slots.settings),
+        };
+        let loaded = loaded.map_err(|cause| RollBackError::Start(Box::new(cause)))?;
+        // What goes waits, where it had proven itself.
+        let left = routing.map(|routing| Arc::clone(&routing.primary)).filter(|_| slots.proven);
+        let kept = self.change(|state| state.slots(name).roll_back(clock(), reason));
+        let (from, to) = match kept {
+            Ok(rolled) => rolled,
+            Err(StateError::Slots(error)) => return Err(error.into()),
+            Err(_) => {
+                let from = slots.active.as_ref().map_or(previous.digest, |active| active.digest);
+                (from, previous.digest)
+            }
+        };
+        self.serve(name, loaded, left, &slots.settings, false);
+        self.readmit();
+        tracing::warn!(model = name, %from, %to, reason, "rolled back");
+        Ok(Rolled { from, to })
+    }
+
+    /// A version that is loaded, with the load that it was admitted with.
+    fn prepare_again(
+        &self,
+        version: &Arc<Version>,
+        settings: &Settings,
+    ) -> Result<(Arc<Version>, Load), Cause> {
+        let (_, load) = self.prepare(&version.release, version.module.clone(), settings)?;
+        Ok((Arc::clone(version), load))
+    }
+
+    /// Tests the whole set again, after a model went back to another version.
+    pub(super) fn readmit(&self) {
+        match admit::admit(&lock(&self.loads), &self.config.executor) {
+            Ok(admission) => *lock(&self.admission) = admission,
+            Err(refusal) => tracing::error!(%refusal, "the streams are not admitted any more"),
+        }
+    }
+
+    /// What is active stays so until it is unpinned.
+    pub fn pin(&self, name: &str, pinned: bool, reason: &str) -> Result<(), StateError> {
+        self.change(|state| match state.models.get_mut(name) {
+            Some(slots) => slots.pin(clock(), pinned, reason),
+            None => Err(SlotError::NothingActive),
+        })
+    }
+}

@@ -1,0 +1,314 @@
+//! What serves: for each model the version that answers, behind one pointer that
+//! is swapped as a whole.
+//!
+//! An inference takes the pointer once and goes on with what it points to: those
+//! that run during a swap finish on the old version, and none waits for a lock that
+//! a deployment holds. The version before stays loaded, ready to be swapped back.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use leeway_contract::{Digest, Tensor};
+use leeway_runtime::sandbox::RunError;
+
+use crate::probation::{Observation, Probation, Verdict, drift};
+use crate::state::Rules;
+
+mod routing;
+mod shadow;
+mod version;
+
+pub use routing::{Routing, Trial};
+pub use version::{Instances, Launch, Ran, RunFailure, Runner, Version};
+
+use routing::is_turn;
+use shadow::{Shadow, Shadowed};
+
+/// An answered input.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// What the model gave, and how.
+    pub ran: Ran,
+    /// The module that answered.
+    pub digest: Digest,
+    /// Its version.
+    pub version: String,
+}
+
+/// Why an input has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// No model of that name serves.
+    #[error("no model {name:?} serves here; there are {known:?}")]
+    NoModel {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The model gave no outputs.
+    #[error("{model:?}: {source}")]
+    Run {
+        /// The model.
+        model: String,
+        /// Why.
+        source: RunFailure,
+    },
+}
+
+/// What a probation came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The model.
+    pub model: String,
+    /// The module that was on probation.
+    pub digest: Digest,
+    /// Whether it passed, and why.
+    pub verdict: Verdict,
+}
+
+/// The models that serve.
+pub struct Serving {
+    models: ArcSwap<BTreeMap<String, Arc<Model>>>,
+    /// One that changes the set of models at a time.
+    changing: Mutex<()>,
+    outcomes: Sender<Outcome>,
+    shadow: Shadow,
+    began: Instant,
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving").field("models", &self.names()).finish_non_exhaustive()
+    }
+}
+
+/// A model that serves.
+#[derive(Debug)]
+pub struct Model {
+    name: String,
+    routing: ArcSwap<Routing>,
+    turn: AtomicU64,
+    probation: Mutex<Option<(Digest, Probation)>>,
+}
+
+impl Model {
+    fn probation(&self) -> MutexGuard<'_, Option<(Digest, Probation)>> {
+        self.probation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What answers its inputs at the moment.
+    pub fn routing(&self) -> Arc<Routing> {
+        self.routing.load_full()
+    }
+
+    /// How far the probation is.
+    pub fn probation_progress(&self) -> Option<Probation> {
+        self.probation().as_ref().map(|(_, probation)| probation.clone())
+    }
+}
+
+impl Serving {
+    /// Nothing serves yet. What probations come to is sent to `outcomes`.
+    pub fn new(outcomes: Sender<Outcome>) -> std::io::Result<Arc<Self>> {
+        Ok(Arc::new_cyclic(|serving| Self {
+            models: ArcSwap::default(),
+            changing: Mutex::new(()),
+            outcomes,
+            shadow: Shadow::start(serving.clone()),
+            began: Instant::now(),
+        }))
+    }
+
+    /// The time since this began to serve, as probations count it.
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The models' names.
+    pub fn names(&self) -> Vec<String> {
+        self.models.load().keys().cloned().collect()
+    }
+
+    /// A model.
+    pub fn model(&self, name: &str) -> Option<Arc<Model>> {
+        self.models.load().get(name).cloned()
+    }
+
+    /// What serves a model from now on: the one pointer.
+    pub fn route(&self, name: &str, routing: Routing, probation: Option<Rules>) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = routing.on_trial().map(|version| version.digest());
+        let probation = digest.zip(probation);
+        let probation = probation.map(|(d, rules)| (d, Probation::new(rules, self.now())));
+        match self.model(name) {
+            Some(model) => {
+                // Observations of the old version do not count for the new.
+                *model.probation() = probation;
+                let old = model.routing.swap(Arc::new(routing));
+                let new = model.routing();
+                old.versions().filter(|v| !new.has(v.digest())).for_each(|v| v.retire());
+            }
+            None => {
+                let mut models = BTreeMap::clone(&self.models.load());
+                let model = Model {
+                    name: name.to_owned(),
+                    routing: ArcSwap::from_pointee(routing),
+                    turn: AtomicU64::new(0),
+                    probation: Mutex::new(probation),
+                };
+                models.insert(name.to_owned(), Arc::new(model));
+                self.models.store(Arc::new(models));
+            }
+        }
+    }
+
+    /// A model serves no longer.
+    pub fn remove(&self, name: &str) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut models = BTreeMap::clone(&self.models.load());
+        models.remove(name);
+        self.models.store(Arc::new(models));
+    }
+
+    /// Answers one input. Where a version on probation fails, the other one answers:
+    /// an inference is not lost to a bad version.
+    pub fn infer(&self, name: &str, inputs: Vec<Tensor>) -> Result<Answer, ServeError> {
+        let Some(model) = self.model(name) else {
+            return Err(ServeError::NoModel { name: name.to_owned(), known: self.names() });
+        };
+        let routing = model.routing();
+        let turn = model.turn.fetch_add(1, Ordering::Relaxed);
+        let (version, other) = routing.choose(turn);
+        let ran = version.run(&inputs);
+        self.observe(&model, &routing, version, &ran);
+        let on_trial = routing.on_trial().is_some_and(|trial| trial.digest() == version.digest());
+        let ran = match (ran, other) {
+            (Err(failure), Some(other)) if on_trial && failure.is_health() => {
+                tracing::warn!(model = name, %failure, "the version on probation failed");
+                return self.answer(name, other, other.run(&inputs));
+            }
+            (ran, _) => ran,
+        };
+        if let (Ok(ran), Some(other)) = (&ran, other)
+            && is_turn(turn, routing.shadow)
+        {
+            let (answered, outputs) = (version.digest(), ran.outputs.clone());
+            let other = Arc::clone(other);
+            self.shadow.offer(Shadowed {
+                model: Arc::clone(&model),
+                other,
+                answered,
+                inputs,
+                outputs,
+            });
+        }
+        self.answer(name, version, ran)
+    }
+
+    fn answer(
+        &self,
+        name: &str,
+        version: &Version,
+        ran: Result<Ran, RunFailure>,
+    ) -> Result<Answer, ServeError> {
+        match ran {
+            Ok(ran) => {
+                let (digest, version) = (version.digest(), version.release.version.clone());
+                Ok(Answer { ran, digest, version })
+            }
+            Err(source) => Err(ServeError::Run { model: name.to_owned(), source }),
+        }
+    }
+
+    /// Tells a probation of a run.
+    fn observe(
+        &self,
+        model: &Model,
+        routing: &Routing,
+        version: &Version,
+        ran: &Result<Ran, RunFailure>,
+    ) {
+        if routing.on_trial().is_none_or(|trial| trial.digest() != version.digest()) {
+            return;
+        }
+        let observation = match ran {
+            Ok(ran) => Observation::Answered {
+                overrun: version.bound.is_some_and(|bound| ran.local.is_some_and(|t| t > bound)),
+                missed: version.deadline.is_some_and(|deadline| ran.elapsed > deadline),
+            },
+            Err(failure) if failure.is_health() => Observation::Failed(failure.to_string()),
+            // A wrong input says nothing of the model.
+            Err(_) => return,
+        };
+        self.tell(model, version.digest(), observation);
+    }
+
+    /// A version ran in the shadow of the one that answered.
+    fn compare(&self, shadowed: Shadowed) {
+        let Shadowed { model, other, answered, inputs, outputs } = shadowed;
+        let routing = model.routing();
+        let Some(trial) = routing.on_trial().map(|trial| trial.digest()) else { return };
+        if trial != answered && trial != other.digest() {
+            return;
+        }
+        let ran = other.run(&inputs);
+        self.observe(&model, &routing, &other, &ran);
+        if let Ok(ran) = ran {
+            let (new, old) = match trial == answered {
+                true => (&outputs, &ran.outputs),
+                false => (&ran.outputs, &outputs),
+            };
+            self.tell(&model, trial, Observation::Compared { drift: drift(new, old) });
+        }
+    }
+
+    fn tell(&self, model: &Model, digest: Digest, observation: Observation) {
+        let now = self.now();
+        let verdict = match &mut *model.probation() {
+            Some((on, probation)) if *on == digest => probation.observe(now, observation),
+            _ => return,
+        };
+        self.conclude(model, digest, verdict);
+    }
+
+    /// Lets time pass for probations.
+    pub fn tick(&self) {
+        let now = self.now();
+        for model in self.models.load().values() {
+            let verdict = match &*model.probation() {
+                Some((digest, probation)) => (*digest, probation.tick(now)),
+                None => continue,
+            };
+            self.conclude(model, verdict.0, verdict.1);
+        }
+    }
+
+    fn conclude(&self, model: &Model, digest: Digest, verdict: Verdict) {
+        if verdict != Verdict::Going {
+            *model.probation() = None;
+            // Without anybody to hear it, nothing changes.
+            self.outcomes.send(Outcome { model: model.name.clone(), digest, verdict }).ok();
+        }
+    }
+}
+
+impl From<RunError> for RunFailure {
+    fn from(error: RunError) -> Self {
+        use leeway_runtime::sandbox::GuestError;
+        let health = !matches!(
+            error,
+            RunError::InvalidRange { .. }
+                | RunError::InputCount { .. }
+                | RunError::Input(_)
+                | RunError::Guest(GuestError::InvalidInput(_) | GuestError::InvalidRange(_))
+        );
+        RunFailure::new(error, health)
+    }
+}

@@ -1,0 +1,44 @@
+//! Admission of the whole set: the streams of all models that serve, with a
+//! candidate in the place of one of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use leeway_runtime::admission::{self, Admission, Executor, Refusal, Stream};
+
+use crate::state::{StreamSettings, milliseconds};
+
+/// A model's part of the set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Load {
+    /// Its streams.
+    pub streams: Vec<StreamSettings>,
+    /// The bound on each of its stages.
+    pub stages: Vec<Duration>,
+}
+
+/// Tests the set. Without any stream there is nothing to keep.
+pub(crate) fn admit(
+    loads: &BTreeMap<String, Load>,
+    executor: &Executor,
+) -> Result<Option<Admission>, Refusal> {
+    let streams: Vec<Stream> = loads.values().flat_map(streams).collect();
+    match streams.as_slice() {
+        [] => Ok(None),
+        streams => admission::admit(streams, executor).map(Some),
+    }
+}
+
+fn streams(load: &Load) -> impl Iterator<Item = Stream> {
+    load.streams.iter().map(|stream| Stream {
+        name: stream.name.clone(),
+        period: milliseconds(stream.period_ms),
+        deadline: milliseconds(stream.deadline_ms),
+        jitter: Duration::ZERO,
+        priority: None,
+        stages: load.stages.clone(),
+        core: None,
+        overload: admission::Overload::default(),
+        offload: None,
+    })
+}

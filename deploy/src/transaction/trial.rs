@@ -1,0 +1,96 @@
+//! The candidate runs for the first time: on its golden vectors, to the bit and
+//! with exact fuel, and again and again to see how long it takes here.
+
+use std::time::Duration;
+
+use leeway_contract::{Bound, Tensor};
+use leeway_runtime::golden;
+use leeway_runtime::realtime::RealTime;
+use leeway_runtime::sandbox::{Limits, Module};
+use leeway_runtime::timing::measure::MeasureOptions;
+use leeway_runtime::timing::{Calibration, Claims, Device, Store, calibrate};
+
+use super::Cause;
+
+/// How candidates are tried.
+#[derive(Clone, Copy, Debug)]
+pub struct TrialOptions {
+    /// The longest that one inference may take while it is tried.
+    pub limit: Duration,
+    /// How it is measured.
+    pub measure: MeasureOptions,
+}
+
+impl Default for TrialOptions {
+    /// 10 s for an inference, 3 warm runs of each golden input within about 2 s.
+    fn default() -> Self {
+        let budget = Some(Duration::from_secs(2));
+        let measure = MeasureOptions { repetitions: 3, budget, ..MeasureOptions::default() };
+        Self { limit: Duration::from_secs(10), measure }
+    }
+}
+
+/// Replays the golden vectors; without any, the model must at least burn the fuel
+/// that it is certified for. Returns what was found, in words.
+pub(crate) fn replay(module: &Module, options: &TrialOptions) -> Result<String, Cause> {
+    let limits = Limits::within(options.limit);
+    let vectors = module.golden().len();
+    if vectors > 0 {
+        golden::replay_within(module, &limits)?;
+        return Ok(format!("{vectors} golden vectors are equal to the bit"));
+    }
+    let certificate = module.certificate();
+    let stages = 0..=certificate.last_stage();
+    let mut instance = module.instantiate().map_err(Cause::Run)?;
+    let run = instance.run(stages, &zeros(module), &limits).map_err(Cause::Run)?;
+    let wanted = certificate.total_fuel();
+    if module.metered() && certificate.bound() == Bound::Static && run.fuel != wanted {
+        return Err(Cause::Fuel { wanted, seen: run.fuel });
+    }
+    Ok(format!("it has no golden vectors; {} units of fuel on zeros", run.fuel))
+}
+
+/// The calibration of a module on this device: the one that is kept, or a new one.
+pub(crate) fn measured(
+    module: &Module,
+    claims: Claims,
+    kept: &Store,
+    options: &TrialOptions,
+) -> Result<(Calibration, String), Cause> {
+    if let Ok(calibration) = kept.load(&claims) {
+        return Ok((calibration, "it was calibrated on this device before".into()));
+    }
+    let mut inputs: Vec<Vec<Tensor>> =
+        module.golden().iter().map(|golden| golden.inputs.clone()).collect();
+    if inputs.is_empty() {
+        inputs.push(zeros(module));
+    }
+    let mut instance = module.instantiate().map_err(Cause::Run)?;
+    let real_time = RealTime::default().apply();
+    let calibration =
+        calibrate(&mut instance, &inputs, claims, real_time, &options.measure, &mut |_| {})?;
+    if let Err(error) = kept.save(&calibration) {
+        tracing::warn!(%error, "the calibration is not kept");
+    }
+    let runs = calibration.samples.len();
+    Ok((calibration, format!("{runs} runs")))
+}
+
+/// What a calibration of a module here must hold for.
+pub(crate) fn claims(module: &Module, engine_hash: String) -> Claims {
+    Claims {
+        module: module.digest(),
+        engine: module.engine_kind(),
+        engine_hash,
+        device: Device::of_this_machine(None),
+    }
+}
+
+fn zeros(module: &Module) -> Vec<Tensor> {
+    let zeros = |spec: &leeway_contract::TensorSpec| Tensor {
+        dtype: spec.dtype,
+        shape: spec.shape.clone(),
+        data: vec![0; spec.size_bytes().unwrap_or_default()],
+    };
+    module.certificate().inputs().iter().map(zeros).collect()
+}
