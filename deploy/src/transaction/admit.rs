@@ -39,6 +39,7 @@ fn streams(load: &Load) -> impl Iterator<Item = Stream> {
         stages: load.stages.clone(),
         core: None,
         overload: admission::Overload::default(),
+        degrade_to: None,
         offload: None,
     })
 }
