@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use leeway_runtime::admission::{Executor, Offloading, Overload, Scheduling, Stream};
-use leeway_runtime::timing::{BoundRule, store};
+use leeway_runtime::timing::{BoundRule, Claims, store};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -69,8 +69,18 @@ struct Offload {
     setup_us: f64,
 }
 
+/// What the file asks for.
+pub struct Asked {
+    /// The streams.
+    pub streams: Vec<Stream>,
+    /// Their executor.
+    pub executor: Executor,
+    /// What the times of calibrated streams hold for.
+    pub claims: Vec<(String, Claims)>,
+}
+
 /// Reads the file; calibrations are looked for beside it.
-pub fn read(path: &Path) -> anyhow::Result<(Vec<Stream>, Executor)> {
+pub fn read(path: &Path) -> anyhow::Result<Asked> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let file: File =
@@ -92,16 +102,30 @@ pub fn read(path: &Path) -> anyhow::Result<(Vec<Stream>, Executor)> {
         rule.exceedance = exceedance;
     }
     let beside = path.parent().unwrap_or(Path::new(""));
-    let streams = file.streams.into_iter().map(|entry| {
+    let mut asked = Asked { streams: Vec::new(), executor, claims: Vec::new() };
+    for entry in file.streams {
         let name = entry.name.clone();
-        stream(entry, beside, &rule).with_context(|| format!("stream {name:?}"))
-    });
-    Ok((streams.collect::<anyhow::Result<_>>()?, executor))
+        let (stream, claims) =
+            stream(entry, beside, &rule).with_context(|| format!("stream {name:?}"))?;
+        asked.streams.push(stream);
+        asked.claims.extend(claims.map(|claims| (name, claims)));
+    }
+    Ok(asked)
 }
 
-fn stream(entry: Entry, beside: &Path, rule: &BoundRule) -> anyhow::Result<Stream> {
+fn stream(
+    entry: Entry,
+    beside: &Path,
+    rule: &BoundRule,
+) -> anyhow::Result<(Stream, Option<Claims>)> {
+    let mut claims = None;
     let stages = match (&entry.calibration, &entry.stages_ms) {
-        (Some(calibration), None) => calibrated(&beside.join(calibration), rule)?,
+        (Some(calibration), None) => {
+            let calibration = store::read_file(&beside.join(calibration))?;
+            let bounds = calibration.stage_bounds(rule);
+            claims = Some(calibration.claims);
+            bounds.into_iter().map(|bound| bound.time).collect()
+        }
         (None, Some(stages)) => {
             let stages = stages.iter().map(|&ms| duration(ms, 1e3, "stages_ms"));
             stages.collect::<anyhow::Result<_>>()?
@@ -111,7 +135,7 @@ fn stream(entry: Entry, beside: &Path, rule: &BoundRule) -> anyhow::Result<Strea
     let setup = |offload: Offload| {
         anyhow::Ok(Offloading { setup: duration(offload.setup_us, 1e6, "setup_us")? })
     };
-    Ok(Stream {
+    let stream = Stream {
         name: entry.name,
         period: duration(entry.period_ms, 1e3, "period_ms")?,
         deadline: duration(entry.deadline_ms, 1e3, "deadline_ms")?,
@@ -122,13 +146,8 @@ fn stream(entry: Entry, beside: &Path, rule: &BoundRule) -> anyhow::Result<Strea
         overload: entry.overload,
         degrade_to: entry.degrade_to,
         offload: entry.offload.map(setup).transpose()?,
-    })
-}
-
-/// The bound of each stage.
-fn calibrated(path: &Path, rule: &BoundRule) -> anyhow::Result<Vec<Duration>> {
-    let calibration = store::read_file(path)?;
-    Ok(calibration.stage_bounds(rule).into_iter().map(|bound| bound.time).collect())
+    };
+    Ok((stream, claims))
 }
 
 fn duration(value: f64, per_second: f64, name: &str) -> anyhow::Result<Duration> {

@@ -47,6 +47,49 @@ fn each_stream_is_told_its_response_and_slack() {
     let output = admit(folder.path(), &short(30), &[]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("admitted") && text.contains("2 pieces"), "{text}");
+    assert!(text.contains("no stream is calibrated"), "{text}");
+}
+
+#[test]
+fn a_calibration_of_another_device_is_told_by_what_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-models/mlp-tabular");
+    let leeway = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leeway"));
+        let output = command.current_dir(folder.path()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    leeway(&["build", &format!("{root}/model.onnx"), "-o", "m.wasm", "--name", "m"]);
+    let validation = format!("{root}/validation.npz");
+    leeway(&[
+        "calibrate",
+        "m.wasm",
+        "--validation",
+        &validation,
+        "--output",
+        "m.json",
+        "--runs",
+        "30",
+        "--cold-runs",
+        "0",
+    ]);
+    let streams = "[[stream]]\nname = \"m\"\ncalibration = \"m.json\"\nperiod_ms = 60000\n\
+                   deadline_ms = 60000\n";
+    let told = |wanted: &str| {
+        let text = admit(folder.path(), streams, &[]);
+        let text = String::from_utf8_lossy(&text.stdout).into_owned();
+        assert!(text.contains(wanted), "{text}");
+        let json = admit(folder.path(), streams, &["--json"]);
+        let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+        json["calibrations"][0].clone()
+    };
+    assert_eq!(told("of this device and engine")["holds_here"], true);
+    let file = folder.path().join("m.json");
+    let mut calibration: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    calibration["claims"]["device"]["kernel"] = "2.4.37".into();
+    std::fs::write(&file, calibration.to_string()).unwrap();
+    let compared = told("its kernel is \"2.4.37\"");
+    assert_eq!(compared["differs"]["claim"], "kernel");
 }
 
 #[test]

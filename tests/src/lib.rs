@@ -3,6 +3,7 @@
 
 pub mod architectures;
 pub mod compare;
+pub mod decision;
 pub mod forests;
 pub mod mutate;
 pub mod onnx;

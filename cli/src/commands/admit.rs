@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, presets};
 use leeway_runtime::admission::{Admission, Scheduling, Stream, admit};
+use leeway_runtime::sandbox::{Sandbox, SandboxConfig};
+use leeway_runtime::timing::{Claims, Device};
+use serde::Serialize;
 
 use super::{print, print_json};
-use crate::{streams, units};
+use crate::streams::{self, Asked};
+use crate::units;
 
 /// Test whether a device keeps every deadline of a set of streams, whatever the
 /// network does.
@@ -21,17 +25,83 @@ pub struct Arguments {
     json: bool,
 }
 
+/// A calibration, beside this machine.
+#[derive(Serialize)]
+struct Compared {
+    stream: String,
+    /// Whether it is of this device and engine.
+    holds_here: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differs: Option<Difference>,
+}
+
+/// The first claim that differs.
+#[derive(Serialize)]
+struct Difference {
+    claim: &'static str,
+    here: String,
+    calibrated: String,
+}
+
+#[derive(Serialize)]
+struct Promised<'a> {
+    #[serde(flatten)]
+    admission: &'a Admission,
+    calibrations: &'a [Compared],
+}
+
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let (streams, executor) = streams::read(&arguments.streams)?;
+    let Asked { streams, executor, claims } = streams::read(&arguments.streams)?;
+    let calibrations =
+        claims.into_iter().map(compare).collect::<anyhow::Result<Vec<Compared>>>()?;
     match admit(&streams, &executor) {
-        Ok(admission) if arguments.json => print_json(&admission),
-        Ok(admission) => print(&text(&streams, &admission, executor.scheduling)),
+        Ok(admission) if arguments.json => {
+            print_json(&Promised { admission: &admission, calibrations: &calibrations })
+        }
+        Ok(admission) => {
+            print(&text(&streams, &admission, executor.scheduling))?;
+            print(&foreign(&calibrations))
+        }
         Err(refusal) => {
             if arguments.json {
                 print_json(&refusal)?;
             }
             Err(anyhow::Error::new(refusal).context("not admitted"))
         }
+    }
+}
+
+/// Whether a calibration is of this machine, as that is set up now.
+fn compare((stream, claims): (String, Claims)) -> anyhow::Result<Compared> {
+    let sandbox = Sandbox::new(SandboxConfig::with_engine(claims.engine))?;
+    let here = Claims {
+        engine_hash: sandbox.engine_hash(),
+        device: Device::of_this_machine(claims.device.core),
+        ..claims.clone()
+    };
+    let differs = here.difference(&claims).map(|(claim, here, calibrated)| Difference {
+        claim,
+        here,
+        calibrated,
+    });
+    Ok(Compared { stream, holds_here: differs.is_none(), differs })
+}
+
+/// Which calibrations are of another device or engine.
+fn foreign(calibrations: &[Compared]) -> String {
+    let foreign = |compared: &Compared| {
+        let Difference { claim, here, calibrated } = compared.differs.as_ref()?;
+        Some(format!(
+            "stream {:?} was calibrated on another device: its {claim} is {calibrated:?}, here it \
+             is {here:?}; the promise holds there, for one here run `leeway calibrate` here",
+            compared.stream
+        ))
+    };
+    let lines: Vec<String> = calibrations.iter().filter_map(foreign).collect();
+    match (calibrations.len(), lines.len()) {
+        (0, _) => "no stream is calibrated: the times are those of the file".into(),
+        (_, 0) => "the calibrations are of this device and engine".into(),
+        _ => lines.join("\n"),
     }
 }
 

@@ -269,7 +269,11 @@ impl Beliefs {
     /// Something came from the fog host; so many of these in a row close the breaker.
     fn contact(&mut self, now: Duration, wanted: u32) {
         self.last_contact = Some(now);
+        let was_down = self.breaker.failures() > 0;
         self.breaker.succeeded(wanted);
+        if was_down && self.breaker.failures() == 0 {
+            self.link.outage();
+        }
     }
 
     fn spend(&mut self, traffic: Traffic, time: Duration) {

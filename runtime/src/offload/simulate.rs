@@ -30,6 +30,9 @@ pub trait World {
     /// An input is about to be placed; it is the `number`-th arrival.
     fn arrives(&mut self, _now: Duration, _number: usize, _arrival: Arrival) {}
 
+    /// It was taken and placed.
+    fn placed(&mut self, _placed: &Placed) {}
+
     /// An input is sent. A reply that takes longer than `limit` is a timeout.
     fn infer(
         &mut self,
@@ -41,11 +44,12 @@ pub trait World {
     /// A probe is sent, or a module pushed.
     fn probe(&mut self, now: Duration, due: Due) -> (Duration, Result<Traffic, FogError>);
 
-    /// Stages of a stream's model run on the device, which are promised to take
+    /// Stages of an input's model run on the device, which are promised to take
     /// `budget` at most.
     fn run(
         &mut self,
         now: Duration,
+        input: InputId,
         stream: usize,
         stages: RangeInclusive<u32>,
         budget: Duration,
@@ -154,6 +158,7 @@ impl Simulation<'_> {
                 let arrival = arrivals[number];
                 self.world.arrives(now, number, arrival);
                 if let Ok(placed) = self.dispatcher.arrive(now, arrival.stream, arrival.arrived) {
+                    self.world.placed(&placed);
                     self.send(now, &placed);
                 }
             }
@@ -217,7 +222,7 @@ impl Simulation<'_> {
                 Next::Run { job, stages, budget, limit } => {
                     let input = InputId { core, job };
                     let stream = self.dispatcher.stream_of(input).unwrap_or_default();
-                    let time = self.world.run(now, stream, stages, budget);
+                    let time = self.world.run(now, input, stream, stages, budget);
                     self.busy[core] = true;
                     let (elapsed, stopped) = (time.min(limit), time > limit);
                     let over = now.saturating_add(elapsed).saturating_add(self.dispatch);

@@ -25,9 +25,12 @@
 //!   forgotten, except the slopes as a weak prior. In quality control this is a
 //!   run rule (Western Electric, "Statistical Quality Control Handbook", 1956).
 //!
+//!   So is a level of the exchanges' times over what was estimated for them that has
+//!   changed by the Page-Hinkley test (`change.rs`), which finds what no exchange
+//!   by itself shows; and so is an outage.
+//!
 //! The distribution of T_L is the estimate times that of the last exchanges' times
-//! over what had been estimated for them, since the level of these last changed (by
-//! the run rule, or the Page-Hinkley test in `change.rs`).
+//! over what had been estimated for them, since the last change.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -118,19 +121,15 @@ impl LinkEstimator {
     pub fn observe(&mut self, kind: ExchangeKind, traffic: Traffic, time: Duration) {
         let (up, down) = (traffic.up_bytes as f64 / KIB, traffic.down_bytes as f64 / KIB);
         let exchange = Exchange { kind, up, down, time: time.as_secs_f64() };
-        self.watch_ratio(&exchange);
+        let changed = self.watch_ratio(&exchange);
         self.watch_for_change(&exchange);
         self.watch_tail(&exchange);
         if self.exchanges.len() == REMEMBERED {
             self.exchanges.pop_front();
         }
         self.exchanges.push_back(exchange);
-        if self.run.unsigned_abs() as usize >= RUN {
-            let before = self.exchanges.len() - RUN;
-            self.exchanges.drain(..before);
-            self.tail.clear();
-            self.ratios.keep_last(0);
-            self.run = 0;
+        if changed || self.run.unsigned_abs() as usize >= RUN {
+            self.forget(RUN);
             self.refit(self.settled.line);
         } else {
             self.refit(self.fit.map_or(Line::default(), |fit| fit.line));
@@ -140,14 +139,28 @@ impl LinkEstimator {
         }
     }
 
-    fn watch_ratio(&mut self, exchange: &Exchange) {
-        let Some(fit) = self.fit else { return };
+    /// The link was gone: it may be another one now. Its throughput as it was is the
+    /// prior, until an exchange is seen.
+    pub fn outage(&mut self) {
+        self.forget(0);
+    }
+
+    fn forget(&mut self, all_but_last: usize) {
+        let before = self.exchanges.len().saturating_sub(all_but_last);
+        self.exchanges.drain(..before);
+        self.tail.clear();
+        self.ratios.keep_last(0);
+        self.level = PageHinkley::default();
+        self.run = 0;
+    }
+
+    /// True where the level of the ratios has changed.
+    fn watch_ratio(&mut self, exchange: &Exchange) -> bool {
+        let Some(fit) = self.fit else { return false };
         let estimated = self.corrected(fit.line.at(exchange.up, exchange.down));
         let ratio = exchange.time / estimated.max(1e-9);
         self.ratios.push(ratio);
-        if self.level.changed(ratio.max(1e-9).ln()) {
-            self.ratios.keep_last(RUN);
-        }
+        self.level.changed(ratio.max(1e-9).ln())
     }
 
     fn watch_for_change(&mut self, exchange: &Exchange) {

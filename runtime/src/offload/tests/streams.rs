@@ -144,6 +144,7 @@ impl World for Sky<'_> {
     fn run(
         &mut self,
         _: Duration,
+        _: InputId,
         stream: usize,
         _: RangeInclusive<u32>,
         budget: Duration,
