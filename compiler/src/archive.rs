@@ -4,7 +4,7 @@
 //! What is read, and refused, is what [`crate::compile`] reads; but no operator
 //! is lowered, so that everything goes that tract itself can write and run.
 
-use leeway_contract::{DType, TensorSpec};
+use leeway_contract::TensorSpec;
 use tract_nnef::ast::dump::Dumper;
 use tract_nnef::ast::{LValue, ProtoModel, QuantFormat};
 use tract_nnef::framework::Nnef;
@@ -14,6 +14,7 @@ use tract_onnx_opl::WithOnnx as _;
 
 use crate::Options;
 use crate::contain;
+use crate::element;
 use crate::error::CompileError;
 use crate::import::{self, Imported};
 
@@ -74,10 +75,6 @@ impl Writer<'_> {
     }
 
     fn inputs(&self) -> Result<Vec<TensorSpec>, CompileError> {
-        if self.imported.model.inputs.is_empty() {
-            let reason = "it has no input, so that its outputs are constants";
-            return Err(self.invalid(reason.into()));
-        }
         let inputs = self.imported.model.inputs.iter();
         inputs.map(|&outlet| self.spec(outlet, None)).collect()
     }
@@ -103,7 +100,7 @@ impl Writer<'_> {
             );
             return Err(CompileError::Uninterpretable { file: self.file.into(), reason });
         };
-        let Some(dtype) = dtype(fact.datum_type) else {
+        let Some(dtype) = element::dtype(fact.datum_type.unquantized()) else {
             let reason = format!(
                 "{name:?} has elements of type {:?}, which no tensor of a component has",
                 fact.datum_type
@@ -215,20 +212,4 @@ fn quantised(id: &Identifier, format: &QuantFormat) -> String {
             format!("\"{id}\": linear_quantize(max = {max}, min = {min}, bits = {bits});\n")
         }
     }
-}
-
-/// The type of a component's tensor whose elements are of a type of tract's.
-fn dtype(datum_type: DatumType) -> Option<DType> {
-    Some(match datum_type.unquantized() {
-        DatumType::F16 => DType::F16,
-        DatumType::F32 => DType::F32,
-        DatumType::F64 => DType::F64,
-        DatumType::U8 => DType::U8,
-        DatumType::I8 => DType::I8,
-        DatumType::I32 => DType::I32,
-        // tract's type for sizes, which it also makes of some I64.
-        DatumType::I64 | DatumType::TDim => DType::I64,
-        DatumType::Bool => DType::Bool,
-        _ => return None,
-    })
 }

@@ -20,6 +20,7 @@ pub mod component;
 pub mod contain;
 pub mod corrected;
 pub mod cost;
+pub mod element;
 pub mod emit;
 pub mod error;
 pub mod expr;

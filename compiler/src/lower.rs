@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::*;
 
+use crate::element;
 use crate::emit::nest::dense_strides;
 use crate::error::CompileError;
 use crate::import::Imported;
@@ -27,10 +28,6 @@ pub struct Lowering<'a> {
 /// Lowers a graph. `file` is its name in messages.
 pub fn lower(imported: &Imported, file: &str) -> Result<Schedule, CompileError> {
     let model = &imported.model;
-    if model.inputs.is_empty() {
-        let reason = "it has no input, so that its outputs are constants".into();
-        return Err(CompileError::Invalid { file: file.into(), reason });
-    }
     let mut lowering = Lowering {
         imported,
         file,
@@ -100,6 +97,18 @@ impl Lowering<'_> {
         CompileError::Unsupported { file: self.file.into(), node, operator, detail: detail.into() }
     }
 
+    /// Lowers a graph inside the graph, in which nodes have the names that begin with
+    /// that of a node of this one.
+    pub fn inner(&self, model: TypedModel) -> Result<Schedule, CompileError> {
+        let operators = self.imported.operators.clone();
+        lower(&Imported { model, operators, outputs: Vec::new(), labels: None }, self.file)
+    }
+
+    /// The types and shapes at a node's inputs.
+    pub fn input_facts(&self, node: &TypedNode) -> Vec<&TypedFact> {
+        node.inputs.iter().map(|&outlet| self.fact(outlet)).collect()
+    }
+
     /// The type and shape of what comes out of an outlet.
     fn type_of(
         &self,
@@ -122,24 +131,9 @@ impl Lowering<'_> {
             let detail = format!("its shape {:?} is not known when compiling", fact.shape);
             return Err(self.unsupported(node, detail));
         };
-        let dtype = match fact.datum_type {
-            DatumType::F32 => DType::F32,
-            DatumType::F64 => DType::F64,
-            DatumType::F16 => DType::F16,
-            DatumType::U8 => DType::U8,
-            DatumType::I8 => DType::I8,
-            DatumType::I32 => DType::I32,
-            // tract's type for sizes, which it also makes of some I64.
-            DatumType::I64 | DatumType::TDim => DType::I64,
-            DatumType::Bool => DType::Bool,
-            DatumType::I16 => DType::I16,
-            DatumType::U16 => DType::U16,
-            DatumType::U32 => DType::U32,
-            DatumType::U64 => DType::U64,
-            other => {
-                let detail = format!("tensors of type {other:?} are not supported");
-                return Err(self.unsupported(node, detail));
-            }
+        let Some(dtype) = element::dtype(fact.datum_type) else {
+            let detail = format!("tensors of type {:?} are not supported", fact.datum_type);
+            return Err(self.unsupported(node, detail));
         };
         Ok((dtype, shape.to_vec()))
     }

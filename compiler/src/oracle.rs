@@ -1,11 +1,12 @@
 //! The same model run natively by tract, optimised for this machine: what a
 //! component's outputs and speed are compared with.
 
-use leeway_contract::{DType, Tensor};
+use leeway_contract::Tensor;
 use tract_onnx::prelude::*;
 
 use crate::Options;
 use crate::contain;
+use crate::element;
 use crate::error::CompileError;
 use crate::import::{self, chain};
 
@@ -42,26 +43,12 @@ fn invalid(file: &str, error: &TractError) -> CompileError {
     CompileError::Invalid { file: file.into(), reason: chain(error) }
 }
 
-fn datum_type(dtype: DType) -> DatumType {
-    match dtype {
-        DType::F16 | DType::BF16 => DatumType::F16,
-        DType::F32 => DatumType::F32,
-        DType::F64 => DatumType::F64,
-        DType::U8 => DatumType::U8,
-        DType::I8 => DatumType::I8,
-        DType::I32 => DatumType::I32,
-        DType::I64 => DatumType::I64,
-        DType::I16 => DatumType::I16,
-        DType::U16 => DatumType::U16,
-        DType::U32 => DatumType::U32,
-        DType::U64 => DatumType::U64,
-        DType::Bool => DatumType::Bool,
-    }
-}
-
 fn to_tract(tensor: &Tensor) -> TractResult<TValue> {
     let shape: Vec<usize> = tensor.shape.iter().map(|&size| size as usize).collect();
-    let mut copy = tract_onnx::prelude::Tensor::zero_dt(datum_type(tensor.dtype), &shape)?;
+    let Some(datum_type) = element::datum_type(tensor.dtype) else {
+        return Err(TractError::msg(format!("tract has no tensors of type {}", tensor.dtype)));
+    };
+    let mut copy = tract_onnx::prelude::Tensor::zero_dt(datum_type, &shape)?;
     let mut view = copy.try_as_plain_ram_mut()?;
     let bytes = view.as_bytes_mut();
     if bytes.len() != tensor.data.len() {
@@ -76,7 +63,7 @@ fn from_tract(value: &TValue) -> TractResult<Tensor> {
         return from_tract(&value.cast_to::<i64>()?.into_owned().into_tvalue());
     }
     let seen = value.datum_type();
-    let Some(dtype) = DType::ALL.into_iter().find(|&dtype| datum_type(dtype) == seen) else {
+    let Some(dtype) = element::dtype(seen) else {
         return Err(TractError::msg(format!("an output of type {seen:?}")));
     };
     Ok(Tensor {

@@ -1,6 +1,7 @@
-//! Loops of a static number of iterations (tract's `Scan`: LSTM, GRU, RNN) as
-//! straight graphs: the body once for each iteration, its states passed on from
-//! one to the next. Of an `If`, both branches, and a choice between their results.
+//! Short loops (tract's `Scan`: LSTM, GRU, RNN) as straight graphs: the body once for
+//! each iteration, its states passed on from one to the next. Long ones stay what they
+//! are, for [`crate::ops`]. Of an `If`, both branches, and a choice between their
+//! results.
 
 use std::collections::HashMap;
 
@@ -13,13 +14,16 @@ use tract_onnx::tract_hir::tract_core::ops::scan::{InputMapping, Scan, ScanInfo,
 use crate::error::CompileError;
 use crate::import::{Imported, chain};
 
-/// The most iterations of one loop. Each has its own code.
+/// The most steps of a `GRU`, each of which has its own code.
 pub const MOST_ITERATIONS: usize = 256;
+
+/// The most iterations of a loop that becomes straight code.
+const MOST_UNROLLED: usize = 8;
 
 /// The graph without loops. `file` is its name in messages.
 pub fn unroll(imported: Imported, file: &str) -> Result<Imported, CompileError> {
-    let is_loop = |node: &TypedNode| node.op_is::<Scan>() || node.op_is::<IfThenElse>();
-    let Some(node) = imported.model.nodes.iter().find(|node| is_loop(node)) else {
+    let is_loop = |node: &&TypedNode| node.op_is::<Scan>() || node.op_is::<IfThenElse>();
+    let Some(node) = imported.model.nodes.iter().find(is_loop) else {
         return Ok(imported);
     };
     let (node, operator) = imported.origin_of(node);
@@ -30,9 +34,45 @@ pub fn unroll(imported: Imported, file: &str) -> Result<Imported, CompileError> 
             file: file.into(),
             node,
             operator,
-            detail: format!("the loop cannot be unrolled: {}", chain(&error)),
+            detail: format!("this loop is not supported: {}", chain(&error)),
         }),
     }
+}
+
+/// The body of a loop as a graph of its own, in which what is known of its inputs is
+/// constant, and short loops are unrolled. Its inputs are the others.
+pub fn body(scan: &Scan, known: &[Option<Arc<Tensor>>], name: &str) -> TractResult<TypedModel> {
+    let mut copier = Copier { target: TypedModel::default(), constants: HashMap::new() };
+    copier.target.symbols = scan.body.symbols.clone();
+    let mut outlets = HashMap::new();
+    for (index, (&inner, known)) in scan.body.inputs.iter().zip(known).enumerate() {
+        let name = format!("{name}.input{index}");
+        let outer = match known {
+            Some(tensor) => copier.target.add_const(name, tensor.clone())?,
+            None => {
+                let fact = scan.body.outlet_fact(inner)?.without_value();
+                copier.target.add_source(name, fact)?
+            }
+        };
+        outlets.insert(inner, outer);
+    }
+    copier.copy(&scan.body, &format!("{name}."), "", &mut outlets)?;
+    copier.target.outputs = scan.body.outputs.iter().map(|outlet| outlets[outlet]).collect();
+    copier.target.into_decluttered()
+}
+
+/// How often a loop runs, over inputs of these types and shapes.
+pub fn iterations(scan: &Scan, inputs: &[&TypedFact]) -> TractResult<usize> {
+    let count = iteration_count(&scan.input_mapping, inputs).context("a loop over nothing")?;
+    let count = count.to_usize().context("how often it runs is not known when compiling")?;
+    ensure!(scan.skip == 0, "its first iterations are skipped");
+    for (mapping, fact) in scan.input_mapping.iter().zip(inputs) {
+        let Some(ScanInfo { axis, chunk }) = mapping.as_scan() else { continue };
+        let (length, size) = (fact.shape[*axis].to_usize()?, chunk.unsigned_abs());
+        ensure!(length == count * size, "the last iteration has less than {size} elements");
+        ensure!(*chunk > 0 || size == 1, "it runs backwards with {size} elements at a time");
+    }
+    Ok(count)
 }
 
 fn straight(model: &TypedModel) -> TractResult<TypedModel> {
@@ -75,7 +115,10 @@ impl Copier {
             }
             let inputs: TVec<OutletId> = node.inputs.iter().map(|input| outlets[input]).collect();
             let name = format!("{body}{iteration}{}", node.name);
-            let copies = if let Some(scan) = node.op_as::<Scan>() {
+            let short = node.op_as::<Scan>().map(|scan| self.is_short(scan, &inputs));
+            let copies = if let Some(scan) = node.op_as::<Scan>()
+                && short.transpose()? == Some(true)
+            {
                 self.unroll(scan, &name, &inputs)?
             } else if let Some(choice) = node.op_as::<IfThenElse>() {
                 self.both(choice, &name, &inputs)?
@@ -152,6 +195,15 @@ impl Copier {
         Ok((0..node.outputs.len()).map(|slot| OutletId::new(id, slot)).collect())
     }
 
+    fn iterations(&self, scan: &Scan, inputs: &[OutletId]) -> TractResult<usize> {
+        let facts = inputs.iter().map(|&input| self.target.outlet_fact(input));
+        iterations(scan, &facts.collect::<TractResult<Vec<_>>>()?)
+    }
+
+    fn is_short(&self, scan: &Scan, inputs: &[OutletId]) -> TractResult<bool> {
+        Ok(self.iterations(scan, inputs)? <= MOST_UNROLLED)
+    }
+
     /// Adds all iterations, and returns what comes out of the loop.
     fn unroll(
         &mut self,
@@ -159,21 +211,7 @@ impl Copier {
         name: &str,
         inputs: &[OutletId],
     ) -> TractResult<Vec<OutletId>> {
-        let facts: TVec<TypedFact> = inputs
-            .iter()
-            .map(|&input| self.target.outlet_fact(input).cloned())
-            .collect::<TractResult<_>>()?;
-        let facts: TVec<&TypedFact> = facts.iter().collect();
-        let count = iteration_count(&scan.input_mapping, &facts)
-            .context("a loop over nothing")?
-            .to_usize()
-            .context("the number of iterations is not known when compiling")?;
-        ensure!(scan.skip == 0, "a loop whose first iterations are skipped");
-        ensure!(
-            count <= MOST_ITERATIONS,
-            "a loop of {count} iterations; up to {MOST_ITERATIONS} are supported"
-        );
-
+        let count = self.iterations(scan, inputs)?;
         let is_state = |mapping: &InputMapping| matches!(mapping, InputMapping::State);
         let mut states: Vec<OutletId> = inputs
             .iter()
@@ -244,9 +282,6 @@ impl Copier {
         count: usize,
     ) -> TractResult<OutletId> {
         let size = info.chunk.unsigned_abs();
-        let length = self.target.outlet_fact(input)?.shape[info.axis].to_usize()?;
-        ensure!(length == count * size, "the last iteration has less than {size} elements");
-        ensure!(info.chunk > 0 || size == 1, "a loop backwards with {size} elements at a time");
         let at = if info.chunk > 0 { iteration } else { count - 1 - iteration };
         let slice = Slice::new(info.axis, at * size, (at + 1) * size);
         Ok(self.target.wire_node(name, slice, &[input])?[0])

@@ -64,6 +64,8 @@ pub struct Graph {
     nodes: usize,
     /// The version of the domain of classical models that its nodes want, if any.
     classical: Option<i64>,
+    /// Before the names of all that is inside.
+    prefix: String,
     /// Outputs of classifiers that are labels: of type I64, whatever is said of all.
     labels: Vec<String>,
 }
@@ -84,6 +86,8 @@ pub enum Attribute<'a> {
     Strings(&'a [&'a str]),
     /// A tensor of one dimension: its type and the bytes of its elements.
     Tensor(i32, Vec<u8>),
+    /// The body of a loop, or a branch.
+    Graph(GraphProto),
 }
 
 impl Attribute<'_> {
@@ -114,6 +118,10 @@ impl Attribute<'_> {
                 proto.strings = strings.iter().map(|s| s.as_bytes().to_vec()).collect();
                 AttributeType::Strings
             }
+            Attribute::Graph(graph) => {
+                proto.g = Some(graph.clone());
+                AttributeType::Graph
+            }
             Attribute::Tensor(dtype, bytes) => {
                 let size = match *dtype {
                     DOUBLE => 8,
@@ -139,6 +147,12 @@ impl Graph {
     pub fn new() -> Self {
         let graph = GraphProto { name: "test".into(), ..GraphProto::default() };
         Self { graph, ..Self::default() }
+    }
+
+    /// An empty graph for the inside of another one: `prefix` goes before the names of
+    /// its nodes and constants.
+    pub fn inner(prefix: &str) -> Self {
+        Self { prefix: prefix.into(), ..Self::new() }
     }
 
     /// Adds an input of this type and shape.
@@ -191,7 +205,7 @@ impl Graph {
     }
 
     fn constant(&mut self, dtype: i32, shape: &[usize], bytes: Vec<u8>) -> String {
-        let name = format!("constant{}", self.graph.initializer.len());
+        let name = format!("{}constant{}", self.prefix, self.graph.initializer.len());
         self.graph.initializer.push(TensorProto {
             name: name.clone(),
             data_type: dtype,
@@ -253,7 +267,7 @@ impl Graph {
     ) -> &mut NodeProto {
         self.nodes += 1;
         self.graph.node.push(NodeProto {
-            name: format!("{}_{}", operator.to_lowercase(), self.nodes),
+            name: format!("{}{}_{}", self.prefix, operator.to_lowercase(), self.nodes),
             op_type: operator.to_owned(),
             input: inputs.iter().map(|&i| i.to_owned()).collect(),
             attribute: attributes.iter().map(|(name, value)| value.encode(name)).collect(),
@@ -273,6 +287,14 @@ impl Graph {
         let node = self.add(operator, inputs, &[]);
         node.output = (0..count).map(|output| format!("{}.{output}", node.name)).collect();
         node.output.clone()
+    }
+
+    /// The graph as the body of a loop or as a branch, with these outputs of FP32.
+    /// What it reads and does not make is looked for around it.
+    pub fn body(mut self, outputs: &[(&str, &[Dim])]) -> GraphProto {
+        let output = |(name, shape): &(&str, &[Dim])| value_info(name, FLOAT, Some(shape));
+        self.graph.output = outputs.iter().map(output).collect();
+        self.graph
     }
 
     /// The model's file, with these outputs of type FP32.

@@ -13,7 +13,9 @@ use leeway_runtime::golden;
 use leeway_runtime::offload::fog::{Fog as _, HttpFog, InferRequest};
 use leeway_runtime::sandbox::{EngineKind, GuestError, Limits, LoadError, Module, RunError};
 use leeway_tests::compare::{relative, sandbox};
-use leeway_tests::onnx::{Dim, FLOAT, Graph, INT64};
+use leeway_tests::onnx::{
+    Attribute, Dim, FLOAT, Graph, INT16, INT64, UINT8, UINT16, UINT32, UINT64,
+};
 
 const FOG_LIMIT: Duration = Duration::from_secs(120);
 
@@ -125,27 +127,45 @@ fn what_is_measured_is_enforced() {
     assert!(small.is_err_and(|error| matches!(error, LoadError::Memory { .. })));
 }
 
-/// A convolution of volumes, which the compiler does not take.
-fn of_volumes() -> Vec<u8> {
+/// A convolution whose weights are computed, which the compiler does not take, of what
+/// one input of each width of integers makes.
+fn with_computed_weights() -> Vec<u8> {
     let mut graph = Graph::new();
-    let x = graph.input("x", FLOAT, &[1, 1, 2, 3, 3].map(Dim::from));
-    let weights = graph.floats(&[1, 1, 1, 2, 2], &[1.0, -2.0, 0.5, 3.0]);
-    let y = graph.node("Conv", &[&x, &weights], &[]);
-    graph.finish(&[&y])
+    let float = || [("to", Attribute::Int(FLOAT.into()))];
+    let mut sum = graph.floats(&[1], &[0.5]);
+    for (index, dtype) in [INT16, UINT16, UINT32, UINT64].into_iter().enumerate() {
+        let x = graph.input(&format!("x{index}"), dtype, &[1, 1, 3, 3].map(Dim::from));
+        let x = graph.node("Cast", &[&x], &float());
+        sum = graph.node("Add", &[&sum, &x], &[]);
+    }
+    let weights = graph.input("weights", UINT8, &[1, 1, 2, 2].map(Dim::from));
+    let weights = graph.node("Cast", &[&weights], &float());
+    let y = graph.node("Conv", &[&sum, &weights], &[]);
+    let whole = graph.node("Cast", &[&y], &[("to", Attribute::Int(UINT32.into()))]);
+    graph.finish_each(&[(&y, FLOAT), (&whole, UINT32)])
 }
 
 #[test]
 #[ignore = "compiles the interpreter again: .ci/run runs it"]
 fn what_the_compiler_refuses_may_be_interpreted() {
-    let onnx = of_volumes();
-    let options = Options { name: "of-volumes".into(), ..Options::default() };
+    let onnx = with_computed_weights();
+    let options = Options { name: "computed-weights".into(), ..Options::default() };
     let refused = leeway_compiler::compile(&onnx, &options).unwrap_err();
     assert!(matches!(refused, CompileError::Unsupported { .. }), "{refused}");
     let draft = leeway_interpret::interpret(&onnx, &options).unwrap();
-    let data = (0..18).flat_map(|i| (i as f32 - 8.5).to_le_bytes()).collect();
-    let input = Tensor { dtype: DType::F32, shape: vec![1, 1, 2, 3, 3], data };
-    let measured = draft.measure(vec![vec![input.clone()]], &Measure::default()).unwrap();
-    let wanted = Oracle::new(&onnx, &options).unwrap().run(&[input]).unwrap();
+    let numbers = |dtype: DType, shape: &[u32]| {
+        let count = shape.iter().product::<u32>() as usize;
+        let data = (0..count).flat_map(|i| {
+            let number = 1000 * i as u64 + 7;
+            number.to_le_bytes().into_iter().take(dtype.size_bytes())
+        });
+        Tensor { dtype, shape: shape.to_vec(), data: data.collect() }
+    };
+    let images = [DType::I16, DType::U16, DType::U32, DType::U64];
+    let mut inputs: Vec<Tensor> = images.map(|dtype| numbers(dtype, &[1, 1, 3, 3])).to_vec();
+    inputs.push(numbers(DType::U8, &[1, 1, 2, 2]));
+    let measured = draft.measure(vec![inputs.clone()], &Measure::default()).unwrap();
+    let wanted = Oracle::new(&onnx, &options).unwrap().run(&inputs).unwrap();
     assert_eq!(measured.golden[0].outputs, wanted);
 }
 

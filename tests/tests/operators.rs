@@ -19,6 +19,8 @@ mod convolutions;
 mod elementwise;
 #[path = "operators/images.rs"]
 mod images;
+#[path = "operators/loops.rs"]
+mod loops;
 #[path = "operators/precision.rs"]
 mod precision;
 #[path = "operators/products.rs"]
@@ -64,14 +66,18 @@ fn convolutions() {
     let sandbox = sandbox(EngineKind::Native);
     let mut random = Random::new(10);
     for case in 0..120 {
-        let rank = random.within(1..=2);
+        let rank = random.pick(&[1, 1, 2, 2, 3]);
         let groups = random.pick(&[1, 1, 1, 2, 3, 8]);
         let (inputs, outputs) = (groups * random.within(1..=5), groups * random.within(1..=9));
-        let kernel: Vec<usize> = (0..rank).map(|_| random.pick(&[1, 1, 2, 3, 3, 5, 7])).collect();
+        let taps: &[usize] = if rank == 3 { &[1, 2, 3] } else { &[1, 1, 2, 3, 3, 5, 7] };
+        let kernel: Vec<usize> = (0..rank).map(|_| random.pick(taps)).collect();
         let stride: Vec<usize> = (0..rank).map(|_| random.pick(&[1, 1, 2, 3])).collect();
         let dilation: Vec<usize> = (0..rank).map(|_| random.pick(&[1, 1, 1, 2])).collect();
         let size: Vec<usize> = (0..rank)
-            .map(|axis| (kernel[axis] - 1) * dilation[axis] + random.within(1..=30))
+            .map(|axis| {
+                let most = if rank == 3 { 9 } else { 30 };
+                (kernel[axis] - 1) * dilation[axis] + random.within(1..=most)
+            })
             .collect();
         let pads: Vec<i64> = (0..2 * rank)
             .map(|i| {

@@ -43,6 +43,10 @@ pub struct Window {
 }
 
 impl Window {
+    /// Of the rows where a window is 1-D.
+    pub const SINGLE: Self =
+        Self { input: 1, output: 1, taps: 1, stride: 1, dilation: 1, before: 0 };
+
     /// Pixels of the padded input that the window reaches.
     pub fn reach(&self) -> usize {
         (self.output - 1) * self.stride + (self.taps - 1) * self.dilation + 1

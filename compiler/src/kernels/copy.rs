@@ -63,7 +63,7 @@ impl Kernel for Copy {
                 places.inputs[part.input].plus((part.from * self.element_bytes) as u32),
             );
             code.point(to, places.outputs[0].plus((part.to * self.element_bytes) as u32));
-            self.emit_part(code, part, from, to);
+            emit_part(code, self.element_bytes, part, from, to);
         }
         code.release([from, to]);
     }
@@ -73,30 +73,36 @@ impl Kernel for Copy {
     }
 }
 
-impl Copy {
-    fn emit_part(&self, code: &mut Code, part: &Part, from: Local, to: Local) {
-        let size = self.element_bytes;
-        let mut dims = nest::collapse(&part.shape, &[&part.from_strides, &part.to_strides]);
-        let inner = dims.last().expect("a nest has at least one dimension").clone();
-        let contiguous = inner.strides == [1, 1];
-        if contiguous {
-            dims.pop();
-        }
-        nest::emit_loops(code, &dims, &[from, to], &[size, size], &mut |code| {
-            if contiguous {
-                copy_bytes(code, from, to, inner.size * size);
-            } else {
-                code.get(to).get(from);
-                match size {
-                    1 => code.op(I::I32Load8U(at(0, 0))).op(I::I32Store8(at(0, 0))),
-                    2 => code.op(I::I32Load16U(at(0, 0))).op(I::I32Store16(at(0, 0))),
-                    4 => code.op(I::I32Load(at(0, 0))).op(I::I32Store(at(0, 0))),
-                    8 => code.op(I::I64Load(at(0, 0))).op(I::I64Store(at(0, 0))),
-                    _ => unreachable!("elements of {size} bytes"),
-                };
-            }
-        });
+/// Emits a copy of a block of elements of so many bytes, from one pointer to another.
+/// Returns how far it moved these, in bytes.
+pub fn emit_part(
+    code: &mut Code,
+    size: usize,
+    part: &Part,
+    from: Local,
+    to: Local,
+) -> [i64; 2] {
+    let mut dims = nest::collapse(&part.shape, &[&part.from_strides, &part.to_strides]);
+    let inner = dims.last().expect("a nest has at least one dimension").clone();
+    let contiguous = inner.strides == [1, 1];
+    if contiguous {
+        dims.pop();
     }
+    let moved = nest::emit_loops(code, &dims, &[from, to], &[size, size], &mut |code| {
+        if contiguous {
+            copy_bytes(code, from, to, inner.size * size);
+        } else {
+            code.get(to).get(from);
+            match size {
+                1 => code.op(I::I32Load8U(at(0, 0))).op(I::I32Store8(at(0, 0))),
+                2 => code.op(I::I32Load16U(at(0, 0))).op(I::I32Store16(at(0, 0))),
+                4 => code.op(I::I32Load(at(0, 0))).op(I::I32Store(at(0, 0))),
+                8 => code.op(I::I64Load(at(0, 0))).op(I::I64Store(at(0, 0))),
+                _ => unreachable!("elements of {size} bytes"),
+            };
+        }
+    });
+    [moved[0], moved[1]]
 }
 
 /// Emits a copy of a constant number of bytes, exactly. Leaves both pointers as

@@ -28,6 +28,7 @@ pub mod planes;
 pub mod pool;
 pub mod product;
 pub mod quantised;
+pub mod repeat;
 pub mod resample;
 pub mod rows;
 pub mod scatter;

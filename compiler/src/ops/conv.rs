@@ -1,10 +1,11 @@
-//! `Conv`, 1-D and 2-D, with constant weights.
+//! `Conv`, with constant weights. Of volumes, [`super::volumes`] makes images.
 
 use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::{DimLike, TypedNode};
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv as Op, KernelFormat, PoolSpec};
 use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
 
+use super::volumes;
 use crate::emit::nest::dense_strides;
 use crate::error::CompileError;
 use crate::expr::{Binary, Expr, Node};
@@ -22,8 +23,8 @@ fn lower_conv(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<(), 
     if op.q_params.is_some() {
         return Err(lowering.unsupported(node, "quantised convolution is not supported; FP32 is"));
     }
-    let images = Images::of(lowering, node, &op.pool_spec)?;
-    lowering.want_f32(node, &[images.value])?;
+    let input = lowering.input(node, 0)?;
+    lowering.want_f32(node, &[input])?;
     let Some(weights) = lowering.constant_f32(node, 1) else {
         let detail = "its weights are computed; only constant weights are supported";
         return Err(lowering.unsupported(node, detail));
@@ -44,18 +45,48 @@ fn lower_conv(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<(), 
         [one] => vec![one; outputs],
         _ => bias,
     };
-    let conv = Conv {
-        batch: images.batch,
+    let conv = |batch: usize, y: Window, x: Window| Conv {
+        batch,
         groups: op.group,
         inputs: op.pool_spec.input_channels / op.group,
         outputs: outputs / op.group,
-        y: images.y,
-        x: images.x,
+        y,
+        x,
         weights,
         bias,
         then: Expr::identity(),
     };
+    match op.pool_spec.kernel_shape.len() {
+        0..3 => {}
+        3 => return volumes::lower_conv(lowering, node, &op.pool_spec, conv, computed),
+        rank => {
+            let detail = format!("{rank} spatial dimensions; 1 to 3 are supported");
+            return Err(lowering.unsupported(node, detail));
+        }
+    }
+    let images = Images::of(lowering, node, &op.pool_spec)?;
+    let conv = conv(images.batch, images.y, images.x);
     images.finish(lowering, node, outputs, conv.simplified(), computed)
+}
+
+/// The window of `spec` along each axis of images of so many pixels.
+pub fn windows_of(
+    lowering: &Lowering,
+    node: &TypedNode,
+    spec: &PoolSpec,
+    pixels: &[usize],
+) -> Result<Vec<Window>, CompileError> {
+    let computed = spec.computed_padding(pixels);
+    let window = |(axis, &input): (usize, &usize)| {
+        let (Ok(output), Ok(before)) =
+            (computed[axis].convoluted.to_usize(), computed[axis].pad_before.to_usize())
+        else {
+            return Err(lowering.unsupported(node, "its padding is not known when compiling"));
+        };
+        let (stride, dilation) = (spec.stride(axis), spec.dilation(axis));
+        Ok(Window { input, output, taps: spec.kernel_shape[axis], stride, dilation, before })
+    };
+    pixels.iter().enumerate().map(window).collect()
 }
 
 /// The images that a window slides over, as the kernels want them: NCHW, with
@@ -94,26 +125,9 @@ impl Images {
             let detail = format!("{} spatial dimensions; 1 and 2 are supported", pixels.len());
             return Err(lowering.unsupported(node, detail));
         }
-        let computed = spec.computed_padding(&pixels);
-        let mut windows = Vec::new();
-        for (axis, &size) in pixels.iter().enumerate() {
-            let (Ok(output), Ok(before)) =
-                (computed[axis].convoluted.to_usize(), computed[axis].pad_before.to_usize())
-            else {
-                return Err(lowering.unsupported(node, "its padding is not known when compiling"));
-            };
-            windows.push(Window {
-                input: size,
-                output,
-                taps: spec.kernel_shape[axis],
-                stride: spec.stride(axis),
-                dilation: spec.dilation(axis),
-                before,
-            });
-        }
+        let mut windows = windows_of(lowering, node, spec, &pixels)?;
         let x = windows.pop().expect("there are one or two dimensions");
-        let single = Window { input: 1, output: 1, taps: 1, stride: 1, dilation: 1, before: 0 };
-        let y = windows.pop().unwrap_or(single);
+        let y = windows.pop().unwrap_or(Window::SINGLE);
         let value = match spec.data_format {
             DataFormat::NCHW | DataFormat::CHW => input,
             DataFormat::NHWC | DataFormat::HWC => {
@@ -175,7 +189,7 @@ impl Images {
 
 /// Adds a number for each channel, or a single one, to images whose channels are
 /// on axis 1.
-fn add_to_channels(
+pub fn add_to_channels(
     lowering: &mut Lowering,
     node: &TypedNode,
     images: ValueId,

@@ -1,11 +1,12 @@
-//! `ConvTranspose`, 1-D and 2-D, with constant weights: a convolution, with the
-//! taps in reverse, of the image with zeros between its pixels.
+//! `ConvTranspose`, with constant weights: a convolution, with the taps in reverse, of
+//! the image with zeros between its pixels.
 
 use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::{DimLike, TypedNode};
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Deconv, KernelFormat};
 use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
 
+use super::volumes;
 use crate::emit::nest::dense_strides;
 use crate::error::CompileError;
 use crate::expr::Expr;
@@ -41,9 +42,9 @@ fn lower_deconv(
             return Err(lowering.unsupported(node, detail));
         }
     };
-    if op.kernel_format != KernelFormat::OIHW || pixels.len() > 2 {
+    if op.kernel_format != KernelFormat::OIHW || pixels.len() > 3 {
         let detail = format!(
-            "weights in the order {:?}, {} spatial dimensions; OIHW, and 1 or 2 are supported",
+            "weights in the order {:?}, {} spatial dimensions; OIHW, and 1 to 3 are supported",
             op.kernel_format,
             pixels.len()
         );
@@ -101,14 +102,13 @@ fn lower_deconv(
         [one] => vec![one; spec.output_channels],
         _ => bias,
     };
-    let x = windows.pop().expect("there are one or two dimensions");
-    let single = Window { input: 1, output: 1, taps: 1, stride: 1, dilation: 1, before: 0 };
+    let x = windows.pop().expect("there are one to three dimensions");
     let conv = Conv {
         batch: lowering.shape(images)[..leading - 1].iter().product(),
         groups: op.group,
         inputs: spec.input_channels / op.group,
         outputs: spec.output_channels / op.group,
-        y: windows.pop().unwrap_or(single),
+        y: windows.pop().unwrap_or(Window::SINGLE),
         x,
         weights,
         bias,
@@ -119,7 +119,10 @@ fn lower_deconv(
         DataFormat::CHW => [&[1], &shape[..]].concat(),
         _ => shape.clone(),
     };
-    let step = lowering.step(node, conv.simplified(), &[images], DType::F32, kernel_shape);
+    let step = match windows.pop() {
+        Some(z) => volumes::convolve(lowering, node, images, z, conv),
+        None => lowering.step(node, conv.simplified(), &[images], DType::F32, kernel_shape),
+    };
     let output = lowering.view(node, step, shape);
     lowering.bind(node, 0, output);
     Ok(())

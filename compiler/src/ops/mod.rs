@@ -35,6 +35,7 @@ mod quantised;
 mod recurrent;
 mod reduce;
 mod resize;
+mod scan;
 mod scatter;
 mod select;
 mod slice;
@@ -43,6 +44,7 @@ mod tile;
 mod top_k;
 mod trees;
 mod unary;
+mod volumes;
 mod windows;
 
 /// Lowers a node, or returns `None` if it is of another operator.
@@ -89,6 +91,7 @@ pub const OPERATORS: &[Operator] = &[
     recurrent::lower_lstm,
     reduce::lower,
     resize::lower,
+    scan::lower,
     scatter::lower_elements,
     scatter::lower_gather_nd,
     scatter::lower_nd,

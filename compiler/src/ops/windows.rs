@@ -1,10 +1,11 @@
 //! Pooling of any number of dimensions, of FP64 and integers, and with indices.
 
 use leeway_contract::DType;
-use tract_onnx::tract_hir::internal::{DimLike, TypedNode};
+use tract_onnx::tract_hir::internal::TypedNode;
 use tract_onnx::tract_hir::tract_core::ops::cnn::PoolSpec;
 use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
 
+use super::conv::windows_of;
 use crate::emit::nest::broadcast_strides;
 use crate::error::CompileError;
 use crate::kernels::conv::Window;
@@ -34,19 +35,7 @@ pub fn lower(
         return Err(lowering.unsupported(node, detail));
     }
     let (images, pixels) = shape.split_at(shape.len() - rank);
-    let computed = spec.computed_padding(pixels);
-    let mut axes = Vec::new();
-    for (axis, &size) in pixels.iter().enumerate() {
-        let padding = &computed[axis];
-        let (Ok(output), Ok(before)) =
-            (padding.convoluted.to_usize(), padding.pad_before.to_usize())
-        else {
-            return Err(lowering.unsupported(node, "its padding is not known when compiling"));
-        };
-        let (taps, stride, dilation) =
-            (spec.kernel_shape[axis], spec.stride(axis), spec.dilation(axis));
-        axes.push(Window { input: size, output, taps, stride, dilation, before });
-    }
+    let axes = windows_of(lowering, node, spec, pixels)?;
     let over = over(&axes);
     let kernel = Windows { dtype, images: images.iter().product(), axes, over };
     let outputs: Result<Vec<_>, _> =

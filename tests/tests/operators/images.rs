@@ -43,8 +43,8 @@ fn resizing() {
 fn transposed_convolutions() {
     let sandbox = sandbox(EngineKind::Native);
     let mut random = Random::new(61);
-    for case in 0..60 {
-        let rank = random.within(1..=2);
+    for case in 0..80 {
+        let rank = random.within(1..=3);
         let groups = random.pick(&[1, 1, 2, 4]);
         let (inputs, outputs) = (groups * random.within(1..=4), random.within(1..=5));
         let kernel: Vec<usize> = (0..rank).map(|_| random.within(1..=4)).collect();

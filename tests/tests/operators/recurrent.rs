@@ -1,4 +1,4 @@
-//! Recurrent layers: loops, which are unrolled.
+//! Recurrent layers: loops, of which short ones are unrolled.
 
 use leeway_compiler::{Options, compile};
 use leeway_contract::Tensor;
@@ -53,7 +53,7 @@ fn recurrent_layers() {
     let mut random = Random::new(70);
     for operator in ["LSTM", "GRU", "GRU after", "RNN"] {
         for direction in ["forward", "bidirectional"] {
-            for sizes in [[1, 3, 4], [5, 3, 4], [7, 6, 5], [3, 5, 66]] {
+            for sizes in [[1, 3, 4], [5, 3, 4], [7, 6, 5], [3, 5, 66], [19, 5, 3]] {
                 let onnx = recurrent(operator, direction, sizes, &mut random);
                 let what = format!("{operator} {direction} {sizes:?}");
                 check(&sandbox, &what, &onnx, &mut random);
@@ -71,8 +71,8 @@ fn iterations_share_their_weights() {
         compile(&onnx, &options).unwrap().seal(&[]).component.len()
     };
     let weights = 4 * 4 * 64 * (32 + 64);
-    let (short, long) = (bytes(2), bytes(12));
-    assert!(long - short < 5 * weights, "{short} bytes with 2 steps, {long} with 12");
+    let (short, long) = (bytes(2), bytes(8));
+    assert!(long < short + 3 * weights, "{short} bytes with 2 steps, {long} with 8");
 }
 
 /// What runs backwards is what runs forwards over the sequence turned around.
@@ -105,10 +105,14 @@ fn a_loop_backwards_is_one_forwards_over_the_other_order() {
 }
 
 #[test]
-fn a_loop_of_too_many_iterations_is_refused() {
-    let onnx = recurrent("GRU", "forward", [300, 2, 2], &mut Random::new(72));
+fn the_code_of_a_loop_does_not_grow_with_its_iterations() {
     let options = Options { name: "test".into(), ..Options::default() };
-    let Err(error) = compile(&onnx, &options) else { panic!("it was compiled") };
-    let message = error.to_string();
-    assert!(message.contains("(GRU)") && message.contains("256"), "{message}");
+    for operator in ["LSTM", "GRU", "RNN"] {
+        let bytes = |steps: usize| {
+            let onnx = recurrent(operator, "forward", [steps, 2, 3], &mut Random::new(72));
+            compile(&onnx, &options).unwrap().seal(&[]).component.len()
+        };
+        let (short, long) = (bytes(24), bytes(2400));
+        assert!(long < short + 1000, "{operator}: {short} bytes, {long} with more iterations");
+    }
 }

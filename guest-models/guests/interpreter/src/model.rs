@@ -96,7 +96,8 @@ fn give(output: &TValue) -> TractResult<Tensor> {
     })
 }
 
-const TYPES: [(TensorType, DatumType); 8] = [
+/// The interface's types that tract has.
+const TYPES: [(TensorType, DatumType); 12] = [
     (TensorType::Fp16, DatumType::F16),
     (TensorType::Fp32, DatumType::F32),
     (TensorType::Fp64, DatumType::F64),
@@ -105,6 +106,10 @@ const TYPES: [(TensorType, DatumType); 8] = [
     (TensorType::I64, DatumType::I64),
     (TensorType::I8, DatumType::I8),
     (TensorType::Bool, DatumType::Bool),
+    (TensorType::I16, DatumType::I16),
+    (TensorType::U16, DatumType::U16),
+    (TensorType::U32, DatumType::U32),
+    (TensorType::U64, DatumType::U64),
 ];
 
 fn datum_type(ty: TensorType) -> Option<DatumType> {
