@@ -21,10 +21,6 @@ const IGNORED: &[(&str, &str, Value)] = &[
     ("RNN", "activations", Value::Strings(&["Tanh"])),
 ];
 
-/// Operators with an attribute `direction`, of which tract takes `reverse` for
-/// `forward`, where [`crate::corrected`] has not replaced it.
-const DIRECTED: &[&str] = &["LSTM", "GRU", "RNN"];
-
 /// The value of an attribute.
 #[derive(Clone, Copy, Debug)]
 enum Value {
@@ -91,13 +87,6 @@ pub fn output_names(proto: &ModelProto, file: &str) -> Result<Vec<String>, Compi
                 let detail = format!("its attribute {name} is not supported; {taken} it is");
                 return Err(unsupported(detail));
             }
-        }
-        if DIRECTED.contains(&node.op_type.as_str())
-            && attribute("direction").is_some_and(|direction| direction.s == b"reverse")
-        {
-            let detail = "the direction \"reverse\" with lengths of sequences is not supported; \
-                          without them it is";
-            return Err(unsupported(detail.into()));
         }
     }
     Ok(graph.output.iter().map(|output| output.name.clone()).collect())

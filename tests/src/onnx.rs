@@ -289,10 +289,18 @@ impl Graph {
         node.output.clone()
     }
 
-    /// The graph as the body of a loop or as a branch, with these outputs of FP32.
-    /// What it reads and does not make is looked for around it.
-    pub fn body(mut self, outputs: &[(&str, &[Dim])]) -> GraphProto {
-        let output = |(name, shape): &(&str, &[Dim])| value_info(name, FLOAT, Some(shape));
+    /// The graph as the body of a loop or as a branch, with these outputs of FP32. What it
+    /// reads and does not make is looked for around it.
+    pub fn body(self, outputs: &[(&str, &[Dim])]) -> GraphProto {
+        let outputs: Vec<_> = outputs.iter().map(|&(name, shape)| (name, FLOAT, shape)).collect();
+        self.body_typed(&outputs)
+    }
+
+    /// The same with outputs each of its type.
+    pub fn body_typed(mut self, outputs: &[(&str, i32, &[Dim])]) -> GraphProto {
+        let output = |&(name, dtype, shape): &(&str, i32, &[Dim])| {
+            value_info(name, dtype, Some(shape))
+        };
         self.graph.output = outputs.iter().map(output).collect();
         self.graph
     }

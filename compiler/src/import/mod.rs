@@ -12,7 +12,7 @@ use crate::corrected;
 use crate::error::CompileError;
 use crate::padded;
 use crate::quantised::{self, Refusal};
-use crate::{ml, source};
+use crate::{loops, ml, recurrent, source};
 
 pub mod analyse;
 pub mod guard;
@@ -74,6 +74,7 @@ fn read_onnx_trusting(
     ml::register(&mut onnx);
     padded::register(&mut onnx);
     corrected::register(&mut onnx);
+    recurrent::register(&mut onnx);
     let mut proto = onnx
         .proto_model_for_read(&mut &bytes[..])
         .map_err(|error| reader_error(&error, file, &BTreeMap::new()))?;
@@ -83,8 +84,8 @@ fn read_onnx_trusting(
     let weight_bytes = guard::check(&proto, file, directory)?;
     let operators = guard::operators(&proto);
     let labels = ml::prepare(&mut proto, file)?;
-    corrected::turn_backward_layers(&mut proto);
     let invalid = |error: TractError| reader_error(&error, file, &operators);
+    loops::rewrite(&mut proto).map_err(|refusal| invalid(refusal.into()))?;
     quantised::rewrite(&mut proto).map_err(|refusal| invalid(refusal.into()))?;
     vocabulary::check(&proto, &onnx, file)?;
     let directory = directory.and_then(Path::to_str);
@@ -103,8 +104,7 @@ fn read_onnx_trusting(
     }
     let source = Source { file, operators: &operators, weight_bytes };
     analyse::analyse(&mut model, &source)?;
-    let mut model = model.into_typed().map_err(invalid)?;
-    corrected::fold_nothing(&mut model).map_err(invalid)?;
+    let model = model.into_typed().map_err(invalid)?;
     analyse::check_typed(&model, &source)?;
     let model = model.into_decluttered().map_err(invalid)?;
     analyse::check_typed(&model, &source)?;

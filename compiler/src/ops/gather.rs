@@ -5,7 +5,6 @@ use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::TypedNode;
 use tract_onnx::tract_hir::tract_core::ops::array::{Gather as Op, GatherElements};
 
-use crate::corrected::Turned;
 use crate::emit::nest::dense_strides;
 use crate::error::CompileError;
 use crate::kernels::gather::Gather;
@@ -15,17 +14,6 @@ use crate::schedule::ValueId;
 pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
     let op = node.op_as::<Op>()?;
     Some(lower_gather(lowering, node, op.axis))
-}
-
-/// An axis in the opposite order.
-pub fn lower_turned(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
-    let &Turned { axis } = node.op_as::<Turned>()?;
-    Some(lowering.input(node, 0).map(|input| {
-        let size = lowering.shape(input)[axis];
-        let indices: Vec<usize> = (0..size).rev().collect();
-        let output = at_known(lowering, node, input, axis, &indices);
-        lowering.bind(node, 0, output);
-    }))
 }
 
 pub fn lower_elements(

@@ -68,7 +68,6 @@ pub const OPERATORS: &[Operator] = &[
     fourier::lower_stft,
     gather::lower,
     gather::lower_elements,
-    gather::lower_turned,
     grid_sample::lower,
     identity::lower,
     gru_seq::lower,

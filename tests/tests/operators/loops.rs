@@ -1,9 +1,11 @@
 //! Loops with any body.
 
+use leeway_compiler::{Options, compile};
+use leeway_contract::Tensor;
 use leeway_runtime::sandbox::EngineKind;
-use leeway_tests::compare::sandbox;
-use leeway_tests::onnx::{Attribute, FLOAT, Graph};
-use leeway_tests::random::Random;
+use leeway_tests::compare::{Pair, sandbox};
+use leeway_tests::onnx::{Attribute, BOOL, FLOAT, Graph, INT64};
+use leeway_tests::random::{Random, Style};
 
 use super::{check, dims};
 
@@ -64,4 +66,84 @@ fn loops_over_any_body() {
             check(&sandbox, &format!("{trips} {axes:?} {backwards:?}"), &onnx, &mut random);
         }
     }
+}
+
+/// `x = x * 1.5 + i` while, if there is a limit, the sum of `x` is below it; with the sum
+/// after each iteration as a second output if there is none.
+fn while_below(limit: Option<f32>, trips: i64) -> Vec<u8> {
+    let mut graph = Graph::new();
+    let x = graph.input("x", FLOAT, &dims(&[3]));
+    let count = graph.ints_shaped(&[], &[trips]);
+    let begins = graph.integers(BOOL, &[], &[1]);
+    let mut body = Graph::inner("inside_");
+    let number = body.input("number", INT64, &[]);
+    let condition = body.input("condition", BOOL, &[]);
+    let before = body.input("before", FLOAT, &dims(&[3]));
+    let factor = body.floats(&[], &[1.5]);
+    let number = body.node("Cast", &[&number], &[("to", Attribute::Int(FLOAT.into()))]);
+    let grown = body.node("Mul", &[&before, &factor], &[]);
+    let after = body.node("Add", &[&grown, &number], &[]);
+    let sum = body.node("ReduceSum", &[&after], &[("keepdims", Attribute::Int(0))]);
+    let goes_on = match limit {
+        Some(limit) => {
+            let limit = body.floats(&[], &[limit]);
+            body.node("Less", &[&sum, &limit], &[])
+        }
+        None => body.node("Identity", &[&condition], &[]),
+    };
+    let (vector, single) = (dims(&[3]), dims(&[]));
+    let mut outputs = vec![(&*goes_on, BOOL, &single[..]), (&*after, FLOAT, &vector)];
+    if limit.is_none() {
+        outputs.push((&*sum, FLOAT, &single));
+    }
+    let body = body.body_typed(&outputs);
+    let count_of = outputs.len() - 1;
+    let attributes = [("body", Attribute::Graph(body))];
+    let outputs = graph.node_with("Loop", &[&count, &begins, &x], &attributes, count_of);
+    let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+    graph.finish(&outputs)
+}
+
+#[test]
+fn loops_that_end_by_their_number_or_earlier() {
+    let sandbox = sandbox(EngineKind::Native);
+    let options = Options { name: "test".into(), ..Options::default() };
+    for (limit, trips) in [(None, 1), (None, 5), (None, 21), (Some(50.0), 4), (Some(50.0), 40)] {
+        let onnx = while_below(limit, trips);
+        let mut pair = Pair::new(&sandbox, &onnx, &options);
+        let mut random = Random::new(171);
+        for _ in 0..4 {
+            let inputs = pair.inputs(&mut random, Style::Tame);
+            let seen = pair.run(0..=0, &inputs);
+            let mut x = inputs[0].to_f32().unwrap();
+            let mut sums = Vec::new();
+            for number in 0..trips {
+                x.iter_mut().for_each(|x| *x = *x * 1.5 + number as f32);
+                sums.push(x.iter().sum::<f32>());
+                if limit.is_some_and(|limit| sums[number as usize] >= limit) {
+                    break;
+                }
+            }
+            let near = |seen: &Tensor, wanted: &[f32]| {
+                let seen = seen.to_f32().unwrap();
+                assert_eq!(seen.len(), wanted.len());
+                let near = |(seen, wanted): (&f32, &f32)| (seen - wanted).abs() <= 1e-5 * wanted.abs();
+                assert!(seen.iter().zip(wanted).all(near), "{seen:?}, wanted {wanted:?}");
+            };
+            near(&seen[0], &x);
+            if limit.is_none() {
+                near(&seen[1], &sums);
+            }
+        }
+        pair.assert_fuel_of_all_ranges(&mut random);
+    }
+}
+
+#[test]
+fn a_loop_without_an_end_is_refused() {
+    let onnx = while_below(Some(1.0), i64::MAX);
+    let options = Options { name: "test".into(), ..Options::default() };
+    let Err(error) = compile(&onnx, &options) else { panic!("it was compiled") };
+    let message = error.to_string();
+    assert!(message.contains("(Loop)") && message.contains("trip count"), "{message}");
 }
