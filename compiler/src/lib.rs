@@ -2,7 +2,8 @@
 //! cost.
 //!
 //! The way of a model through this crate, one module each: [`import`] reads it
-//! with tract, [`source`] reads what tract passes over, [`ml`] classical models, [`unroll`] removes loops,
+//! with tract, [`source`] reads what tract passes over, [`ml`] classical models, [`unroll`]
+//! removes short loops,
 //! [`lower`] turns the typed graph into a [`schedule`] with the help of [`ops`],
 //! [`fuse`] merges element-wise work, [`stages`] cuts it, [`plan`]
 //! gives everything an address, the [`kernels`] and the [`abi`] emit code, whose

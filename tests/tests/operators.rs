@@ -473,3 +473,13 @@ fn deep_networks_are_cut_at_every_layer() {
     assert_eq!(compiled.certificate().stages.len(), 3, "a stage for each convolution");
     check(&sandbox, "deep", &onnx, &mut random);
 }
+
+#[test]
+fn a_model_without_inputs_gives_constants() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(18);
+    let mut graph = Graph::new();
+    let constant = graph.floats(&[3], &[1.0, -2.0, f32::NAN]);
+    let output = graph.node("Relu", &[&constant], &[]);
+    check(&sandbox, "no inputs", &graph.finish(&[&output, &constant]), &mut random);
+}
