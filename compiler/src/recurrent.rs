@@ -83,7 +83,8 @@ fn end_each(model: &mut TypedModel, id: usize, lengths: OutletId) -> TractResult
     let (batch, steps) = (shape[0], shape[1]);
     let at = tensor1(&(0..steps as i64).collect::<Vec<_>>()).into_shape(&[1, steps, 1])?;
     let at = model.add_const(format!("{name}.{id}.at"), at)?;
-    let mut ends = model.wire_node(format!("{name}.{id}.ends"), cast(DatumType::I64), &[lengths])?;
+    let mut ends =
+        model.wire_node(format!("{name}.{id}.ends"), cast(DatumType::I64), &[lengths])?;
     for axis in [1, 2] {
         ends = model.wire_node(format!("{name}.{id}.ends.{axis}"), AxisOp::Add(axis), &ends)?;
     }

@@ -298,9 +298,8 @@ impl Graph {
 
     /// The same with outputs each of its type.
     pub fn body_typed(mut self, outputs: &[(&str, i32, &[Dim])]) -> GraphProto {
-        let output = |&(name, dtype, shape): &(&str, i32, &[Dim])| {
-            value_info(name, dtype, Some(shape))
-        };
+        let output =
+            |&(name, dtype, shape): &(&str, i32, &[Dim])| value_info(name, dtype, Some(shape));
         self.graph.output = outputs.iter().map(output).collect();
         self.graph
     }

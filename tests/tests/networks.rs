@@ -3,13 +3,18 @@
 //! native tract; fuel, cuts and Pulley are checked as for single operators.
 //!
 //! A failure prints the seed: `LEEWAY_SEED=N cargo test ... networks` runs that
-//! network alone.
+//! network alone. Of 8-bit integers and of classical models there are some as well.
 
 use leeway_compiler::{Options, Oracle};
 use leeway_runtime::sandbox::{EngineKind, Sandbox};
 use leeway_tests::compare::{Pair, sandbox};
 use leeway_tests::onnx::{Attribute, Dim, FLOAT, Graph, UINT8};
 use leeway_tests::random::{Random, STYLES, Style};
+
+#[path = "networks/classical.rs"]
+mod classical;
+#[path = "networks/quantised.rs"]
+mod quantised;
 
 /// Networks that are made.
 const NETWORKS: u64 = 150;
@@ -201,21 +206,16 @@ fn network(seed: u64) -> Vec<u8> {
     network.graph.finish(&outputs)
 }
 
-/// Whether the network could be checked: tract 0.23's optimiser fails on a few
-/// that the compiler takes.
-fn check(native: &Sandbox, pulley: &Sandbox, seed: u64) -> bool {
-    let onnx = network(seed);
-    let file = format!("network of LEEWAY_SEED={seed}");
-    let options = Options { name: "network".into(), file: file.clone(), ..Options::default() };
-    if Oracle::new(&onnx, &options).is_err() {
-        return false;
-    }
-    let mut pair = Pair::new(native, &onnx, &options);
-    let mut on_pulley = Pair::new(pulley, &onnx, &options);
+/// Whether a model could be checked: tract 0.23's optimiser fails on a few that the
+/// compiler takes. Otherwise, how far it is from native tract's numbers.
+fn check(native: &Sandbox, pulley: &Sandbox, file: &str, onnx: &[u8], seed: u64) -> Option<f32> {
+    let options = Options { name: "network".into(), file: file.into(), ..Options::default() };
+    Oracle::new(onnx, &options).ok()?;
+    let mut pair = Pair::new(native, onnx, &options);
+    let mut on_pulley = Pair::new(pulley, onnx, &options);
     let mut random = Random::new(seed);
     let inputs = pair.inputs(&mut random, Style::Tame);
     let difference = pair.difference(&inputs);
-    assert!(difference <= TOLERANCE, "{file}: differs from native tract by {difference}");
     let last = pair.module.certificate().last_stage();
     for style in [Style::Tame, random.pick(&STYLES)] {
         let inputs = pair.inputs(&mut random, style);
@@ -223,18 +223,31 @@ fn check(native: &Sandbox, pulley: &Sandbox, seed: u64) -> bool {
         assert_eq!(seen, wanted, "{file}: Pulley on {style:?} inputs");
     }
     pair.assert_fuel_of_all_ranges(&mut random);
-    true
+    Some(difference)
+}
+
+/// Checks this many models, or the one whose seed is asked for. `make` gives a model
+/// and how far its outputs may be from tract's.
+fn check_all(kind: &str, count: u64, make: impl Fn(u64) -> (Vec<u8>, f32)) {
+    let (native, pulley) = (sandbox(EngineKind::Native), sandbox(EngineKind::Pulley));
+    let checked = |seed: u64| {
+        let (onnx, tolerance) = make(seed);
+        let file = format!("{kind} network of LEEWAY_SEED={seed}");
+        let difference = check(&native, &pulley, &file, &onnx, seed);
+        let near = difference.is_none_or(|difference| difference <= tolerance);
+        assert!(near, "{file}: differs from native tract by {difference:?}");
+        difference.is_some()
+    };
+    match std::env::var("LEEWAY_SEED").ok().map(|seed| seed.parse().expect("a number")) {
+        Some(seed) => assert!(checked(seed), "tract does not run this network"),
+        None => {
+            let checked = (0..count).filter(|&seed| checked(seed)).count();
+            assert!(checked * 50 >= count as usize * 49, "{checked} of {count}");
+        }
+    }
 }
 
 #[test]
 fn networks_are_compiled_like_native_tract_runs_them() {
-    let (native, pulley) = (sandbox(EngineKind::Native), sandbox(EngineKind::Pulley));
-    let seed = std::env::var("LEEWAY_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    match seed {
-        Some(seed) => assert!(check(&native, &pulley, seed), "tract does not run this network"),
-        None => {
-            let checked = (0..NETWORKS).filter(|&seed| check(&native, &pulley, seed)).count();
-            assert!(checked * 50 >= NETWORKS as usize * 49, "{checked} of {NETWORKS}");
-        }
-    }
+    check_all("FP32", NETWORKS, |seed| (network(seed), TOLERANCE));
 }

@@ -75,13 +75,7 @@ impl Kernel for Copy {
 
 /// Emits a copy of a block of elements of so many bytes, from one pointer to another.
 /// Returns how far it moved these, in bytes.
-pub fn emit_part(
-    code: &mut Code,
-    size: usize,
-    part: &Part,
-    from: Local,
-    to: Local,
-) -> [i64; 2] {
+pub fn emit_part(code: &mut Code, size: usize, part: &Part, from: Local, to: Local) -> [i64; 2] {
     let mut dims = nest::collapse(&part.shape, &[&part.from_strides, &part.to_strides]);
     let inner = dims.last().expect("a nest has at least one dimension").clone();
     let contiguous = inner.strides == [1, 1];

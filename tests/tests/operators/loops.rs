@@ -37,12 +37,8 @@ fn scan(trips: usize, axes: [i64; 2], backwards: [i64; 2], random: &mut Random) 
     let given = body.node("ReduceSum", &[&sum], &[("keepdims", Attribute::Int(0))]);
     let same = body.node("Identity", &[&a_in], &[]);
     let (matrix, single) = (dims(&[2, 3]), dims(&[]));
-    let body = body.body(&[
-        (&a_out, &matrix),
-        (&b_out, &matrix),
-        (&given, &single),
-        (&same, &matrix),
-    ]);
+    let body =
+        body.body(&[(&a_out, &matrix), (&b_out, &matrix), (&given, &single), (&same, &matrix)]);
     let attributes = [
         ("body", Attribute::Graph(body)),
         ("num_scan_inputs", Attribute::Int(2)),
@@ -127,7 +123,8 @@ fn loops_that_end_by_their_number_or_earlier() {
             let near = |seen: &Tensor, wanted: &[f32]| {
                 let seen = seen.to_f32().unwrap();
                 assert_eq!(seen.len(), wanted.len());
-                let near = |(seen, wanted): (&f32, &f32)| (seen - wanted).abs() <= 1e-5 * wanted.abs();
+                let near =
+                    |(seen, wanted): (&f32, &f32)| (seen - wanted).abs() <= 1e-5 * wanted.abs();
                 assert!(seen.iter().zip(wanted).all(near), "{seen:?}, wanted {wanted:?}");
             };
             near(&seen[0], &x);
