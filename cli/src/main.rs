@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod commands;
 mod golden;
 mod npy;
+mod registry;
 mod streams;
 mod units;
 
@@ -34,6 +35,12 @@ enum Command {
     Calibrate(commands::calibrate::Arguments),
     /// Test whether a device keeps every deadline of a set of streams.
     Admit(commands::admit::Arguments),
+    /// Send a module to an OCI registry.
+    Push(commands::push::Arguments),
+    /// Fetch a module from an OCI registry.
+    Pull(commands::pull::Arguments),
+    /// Put modules into one file, for devices without a network.
+    Bundle(commands::bundle::Arguments),
     /// Play a slow device, a real link and a fog host on this machine, and report.
     Lab(commands::lab::Arguments),
 }
@@ -61,6 +68,9 @@ fn main() -> ExitCode {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Calibrate(arguments) => commands::calibrate::run(&arguments),
         Command::Admit(arguments) => commands::admit::run(&arguments),
+        Command::Push(arguments) => commands::push::run(&arguments),
+        Command::Pull(arguments) => commands::pull::run(&arguments),
+        Command::Bundle(arguments) => commands::bundle::run(&arguments),
         Command::Lab(arguments) => commands::lab::run(&arguments),
     };
     match result {

@@ -46,6 +46,8 @@ pub struct TestModel {
     pub behaviour: Behaviour,
     /// Its name in the certificate.
     pub name: String,
+    /// Its version there.
+    pub version: String,
     /// The number of stages certified.
     pub stages: u32,
     /// The number of stages that the component says it has.
@@ -82,6 +84,7 @@ impl TestModel {
         Self {
             behaviour: Behaviour::Scale(factor),
             name: "scaling".into(),
+            version: "1".into(),
             stages: 1,
             counted_stages: 1,
             pages: 1,
@@ -132,7 +135,7 @@ impl TestModel {
             format: FORMAT,
             model: Model {
                 name: self.name.clone(),
-                version: "1".into(),
+                version: self.version.clone(),
                 source: Digest::of(b"written by hand"),
             },
             compiler: Compiler { name: "hand".into(), version: "1".into() },

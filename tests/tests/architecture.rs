@@ -72,6 +72,16 @@ fn the_protocol_depends_on_the_contract_only_and_does_no_io() {
 }
 
 #[test]
+fn distribution_depends_on_the_contract_only_and_on_no_engine() {
+    assert_lacks("leeway-distribution", |name| {
+        let ours = name.starts_with("leeway-");
+        (ours && name != "leeway-distribution" && name != "leeway-contract")
+            || name.starts_with("wasmtime")
+            || name.starts_with("tract")
+    });
+}
+
+#[test]
 fn the_device_carries_no_compiler_and_no_tract() {
     assert_lacks("leeway-runtime", |name| name == "leeway-compiler" || name.starts_with("tract"));
 }
@@ -161,6 +171,7 @@ fn every_source_says_its_subject_first() {
         "guest-models/src",
         "runtime/src",
         "deploy/src",
+        "distribution/src",
         "fog-host/src",
         "lab/src",
     ];

@@ -28,11 +28,11 @@ impl Digest {
 
     /// The digest of all that `reader` gives, which need not fit the memory.
     pub fn of_reader(mut reader: impl io::Read) -> io::Result<Self> {
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::default();
         let mut buffer = vec![0; 1 << 16];
         loop {
             match reader.read(&mut buffer)? {
-                0 => return Ok(Self(hash.finalize().into())),
+                0 => return Ok(hash.finish()),
                 count => hash.update(&buffer[..count]),
             }
         }
@@ -51,6 +51,22 @@ impl Digest {
     /// The first 12 hexadecimal digits: enough for a person, not for a machine.
     pub fn short(self) -> String {
         hex::encode(&self.0[..6])
+    }
+}
+
+/// Finds the digest of bytes that come piece by piece.
+#[derive(Clone, Debug, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all bytes taken.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
     }
 }
 

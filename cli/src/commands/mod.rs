@@ -6,10 +6,13 @@ use serde::Serialize;
 
 pub mod admit;
 pub mod build;
+pub mod bundle;
 pub mod calibrate;
 pub mod certify;
 pub mod inspect;
 pub mod lab;
+pub mod pull;
+pub mod push;
 pub mod run;
 
 /// Inputs of `--golden` that a component is measured on, where the compiler did

@@ -1,0 +1,197 @@
+//! Against a real registry: Debian's docker-registry, which has no referrers API.
+//! `cargo test -p leeway-distribution -- --ignored`; `.ci/run` does.
+
+use std::io::Read as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use leeway_contract::Digest;
+
+use super::{Registry, RegistryOptions, testing};
+use crate::{Artifact, DistributionError, ModuleReference};
+
+/// A registry in a process of its own, with an empty folder.
+struct Server {
+    process: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let config = folder.path().join("config.yml");
+        let storage = folder.path().join("storage");
+        let text = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            storage.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is needed (Debian: apt install docker-registry)");
+        let server = Self { process, port, _folder: folder };
+        let start = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(30), "the registry does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    fn reference(&self, name: &str) -> ModuleReference {
+        format!("oci://127.0.0.1:{}/{name}", self.port).parse().unwrap()
+    }
+
+    /// The file in which the registry keeps a blob.
+    fn blob_file(&self, digest: Digest) -> std::path::PathBuf {
+        let hex = digest.to_hex();
+        let blobs = "storage/docker/registry/v2/blobs/sha256";
+        self._folder.path().join(blobs).join(&hex[..2]).join(hex).join("data")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn open(reference: &ModuleReference) -> Registry {
+    let options = RegistryOptions { retries: 1, ..RegistryOptions::default() };
+    Registry::new(reference, options).await.unwrap()
+}
+
+fn artifact(version: &str) -> Artifact {
+    Artifact::of_component(testing::component("digits", version)).unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's docker-registry"]
+async fn a_module_comes_back_by_tag_and_by_digest() {
+    let server = Server::start();
+    let reference = server.reference("models/digits:1.2.0");
+    let (registry, artifact) = (open(&reference).await, artifact("1.2.0"));
+    let digest = registry.push(&reference, &artifact).await.unwrap();
+    assert_eq!(registry.push(&reference, &artifact).await.unwrap(), digest);
+
+    let by_digest = server.reference(&format!("models/digits@{digest}"));
+    for reference in [&reference, &by_digest] {
+        let resolved = registry.resolve(reference).await.unwrap();
+        assert_eq!(resolved.manifest.digest, digest);
+        assert_eq!(resolved.component.digest, Digest::of(&artifact.component));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.wasm");
+        registry.fetch_file(reference, &resolved, &path, &|_| ()).await.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), artifact.component);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+    let missing = server.reference("models/digits:9");
+    let error = registry.resolve(&missing).await.unwrap_err();
+    assert!(error.is_not_found() && error.to_string().contains("models/digits:9"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's docker-registry"]
+async fn what_arrived_is_not_fetched_again() {
+    let server = Server::start();
+    let reference = server.reference("digits:1");
+    let (registry, artifact) = (open(&reference).await, artifact("1"));
+    registry.push(&reference, &artifact).await.unwrap();
+    let resolved = registry.resolve(&reference).await.unwrap();
+    let blob = &resolved.component;
+    let mut rest = Vec::new();
+    registry.fetch(&reference, blob, 100, &mut rest).await.unwrap();
+    assert_eq!(rest, artifact.component[100..]);
+
+    // A part with a wrong byte in it is found out at the end, and thrown away.
+    let folder = tempfile::tempdir().unwrap();
+    let part = folder.path().join(format!(".{}.part", blob.digest.to_hex()));
+    std::fs::write(&part, vec![0; 100]).unwrap();
+    let path = folder.path().join("model.wasm");
+    let error = registry.fetch_file(&reference, &resolved, &path, &|_| ()).await.unwrap_err();
+    assert!(matches!(error, DistributionError::Digest { .. }), "{error}");
+    assert!(!path.exists() && !part.exists());
+    std::fs::write(&part, &artifact.component[..100]).unwrap();
+    registry.fetch_file(&reference, &resolved, &path, &|_| ()).await.unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), artifact.component);
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's docker-registry"]
+async fn a_registry_that_lies_is_found_out() {
+    let server = Server::start();
+    let reference = server.reference("digits:1");
+    let (registry, artifact) = (open(&reference).await, artifact("1"));
+    registry.push(&reference, &artifact).await.unwrap();
+    let resolved = registry.resolve(&reference).await.unwrap();
+    let file = server.blob_file(resolved.component.digest);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[50] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.wasm");
+    assert!(registry.fetch_file(&reference, &resolved, &path, &|_| ()).await.is_err());
+    assert!(!path.exists());
+    bytes.truncate(60);
+    std::fs::write(&file, &bytes).unwrap();
+    assert!(registry.fetch_file(&reference, &resolved, &path, &|_| ()).await.is_err());
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's docker-registry"]
+async fn signatures_are_found_by_what_they_sign() {
+    let server = Server::start();
+    let reference = server.reference("digits:1");
+    let (registry, one) = (open(&reference).await, artifact("1"));
+    registry.push(&reference, &one).await.unwrap();
+    let resolved = registry.resolve(&reference).await.unwrap();
+    assert_eq!(registry.signatures(&reference, &resolved).await.unwrap(), Vec::<Vec<u8>>::new());
+    for signature in ["first", "second", "first"] {
+        registry.attach(&reference, &one.descriptor(), signature.as_bytes()).await.unwrap();
+    }
+    let signatures = registry.signatures(&reference, &resolved).await.unwrap();
+    assert_eq!(signatures, [b"first".to_vec(), b"second".to_vec()]);
+
+    let other = server.reference("digits:2");
+    registry.push(&other, &artifact("2")).await.unwrap();
+    let resolved = registry.resolve(&other).await.unwrap();
+    assert!(registry.signatures(&other, &resolved).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_registry_that_is_not_there_is_named() {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let reference: ModuleReference = format!("oci://127.0.0.1:{port}/digits:1").parse().unwrap();
+    let error = open(&reference).await.resolve(&reference).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(error.to_string().contains("digits:1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_no_registry_is_an_error() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = std::io::Write::write_all(
+                &mut stream,
+                b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n<a>",
+            );
+        }
+    });
+    let reference: ModuleReference = format!("oci://127.0.0.1:{port}/digits:1").parse().unwrap();
+    let error = open(&reference).await.resolve(&reference).await.unwrap_err();
+    assert!(error.to_string().contains("digits:1"), "{error}");
+}

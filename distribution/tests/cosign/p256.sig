@@ -1,0 +1,1 @@
+MEUCIGer5nMjQantYL3xNwdQt8GsE5hLczdm6eVcISOLfSd+AiEAs/VDV6eEoBCZmaIPbHZ5Sgrejt6mUMem8sEshVZkbk0=
