@@ -51,6 +51,11 @@ fn fuse_one_into_producer(schedule: &mut Schedule) -> bool {
             continue;
         }
         let Some(fusion) = as_fusion(schedule, map, operand, &step.inputs) else { continue };
+        // The engine would spill sums of the innermost loop for what it needs after it:
+        // that costs more than a tensor that is written and read again.
+        if matches!(&fusion, Fusion::Then(expr) if expr.length() > 0) {
+            continue;
+        }
         let output = step.outputs[0];
         if schedule.steps[before].kernel.fuse(&fusion) {
             schedule.steps[before].outputs = vec![output];
@@ -161,7 +166,7 @@ fn collapsed_shape(shape: &[usize]) -> Vec<usize> {
 fn reshape(operand: &Operand, from: &[usize], to: &[usize]) -> Operand {
     let mut strides = (0..from.len()).filter(|&axis| from[axis] > 1).map(|a| operand.strides[a]);
     let stride = |&size: &usize| if size > 1 { strides.next().unwrap_or(0) } else { 0 };
-    Operand { dtype: operand.dtype, strides: to.iter().map(stride).collect() }
+    Operand { strides: to.iter().map(stride).collect(), ..*operand }
 }
 
 /// Steps whose outputs nothing reads.

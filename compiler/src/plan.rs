@@ -134,7 +134,7 @@ pub fn plan(schedule: &Schedule, start: u32) -> Result<Plan, u64> {
     }
     let values: Vec<u32> = addresses.iter().map(|&a| a as u32).collect();
     let places = schedule.steps.iter().enumerate().map(|(at, step)| Places {
-        inputs: step.inputs.iter().map(|id| values[id.0]).collect(),
+        inputs: (0..).zip(&step.inputs).map(|(i, id)| begins(step, i, values[id.0])).collect(),
         outputs: step.outputs.iter().map(|id| values[id.0]).collect(),
         weights: weights[at].iter().map(|&a| a as u32).collect(),
         scratch: scratch[at],
@@ -241,6 +241,11 @@ impl Lives {
             .find(|&&root| allows(root))
             .and_then(|root| self.buffer_of[root.0])
     }
+}
+
+/// Where what a step reads of an input begins.
+fn begins(step: &Step, input: usize, address: u32) -> u32 {
+    address + step.kernel.skipped_bytes(input) as u32
 }
 
 /// The last moment of a value that the step `last` is the last to read, or, after

@@ -58,7 +58,7 @@ impl Value {
 /// function is told of them, or the addresses themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places<A = Address> {
-    /// Of its inputs. Up to [`crate::plan::READ_SLACK`] bytes past each may be
+    /// Of its inputs, past what it skips of them. Up to [`crate::plan::READ_SLACK`] bytes past each may be
     /// read; what is there is arbitrary.
     pub inputs: Vec<A>,
     /// Of its outputs. Up to the next multiple of 16 bytes may be written.
@@ -129,6 +129,13 @@ pub trait Kernel: Any + Debug {
     fn overwrites(&self, input: usize) -> bool {
         let _ = input;
         false
+    }
+
+    /// The bytes of this input before the first that it reads: its place is there, so
+    /// that kernels that differ in nothing else share their code.
+    fn skipped_bytes(&self, input: usize) -> usize {
+        let _ = input;
+        0
     }
 
     /// Whether it has read all its inputs, into its scratch space, before it writes

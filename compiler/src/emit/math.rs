@@ -1,14 +1,13 @@
 //! Element-wise functions on four `f32` lanes, as the same sequence of
 //! operators for every input.
 //!
-//! The exponential and the hyperbolic tangent follow the range reductions and
-//! polynomials of S. Moshier's Cephes library (`expf`, `tanhf`), the error
-//! function those of N. Juffa (`my_erff`, Stack Overflow 35148198). What is
-//! computed in `f64` is in [`super::wide`].
+//! The exponential follows the range reduction and polynomial of S. Moshier's Cephes
+//! library (`expf`). The hyperbolic tangent and the error function are quotients of
+//! polynomials, fitted here. What is computed in `f64` is in [`super::wide`].
 //!
 //! The largest errors, measured against `f64` over all exponents by
-//! `tests/tests/operators_math.rs`, in units in the last place: `Exp` 2, `Tanh`
-//! 3, `Sigmoid` 3, `Erf` 2, what is computed in `f64` 1.
+//! `tests/tests/operators/precision.rs`, in units in the last place: `Exp` 2, `Tanh`
+//! 6, `Sigmoid` 3, `Erf` 6, what is computed in `f64` 1.
 
 use wasm_encoder::Instruction as I;
 
@@ -178,39 +177,67 @@ fn recip(code: &mut Code) {
     });
 }
 
-/// `e^x`: `2^n * e^r` with `n` the integer nearest to `x / ln 2` and
-/// `|r| <= ln 2 / 2`. Overflows to infinity, underflows gradually to zero.
-fn exp(code: &mut Code) {
+/// What rounds a number of less than 2^22 to an integer where it is added: the
+/// integer is in the lowest bits of the sum.
+const ROUNDING: f32 = 12_582_912.0;
+
+/// Where `e^x` has got to: `x = n ln 2 + r`, with `|r| <= ln 2 / 2`.
+struct Reduced {
+    /// `e^r`
+    power: Local,
+    /// The bits of `n + bias +` [`ROUNDING`].
+    exponent: Local,
+}
+
+/// Computes both parts of `e^x` of an `x` of less than 2^21, which is replaced. Of a
+/// NaN, the power is one and the exponent arbitrary.
+fn reduce(code: &mut Code, x: Local, bias: i32) -> Reduced {
     const POLYNOMIAL: [f32; 6] =
         [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     // ln 2, the first part with few enough bits that n times it is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
+    let rounding = ROUNDING + bias as f32;
 
+    let (exponent, n, r) = (code.v128_local(), code.v128_local(), x);
+    code.get(x).splat(std::f32::consts::LOG2_E).op(I::F32x4Mul);
+    code.splat(rounding).op(I::F32x4Add).tee(exponent).splat(rounding).op(I::F32x4Sub).set(n);
+    code.get(x).get(n).splat(LN2_HIGH).op(I::F32x4Mul).op(I::F32x4Sub);
+    code.get(n).splat(LN2_LOW).op(I::F32x4Mul).op(I::F32x4Sub).set(r);
+    let (square, power) = (n, code.v128_local());
+    code.get(r).get(r).op(I::F32x4Mul).set(square);
+    polynomial(code, r, square, &POLYNOMIAL);
+    code.get(square).op(I::F32x4Mul).get(r).op(I::F32x4Add).splat(1.0).op(I::F32x4Add).set(power);
+    code.release([n]);
+    Reduced { power, exponent }
+}
+
+impl Reduced {
+    /// Pushes `e^x`, or of it `2^(bias - 127)`: for `n + bias` from 0, which gives 0,
+    /// to 255, which gives infinity.
+    fn push(self, code: &mut Code) {
+        code.get(self.power).get(self.exponent).i32(23).op(I::I32x4Shl).op(I::F32x4Mul);
+        code.release([self.power, self.exponent]);
+    }
+}
+
+/// `e^x`. Overflows to infinity, underflows gradually to zero.
+fn exp(code: &mut Code) {
     with(code, |code, x| {
         // Past these bounds the result is infinity or zero; a NaN stays.
         code.get(x).splat(89.0).op(I::F32x4PMin).splat(-104.0).op(I::F32x4PMax).set(x);
-        let n = code.v128_local();
-        code.get(x).splat(std::f32::consts::LOG2_E).op(I::F32x4Mul).op(I::F32x4Nearest).set(n);
-        let r = code.v128_local();
-        code.get(x).get(n).splat(LN2_HIGH).op(I::F32x4Mul).op(I::F32x4Sub);
-        code.get(n).splat(LN2_LOW).op(I::F32x4Mul).op(I::F32x4Sub).set(r);
-
-        polynomial(code, r, &POLYNOMIAL);
-        code.get(r).op(I::F32x4Mul).get(r).op(I::F32x4Mul).get(r).op(I::F32x4Add);
-        code.splat(1.0).op(I::F32x4Add);
-
+        let Reduced { power, exponent: n } = reduce(code, x, 0);
         // 2^n in two halves, as n itself may be beyond the exponent's range.
-        code.get(n).op(I::I32x4TruncSatF32x4S).set(n);
-        let half = r;
+        code.get(n).splat_bits(ROUNDING.to_bits()).op(I::I32x4Sub).set(n);
+        let half = x;
         code.get(n).i32(1).op(I::I32x4ShrS).set(half);
-        code.get(half);
+        code.get(power).get(half);
         power_of_two(code);
         code.op(I::F32x4Mul);
         code.get(n).get(half).op(I::I32x4Sub);
         power_of_two(code);
         code.op(I::F32x4Mul);
-        code.release([n, r]);
+        code.release([power, n]);
     });
 }
 
@@ -219,36 +246,41 @@ fn power_of_two(code: &mut Code) {
     code.splat_bits(127).op(I::I32x4Add).i32(23).op(I::I32x4Shl);
 }
 
+/// `1/2 / (1/2 + e^-x / 2)`: the half is what keeps `n` in the exponent's range, in
+/// whose bounds the result comes to one and to zero.
 fn sigmoid(code: &mut Code) {
-    code.op(I::F32x4Neg);
-    exp(code);
-    code.splat(1.0).op(I::F32x4Add);
-    recip(code);
+    code.op(I::F32x4Neg).splat(89.5).op(I::F32x4PMin).splat(-86.0).op(I::F32x4PMax);
+    with(code, |code, x| {
+        code.splat(0.5);
+        reduce(code, x, 126).push(code);
+        code.splat(0.5).op(I::F32x4Add).op(I::F32x4Div);
+    });
 }
 
-/// A polynomial in `x^2` near zero, `1 - 2 / (e^2|x| + 1)` with the sign of `x`
-/// elsewhere.
+/// `x P(x^2) / Q(x^2)`, fitted to the least relative error on numbers up to 8.5, from
+/// where on the result is 1.
 fn tanh(code: &mut Code) {
-    const POLYNOMIAL: [f32; 5] =
-        [-0.005_704_989, 0.020_639_09, -0.053_739_715, 0.133_314_42, -0.333_332_8];
-    const SMALL: f32 = 0.625;
+    const NUMERATOR: [f32; 6] =
+        [-1.335_637_7e-11, 3.209_424_2e-8, 2.862_285e-5, 3.898_528_2e-3, 1.370_394_7e-1, 1.0];
+    const DENOMINATOR: [f32; 5] = [1.330_731_5e-6, 3.992_082e-4, 2.735_613_8e-2, 4.703_728e-1, 1.0];
+    saturating(code, 8.5, &NUMERATOR, &DENOMINATOR);
+}
 
+/// Replaces `x` by `x P(x^2) / Q(x^2)`, at most 1, from `bound` on the same. What the
+/// polynomials' terms are is independent of each other, and little: a function that
+/// is applied to many sums should not make them wait.
+fn saturating(code: &mut Code, bound: f32, numerator: &[f32], denominator: &[f32]) {
+    code.splat(bound).op(I::F32x4PMin).splat(-bound).op(I::F32x4PMax);
     with(code, |code, x| {
-        let square = code.v128_local();
-        code.get(x).get(x).op(I::F32x4Mul).set(square);
-        polynomial(code, square, &POLYNOMIAL);
-        code.get(square).op(I::F32x4Mul).get(x).op(I::F32x4Mul).get(x).op(I::F32x4Add);
-
-        code.splat(1.0).splat(2.0);
-        code.get(x).op(I::F32x4Abs).splat(2.0).op(I::F32x4Mul);
-        exp(code);
-        code.splat(1.0).op(I::F32x4Add).op(I::F32x4Div).op(I::F32x4Sub);
-        // The magnitude is not negative: put the sign of x on it.
-        code.get(x).splat_bits(SIGN).op(I::V128And).op(I::V128Or);
-
-        code.get(x).op(I::F32x4Abs).splat(SMALL).op(I::F32x4Lt).op(I::V128Bitselect);
-        code.release([square]);
+        let (square, fourth) = (code.v128_local(), code.v128_local());
+        code.get(x).get(x).op(I::F32x4Mul).tee(square).get(square).op(I::F32x4Mul).set(fourth);
+        polynomial(code, square, fourth, numerator);
+        code.get(x).op(I::F32x4Mul);
+        polynomial(code, square, fourth, denominator);
+        code.op(I::F32x4Div);
+        code.release([square, fourth]);
     });
+    code.splat(1.0).op(I::F32x4PMin).splat(-1.0).op(I::F32x4PMax);
 }
 
 /// The magnitude rounded down, and 1 more where half or more was cut off.
@@ -264,51 +296,38 @@ fn round_away(code: &mut Code) {
     });
 }
 
-/// A polynomial near zero, `1 - e^p(|x|)` with the sign of `x` elsewhere.
+/// `x P(x^2) / Q(x^2)`, fitted to the least relative error on numbers up to 3.83, from
+/// where on the result is 1.
 fn erf(code: &mut Code) {
-    const NEAR: [f32; 6] = [
-        -5.967_617e-4,
-        4.991_194_2e-3,
-        -2.676_813_5e-2,
-        1.128_199_3e-1,
-        -3.761_253_4e-1,
-        1.283_791_7e-1,
+    const NUMERATOR: [f32; 6] = [
+        2.125_252_6e-6,
+        2.859_827_4e-4,
+        3.649_778_2e-3,
+        5.240_997_3e-2,
+        1.872_253_1e-1,
+        1.128_379_1,
     ];
-    const FAR: [f32; 7] = [
-        -1.728_534_7e-5,
-        3.831_971_3e-4,
-        -3.883_964_4e-3,
-        2.425_462_2e-2,
-        -1.067_778_8e-1,
-        -6.348_467e-1,
-        -1.287_175_1e-1,
-    ];
-    const BORDER: f32 = 0.927_734_4;
-
-    with(code, |code, x| {
-        let (square, size) = (code.v128_local(), code.v128_local());
-        code.get(x).get(x).op(I::F32x4Mul).set(square);
-        code.get(x).op(I::F32x4Abs).set(size);
-        polynomial(code, square, &NEAR);
-        code.get(x).op(I::F32x4Mul).get(x).op(I::F32x4Add);
-
-        code.splat(1.0);
-        polynomial(code, size, &FAR);
-        code.get(size).op(I::F32x4Mul).get(size).op(I::F32x4Sub);
-        exp(code);
-        code.op(I::F32x4Sub);
-        code.get(x).splat_bits(SIGN).op(I::V128And).op(I::V128Or);
-
-        code.get(size).splat(BORDER).op(I::F32x4Gt).op(I::V128Not).op(I::V128Bitselect);
-        code.release([square, size]);
-    });
+    const DENOMINATOR: [f32; 6] =
+        [3.892_207_3e-5, 1.141_176_7e-3, 1.473_655_1e-2, 1.128_683_7e-1, 4.992_570_3e-1, 1.0];
+    saturating(code, 3.83, &NUMERATOR, &DENOMINATOR);
 }
 
-/// Pushes the polynomial of `x` with these coefficients, the highest first.
-fn polynomial(code: &mut Code, x: Local, coefficients: &[f32]) {
-    code.splat(coefficients[0]);
-    for &coefficient in &coefficients[1..] {
-        code.get(x).op(I::F32x4Mul).splat(coefficient).op(I::F32x4Add);
+/// Pushes the polynomial of `x` with these coefficients, the highest first, in pairs
+/// that do not wait for each other (Estrin's scheme).
+fn polynomial(code: &mut Code, x: Local, square: Local, coefficients: &[f32]) {
+    let (alone, pairs) = coefficients.split_at(coefficients.len() % 2);
+    for &coefficient in alone {
+        code.splat(coefficient);
+    }
+    for (number, pair) in pairs.chunks(2).enumerate() {
+        let is_first = number == 0 && alone.is_empty();
+        if !is_first {
+            code.get(square).op(I::F32x4Mul);
+        }
+        code.get(x).splat(pair[0]).op(I::F32x4Mul).splat(pair[1]).op(I::F32x4Add);
+        if !is_first {
+            code.op(I::F32x4Add);
+        }
     }
 }
 

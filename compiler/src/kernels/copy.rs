@@ -7,7 +7,7 @@ use std::any::Any;
 use wasm_encoder::Instruction as I;
 
 use crate::emit::code::{Code, Local, at};
-use crate::emit::nest;
+use crate::emit::nest::{self, Dim};
 use crate::schedule::{Kernel, Places};
 
 /// A block of elements that is copied from one input to the output. Offsets and
@@ -77,6 +77,14 @@ impl Kernel for Copy {
 /// Returns how far it moved these, in bytes.
 pub fn emit_part(code: &mut Code, size: usize, part: &Part, from: Local, to: Local) -> [i64; 2] {
     let mut dims = nest::collapse(&part.shape, &[&part.from_strides, &part.to_strides]);
+    if size == 4
+        && let Some(transposed) = Transposed::take(&mut dims)
+    {
+        let moved = nest::emit_loops(code, &dims, &[from, to], &[4, 4], &mut |code| {
+            transposed.emit(code, from, to);
+        });
+        return [moved[0], moved[1]];
+    }
     let inner = dims.last().expect("a nest has at least one dimension").clone();
     let contiguous = inner.strides == [1, 1];
     if contiguous {
@@ -99,11 +107,117 @@ pub fn emit_part(code: &mut Code, size: usize, part: &Part, from: Local, to: Loc
     [moved[0], moved[1]]
 }
 
+/// The size of a block that is transposed in registers.
+const BLOCK: usize = 4;
+
+/// The most bytes from the first to the last row of a block: an offset in the code.
+const MOST_OFFSET: usize = 1 << 20;
+
+/// Two axes of elements of four bytes, one of which has neighbours in the input, the
+/// other in the output.
+struct Transposed {
+    /// Neighbours in the input.
+    across: Dim,
+    /// Neighbours in the output.
+    along: Dim,
+}
+
+impl Transposed {
+    /// Takes the two axes out of a nest, whose strides are those of the input and of
+    /// the output.
+    fn take(dims: &mut Vec<Dim>) -> Option<Self> {
+        let with_neighbours = |operand: usize| {
+            let fits = |dim: &Dim| {
+                let far = dim.strides[1 - operand];
+                let is_near = far * 4 * (BLOCK - 1) <= MOST_OFFSET;
+                dim.strides[operand] == 1 && far > 1 && is_near && dim.size >= BLOCK
+            };
+            dims.iter().position(fits)
+        };
+        let (across, along) = (with_neighbours(0)?, with_neighbours(1)?);
+        let transposed = Self { across: dims[across].clone(), along: dims[along].clone() };
+        dims.remove(across.max(along));
+        dims.remove(across.min(along));
+        Some(transposed)
+    }
+
+    /// Emits all blocks. Leaves both pointers as they were.
+    fn emit(&self, code: &mut Code, from: Local, to: Local) {
+        let (row, column) = (4 * self.along.strides[0], 4 * self.across.strides[1]);
+        emit_blocks(code, self.along.size, [(from, row), (to, 4)], &mut |code| {
+            emit_blocks(code, self.across.size, [(from, 4), (to, column)], &mut |code| {
+                emit_block(code, (from, row), (to, column));
+            });
+        });
+    }
+}
+
+/// Emits `body` for each block of an axis whose elements are so many bytes apart. The
+/// last block overlaps the one before it where the size is no multiple of a block's.
+fn emit_blocks(
+    code: &mut Code,
+    size: usize,
+    pointers: [(Local, usize); 2],
+    body: &mut dyn FnMut(&mut Code),
+) {
+    let (whole, rest) = (size / BLOCK, size % BLOCK);
+    let advance = |code: &mut Code, elements: i64| {
+        for (pointer, bytes) in pointers {
+            code.advance(pointer, elements * bytes as i64);
+        }
+    };
+    code.repeat(whole, |code| {
+        body(code);
+        advance(code, BLOCK as i64);
+    });
+    let mut passed = (whole * BLOCK) as i64;
+    if rest > 0 {
+        advance(code, rest as i64 - BLOCK as i64);
+        body(code);
+        passed += rest as i64 - BLOCK as i64;
+    }
+    advance(code, -passed);
+}
+
+/// Emits the transposition of one block, whose rows are so many bytes apart.
+fn emit_block(code: &mut Code, (from, row): (Local, usize), (to, column): (Local, usize)) {
+    /// Which words of two vectors, of which the second one's count from 4 on.
+    const fn words(words: [u8; 4]) -> I<'static> {
+        let mut bytes = [0; 16];
+        let mut at = 0;
+        while at < 16 {
+            bytes[at] = 4 * words[at / 4] + (at % 4) as u8;
+            at += 1;
+        }
+        I::I8x16Shuffle(bytes)
+    }
+    const LOW: I = words([0, 4, 1, 5]);
+    const HIGH: I = words([2, 6, 3, 7]);
+    const LOW_HALVES: I = words([0, 1, 4, 5]);
+    const HIGH_HALVES: I = words([2, 3, 6, 7]);
+
+    let rows: [Local; BLOCK] = std::array::from_fn(|_| code.v128_local());
+    for (i, &local) in rows.iter().enumerate() {
+        code.load(from, (i * row) as u64).set(local);
+    }
+    let pairs: [Local; BLOCK] = std::array::from_fn(|_| code.v128_local());
+    for (at, interleave) in [LOW, HIGH].into_iter().enumerate() {
+        code.get(rows[0]).get(rows[1]).op(interleave.clone()).set(pairs[2 * at]);
+        code.get(rows[2]).get(rows[3]).op(interleave).set(pairs[2 * at + 1]);
+    }
+    for (i, &local) in rows.iter().enumerate() {
+        let halves = if i % 2 == 0 { LOW_HALVES } else { HIGH_HALVES };
+        code.get(pairs[i / 2 * 2]).get(pairs[i / 2 * 2 + 1]).op(halves).set(local);
+        code.store_lanes(to, (i * column) as u64, local, 4);
+    }
+    code.release(rows.into_iter().chain(pairs));
+}
+
 /// Emits a copy of a constant number of bytes, exactly. Leaves both pointers as
 /// they were.
 pub fn copy_bytes(code: &mut Code, from: Local, to: Local, bytes: usize) {
-    const BLOCK: usize = 64;
-    let blocks = bytes / BLOCK;
+    const AT_ONCE: usize = 64;
+    let blocks = bytes / AT_ONCE;
     let vector = |code: &mut Code, offset: usize| {
         let memarg = at(offset as u64, 0);
         code.get(to).get(from).op(I::V128Load(memarg)).op(I::V128Store(memarg));
@@ -111,11 +225,11 @@ pub fn copy_bytes(code: &mut Code, from: Local, to: Local, bytes: usize) {
     let mut done = 0;
     if blocks > 1 {
         code.repeat(blocks, |code| {
-            (0..BLOCK).step_by(16).for_each(|offset| vector(code, offset));
-            code.advance(from, BLOCK as i64);
-            code.advance(to, BLOCK as i64);
+            (0..AT_ONCE).step_by(16).for_each(|offset| vector(code, offset));
+            code.advance(from, AT_ONCE as i64);
+            code.advance(to, AT_ONCE as i64);
         });
-        done = blocks * BLOCK;
+        done = blocks * AT_ONCE;
     }
     let moved = done;
     let offset_of = |done: usize| (done - moved) as u64;

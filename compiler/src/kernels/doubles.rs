@@ -33,6 +33,10 @@ impl Kernel for Doubles {
         format!("map f64 {} op", self.expr.nodes().len() - self.operands.len())
     }
 
+    fn skipped_bytes(&self, input: usize) -> usize {
+        self.operands[input].skipped_bytes()
+    }
+
     fn emit(&self, code: &mut Code, places: &Places) {
         let Walk { mut dims, pointers, sizes } =
             Walk::start(code, places, &self.shape, self.output, &self.operands);

@@ -102,6 +102,10 @@ impl Kernel for Integers {
         self.operands[input].may_be_overwritten(self.output, &self.shape)
     }
 
+    fn skipped_bytes(&self, input: usize) -> usize {
+        self.operands[input].skipped_bytes()
+    }
+
     fn emit(&self, code: &mut Code, places: &Places) {
         let Walk { dims, pointers, sizes } =
             Walk::start(code, places, &self.shape, self.output, &self.operands);

@@ -12,24 +12,39 @@ use crate::emit::nest::{self, Dim};
 use crate::expr::{Expr, Fusion};
 use crate::schedule::{Kernel, Places};
 
-/// Vectors that one iteration of the inner loop works on, unless its code is long.
-const UNROLL: usize = 4;
+/// Vectors that one iteration of the inner loop works on, by the length of the code.
+/// From one iteration to the next, the engine keeps the constants in memory.
+const UNROLL: [usize; 4] = [4, 4, 2, 2];
 
 /// One operand: the element for the index `i` of the output is at
-/// `sum(i[axis] * strides[axis])`.
+/// `first + sum(i[axis] * strides[axis])`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operand {
     /// The type of its elements: for a map, one of [`Map::handles`].
     pub dtype: DType,
+    /// Where it begins in its value, in elements.
+    pub first: usize,
     /// For each axis of the output, in elements.
     pub strides: Vec<usize>,
 }
 
 impl Operand {
+    /// An operand from the first element of its value on.
+    pub fn new(dtype: DType, strides: Vec<usize>) -> Self {
+        Self { dtype, first: 0, strides }
+    }
+
+    /// The bytes of its value before its first element.
+    pub fn skipped_bytes(&self) -> usize {
+        self.first * self.dtype.size_bytes()
+    }
+
     /// Whether an output of this type and shape may lie where this operand does:
     /// each of its elements is read for just the one in the same place.
     pub fn may_be_overwritten(&self, output: DType, shape: &[usize]) -> bool {
-        self.dtype.size_bytes() == output.size_bytes() && nest::is_dense(&self.strides, shape)
+        self.dtype.size_bytes() == output.size_bytes()
+            && self.first == 0
+            && nest::is_dense(&self.strides, shape)
     }
 }
 
@@ -104,6 +119,10 @@ impl Kernel for Map {
         self.operands[input].may_be_overwritten(self.output, &self.shape)
     }
 
+    fn skipped_bytes(&self, input: usize) -> usize {
+        self.operands[input].skipped_bytes()
+    }
+
     fn emit(&self, code: &mut Code, places: &Places) {
         let Walk { mut dims, pointers, sizes } =
             Walk::start(code, places, &self.shape, self.output, &self.operands);
@@ -138,7 +157,7 @@ impl Map {
             true => (inner.size.div_ceil(4), 0),
             false => (inner.size / 4, inner.size % 4),
         };
-        let unroll = (UNROLL / self.expr.length().max(1)).max(1);
+        let unroll = UNROLL.get(self.expr.length()).copied().unwrap_or(1);
         let (blocks, single) = (vectors / unroll, vectors % unroll);
         let mut moved = vec![0i64; pointers.len()];
         if blocks == 1 {

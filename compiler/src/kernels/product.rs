@@ -14,10 +14,10 @@ use crate::expr::Expr;
 const REGISTERS: usize = 16;
 
 /// The most vectors of a form.
-const MOST_VECTORS: usize = 10;
+const MOST_VECTORS: usize = 8;
 
 /// Vectors of a single row that are held at once.
-const VECTORS_AT_ONCE: usize = 2;
+const VECTORS_AT_ONCE: usize = 4;
 
 /// Steps that one iteration of a loop takes, or about so many: an iteration costs a
 /// check of the fuel and of the deadline, and the engine keeps the sums in memory
@@ -167,19 +167,17 @@ pub fn emit_step(
     // What was added last is settled first; when a step begins, what the step
     // before it ended with.
     if let [sums] = sums {
-        let mut last = sums.chunks(held.len()).next_back().unwrap_or_default();
+        // A vector is wanted once: products and vectors of two joints at a time would
+        // take more registers than there are.
+        factor(code, 0);
+        code.set(factors[0]);
         for (chunk, sums) in sums.chunks(held.len()).enumerate() {
             for (v, &held) in (0..sums.len()).zip(&held) {
                 vector(code, chunk * VECTORS_AT_ONCE + v);
                 code.set(held);
             }
-            if chunk == 0 {
-                factor(code, 0);
-                code.set(factors[0]);
-            }
-            code.joint(last);
             emit_products(code, numbers, sums, factors[0], &held);
-            last = sums;
+            code.joint(sums);
         }
     } else {
         for (v, &held) in held.iter().enumerate() {

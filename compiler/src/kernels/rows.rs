@@ -175,6 +175,27 @@ fn across_lanes(code: &mut Code, fold: Fold) {
     code.release([x]);
 }
 
+/// Emits `body` at each of `steps` offsets from where the pointers are, several in one
+/// iteration of a loop, and moves the pointers past them.
+fn unrolled(
+    code: &mut Code,
+    steps: usize,
+    step: u64,
+    pointers: &[Local],
+    body: impl Fn(&mut Code, u64),
+) {
+    let emit = |code: &mut Code, count: usize| {
+        (0..count as u64).for_each(|number| body(code, number * step));
+        for &pointer in pointers {
+            code.advance(pointer, (count as u64 * step) as i64);
+        }
+    };
+    code.repeat(steps / UNROLL, |code| emit(code, UNROLL));
+    if !steps.is_multiple_of(UNROLL) {
+        emit(code, steps % UNROLL);
+    }
+}
+
 /// `e^x / sum(e^x)` along an axis, computed as `e^(x - max)`, or its logarithm.
 #[derive(Clone, Debug)]
 pub struct Softmax {
@@ -231,30 +252,29 @@ impl Softmax {
         let (source, target) = (code.i32_local(), code.i32_local());
         let value = code.v128_local();
         // From `x - max` on the stack.
-        let add = |code: &mut Code, lanes: usize| {
+        let add = |code: &mut Code, offset: u64, lanes: usize| {
             if self.logarithm {
                 code.tee(value);
-                code.store_lanes(target, 0, value, lanes);
+                code.store_lanes(target, offset, value, lanes);
             }
             math::unary(code, Unary::Exp);
             code.tee(value).get(sum).op(I::F32x4Add).set(sum);
             if !self.logarithm {
-                code.store_lanes(target, 0, value, lanes);
+                code.store_lanes(target, offset, value, lanes);
             }
+        };
+        let whole = |code: &mut Code, offset: u64| {
+            code.load(source, offset).get(max).op(I::F32x4Sub);
+            add(code, offset, stored);
         };
         code.copy(source, from);
         code.copy(target, to);
-        code.repeat(steps, |code| {
-            code.load(source, 0).get(max).op(I::F32x4Sub);
-            add(code, stored);
-            code.advance(source, step as i64);
-            code.advance(target, step as i64);
-        });
+        unrolled(code, steps, step, &[source, target], whole);
         if tail > 0 {
             // e^-inf is 0: lanes that are not there add nothing.
             load_tail(code, source, 0, tail, f32::NEG_INFINITY);
             code.get(max).op(I::F32x4Sub);
-            add(code, tail);
+            add(code, 0, tail);
         }
 
         code.get(sum);
@@ -265,10 +285,9 @@ impl Softmax {
         code.set(sum);
         let scale = if self.logarithm { I::F32x4Sub } else { I::F32x4Mul };
         code.copy(target, to);
-        code.repeat(steps, |code| {
-            code.load(target, 0).get(sum).op(scale.clone()).set(value);
-            code.store_lanes(target, 0, value, stored);
-            code.advance(target, step as i64);
+        unrolled(code, steps, step, &[target], |code, offset| {
+            code.load(target, offset).get(sum).op(scale.clone()).set(value);
+            code.store_lanes(target, offset, value, stored);
         });
         if tail > 0 {
             code.load(target, 0).get(sum).op(scale).set(value);

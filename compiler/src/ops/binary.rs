@@ -111,7 +111,7 @@ fn lower_reals(
                 let value = lowering.input(node, input)?;
                 let strides = broadcast_strides(&lowering.shape(value), &shape);
                 nodes.push(Node::Operand(operands.len()));
-                operands.push(Operand { dtype: lowering.dtype(value), strides });
+                operands.push(Operand::new(lowering.dtype(value), strides));
                 inputs.push(value);
             }
         }

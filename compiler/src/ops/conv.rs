@@ -198,7 +198,7 @@ pub fn add_to_channels(
     let shape = lowering.shape(images);
     let mut of_bias = vec![0; shape.len()];
     of_bias[1] = usize::from(lowering.schedule.value(bias).elements() > 1);
-    let operand = |strides| Operand { dtype: DType::F32, strides };
+    let operand = |strides| Operand::new(DType::F32, strides);
     let map = Map {
         shape: shape.clone(),
         operands: vec![operand(dense_strides(&shape)), operand(of_bias)],

@@ -110,7 +110,7 @@ fn inputs(
     for input in 0..node.inputs.len() {
         let value = lowering.input(node, input)?;
         let strides = broadcast_strides(&lowering.shape(value), shape);
-        operands.push(Operand { dtype: lowering.dtype(value), strides });
+        operands.push(Operand::new(lowering.dtype(value), strides));
         values.push(value);
     }
     Ok((values, operands))

@@ -66,7 +66,7 @@ fn cast(lowering: &mut Lowering, node: &TypedNode, value: ValueId, to: DType) ->
         return value;
     }
     let shape = lowering.shape(value);
-    let operands = vec![Operand { dtype, strides: dense_strides(&shape) }];
+    let operands = vec![Operand::new(dtype, dense_strides(&shape))];
     let map = Map { shape: shape.clone(), operands, expr: Expr::identity(), output: to };
     lowering.step(node, map, &[value], to, shape)
 }

@@ -24,7 +24,7 @@ fn lower_lrn(lowering: &mut Lowering, node: &TypedNode, op: &Lrn) -> Result<(), 
     lowering.want_f32(node, &[input])?;
     let shape = lowering.shape(input);
     let channels = shape[1];
-    let operand = || Operand { dtype: DType::F32, strides: dense_strides(&shape) };
+    let operand = || Operand::new(DType::F32, dense_strides(&shape));
     let square = Map {
         shape: shape.clone(),
         operands: vec![operand()],

@@ -98,9 +98,8 @@ fn scalar(
 }
 
 fn operands(lowering: &Lowering, values: &[ValueId], shape: &[usize]) -> Vec<Operand> {
-    let operand = |&value: &ValueId| Operand {
-        dtype: lowering.dtype(value),
-        strides: broadcast_strides(&lowering.shape(value), shape),
+    let operand = |&value: &ValueId| {
+        Operand::new(lowering.dtype(value), broadcast_strides(&lowering.shape(value), shape))
     };
     values.iter().map(operand).collect()
 }

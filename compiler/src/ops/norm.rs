@@ -29,24 +29,29 @@ fn lower_rms(lowering: &mut Lowering, node: &TypedNode, op: &RmsNorm) -> Result<
     let rows = Rows::along(&shape, &[op.axis]).expect("there is an axis");
     let reduce = Reduce { rows, fold: Fold::SumOfSquares, scale: 1.0 / size as f32 };
     let mean = lowering.step(node, reduce, &[input], DType::F32, mean_shape.clone());
-    let operand = |strides| Operand { dtype: DType::F32, strides };
+    let operand = |strides| Operand::new(DType::F32, strides);
+    let root = Map {
+        shape: mean_shape.clone(),
+        operands: vec![operand(dense_strides(&mean_shape))],
+        expr: Expr::of(vec![
+            Node::Operand(0),
+            Node::Constant(epsilon),
+            Node::Binary(Binary::Add, 0, 1),
+            Node::Unary(Unary::Rsqrt, 2),
+        ]),
+        output: DType::F32,
+    };
+    let root = lowering.step(node, root, &[mean], DType::F32, mean_shape.clone());
     let map = Map {
         shape: shape.clone(),
         operands: vec![
             operand(dense_strides(&shape)),
             operand(broadcast_strides(&mean_shape, &shape)),
         ],
-        expr: Expr::of(vec![
-            Node::Operand(0),
-            Node::Operand(1),
-            Node::Constant(epsilon),
-            Node::Binary(Binary::Add, 1, 2),
-            Node::Unary(Unary::Rsqrt, 3),
-            Node::Binary(Binary::Mul, 0, 4),
-        ]),
+        expr: Expr::of(vec![Node::Operand(0), Node::Operand(1), Node::Binary(Binary::Mul, 0, 1)]),
         output: DType::F32,
     };
-    let output = lowering.step(node, map, &[input, mean], DType::F32, shape);
+    let output = lowering.step(node, map, &[input, root], DType::F32, shape);
     lowering.bind(node, 0, output);
     Ok(())
 }

@@ -6,10 +6,8 @@ use tract_onnx::tract_hir::internal::TypedNode;
 use tract_onnx::tract_hir::tract_core::ops::gru_cell::GruEpilogue;
 use tract_onnx::tract_hir::tract_core::ops::lstm_cell::LstmEpilogue;
 
-use crate::emit::nest::dense_strides;
 use crate::error::CompileError;
 use crate::expr::{Binary, Expr, Node, Unary};
-use crate::kernels::copy::Part;
 use crate::kernels::map::{Map, Operand};
 use crate::lower::Lowering;
 use crate::schedule::ValueId;
@@ -30,7 +28,7 @@ fn lstm(lowering: &mut Lowering, node: &TypedNode, hidden: usize) -> Result<(), 
     lowering.want_f32(node, &[gates, cell])?;
     let shape = lowering.shape(cell);
     let gates = Gates { value: gates, first: 0, row: 4 * hidden };
-    let [i, o, f, c] = std::array::from_fn(|at| gates.take(lowering, node, at, hidden, &shape));
+    let [i, o, f, c] = std::array::from_fn(|at| gates.gate(at, hidden));
     let new_cell = Expr::of(vec![
         Node::Operand(0),
         Node::Unary(Unary::Sigmoid, 0),
@@ -43,7 +41,7 @@ fn lstm(lowering: &mut Lowering, node: &TypedNode, hidden: usize) -> Result<(), 
         Node::Binary(Binary::Mul, 5, 7),
         Node::Binary(Binary::Add, 3, 8),
     ]);
-    let new_cell = map(lowering, node, new_cell, &[f, cell, i, c], &shape);
+    let new_cell = map(lowering, node, new_cell, &[f, state(cell, hidden), i, c], &shape);
     let new_state = Expr::of(vec![
         Node::Operand(0),
         Node::Unary(Unary::Sigmoid, 0),
@@ -51,7 +49,7 @@ fn lstm(lowering: &mut Lowering, node: &TypedNode, hidden: usize) -> Result<(), 
         Node::Unary(Unary::Tanh, 2),
         Node::Binary(Binary::Mul, 1, 3),
     ]);
-    let new_state = map(lowering, node, new_state, &[o, new_cell], &shape);
+    let new_state = map(lowering, node, new_state, &[o, state(new_cell, hidden)], &shape);
     lowering.bind(node, 0, new_state);
     lowering.bind(node, 1, new_cell);
     Ok(())
@@ -74,16 +72,12 @@ pub fn gru_cell(
     lowering: &mut Lowering,
     node: &TypedNode,
     [of_input, of_state]: [Gates; 2],
-    state: ValueId,
+    before: ValueId,
     hidden: usize,
     shape: &[usize],
 ) -> ValueId {
-    let mut operands = Vec::new();
-    for at in 0..3 {
-        operands.push(of_input.take(lowering, node, at, hidden, shape));
-        operands.push(of_state.take(lowering, node, at, hidden, shape));
-    }
-    operands.push(state);
+    let gates = (0..3).flat_map(|at| [of_input, of_state].map(|gates| gates.gate(at, hidden)));
+    let parts: Vec<Part> = gates.chain([state(before, hidden)]).collect();
     let mut nodes: Vec<Node> = (0..7).map(Node::Operand).collect();
     nodes.extend([
         Node::Binary(Binary::Add, 0, 1),
@@ -97,7 +91,7 @@ pub fn gru_cell(
         Node::Binary(Binary::Mul, 8, 14),
         Node::Binary(Binary::Add, 13, 15),
     ]);
-    map(lowering, node, Expr::of(nodes), &operands, shape)
+    map(lowering, node, Expr::of(nodes), &parts, shape)
 }
 
 /// Where the values of several gates lie beside each other.
@@ -112,37 +106,41 @@ pub struct Gates {
 }
 
 impl Gates {
-    /// The values of one gate, in the shape of the state.
-    fn take(
-        self,
-        lowering: &mut Lowering,
-        node: &TypedNode,
-        at: usize,
-        hidden: usize,
-        shape: &[usize],
-    ) -> ValueId {
-        let rows = shape.iter().product::<usize>() / hidden;
-        let part = Part {
-            input: 0,
-            shape: vec![rows, hidden],
-            from: self.first + at * hidden,
-            from_strides: vec![self.row, 1],
-            to: 0,
-            to_strides: vec![hidden, 1],
-        };
-        lowering.copy(node, "gate", &[self.value], None, vec![part], shape.to_vec())
+    /// The values of one gate.
+    fn gate(self, at: usize, hidden: usize) -> Part {
+        let Self { value, first, row } = self;
+        Part { value, first: first + at * hidden, row, hidden }
     }
 }
 
+/// The values of a state.
+fn state(value: ValueId, hidden: usize) -> Part {
+    Part { value, first: 0, row: hidden, hidden }
+}
+
+/// Rows of `hidden` elements inside a tensor.
+#[derive(Clone, Copy)]
+struct Part {
+    value: ValueId,
+    first: usize,
+    row: usize,
+    hidden: usize,
+}
+
+/// An expression of parts, which have as many elements as a tensor of this shape.
 fn map(
     lowering: &mut Lowering,
     node: &TypedNode,
     expr: Expr,
-    inputs: &[ValueId],
+    parts: &[Part],
     shape: &[usize],
 ) -> ValueId {
-    let operand = || Operand { dtype: DType::F32, strides: dense_strides(shape) };
-    let operands = inputs.iter().map(|_| operand()).collect();
-    let map = Map { shape: shape.to_vec(), operands, expr, output: DType::F32 };
-    lowering.step(node, map, inputs, DType::F32, shape.to_vec())
+    let hidden = parts[0].hidden;
+    let rows = shape.iter().product::<usize>() / hidden;
+    let operand =
+        |part: &Part| Operand { first: part.first, ..Operand::new(DType::F32, vec![part.row, 1]) };
+    let operands = parts.iter().map(operand).collect();
+    let values: Vec<ValueId> = parts.iter().map(|part| part.value).collect();
+    let map = Map { shape: vec![rows, hidden], operands, expr, output: DType::F32 };
+    lowering.step(node, map, &values, DType::F32, shape.to_vec())
 }

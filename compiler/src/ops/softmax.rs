@@ -57,7 +57,7 @@ fn in_double(
         lowering.step(node, kernel, &[of], DType::F64, vec![rows.outer, 1, rows.inner])
     };
     let map = |lowering: &mut Lowering, of: [ValueId; 2], nodes: &[Node], shape: Vec<usize>| {
-        let operand = |strides| Operand { dtype: DType::F64, strides };
+        let operand = |strides| Operand::new(DType::F64, strides);
         let operands = vec![
             operand(vec![rows.axis * rows.inner, rows.inner, 1]),
             operand(vec![rows.inner, 0, 1]),

@@ -125,9 +125,8 @@ fn integers(
     operands: [ValueId; 2],
 ) -> ValueId {
     let shape = lowering.shape(operands[0]);
-    let inputs = operands.iter().map(|&operand| Operand {
-        dtype: DType::I64,
-        strides: broadcast_strides(&lowering.shape(operand), &shape),
+    let inputs = operands.iter().map(|&operand| {
+        Operand::new(DType::I64, broadcast_strides(&lowering.shape(operand), &shape))
     });
     let operands_of = inputs.collect();
     let kernel =

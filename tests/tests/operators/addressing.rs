@@ -210,3 +210,27 @@ fn crops_that_are_resized() {
         }
     }
 }
+
+#[test]
+fn transpositions_of_awkward_sizes() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(84);
+    for (shape, order) in [
+        (&[4, 4][..], &[1, 0][..]),
+        (&[5, 7], &[1, 0]),
+        (&[3, 9], &[1, 0]),
+        (&[6, 4, 5], &[2, 1, 0]),
+        (&[2, 5, 3, 11], &[0, 2, 3, 1]),
+        (&[2, 11, 5, 4], &[0, 3, 1, 2]),
+        (&[3, 8, 2, 13], &[3, 0, 2, 1]),
+    ] {
+        for dtype in [FLOAT, INT32, DOUBLE, UINT8] {
+            let mut graph = Graph::new();
+            let x = graph.input("x", dtype, &dims(shape));
+            let order = [("perm", Attribute::Ints(order))];
+            let output = graph.node("Transpose", &[&x], &order);
+            let onnx = graph.finish_typed(&[&output], dtype);
+            check(&sandbox, &format!("Transpose of {shape:?}, {dtype}"), &onnx, &mut random);
+        }
+    }
+}

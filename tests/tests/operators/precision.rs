@@ -22,8 +22,8 @@ struct Function {
 const FUNCTIONS: &[Function] = &[
     function("Exp", f64::exp, (1e-30, 87.0), 2.0),
     function("Sigmoid", |x| 1.0 / (1.0 + (-x).exp()), (1e-30, 80.0), 3.0),
-    function("Tanh", f64::tanh, (1e-30, 30.0), 3.0),
-    function("Erf", erf, (1e-30, 10.0), 2.0),
+    function("Tanh", f64::tanh, (1e-30, 30.0), 6.0),
+    function("Erf", erf, (1e-30, 10.0), 6.0),
     function("Log", f64::ln, (0.0, f32::MAX), 1.0),
     function("Sin", f64::sin, (1e-30, 5e8), 1.0),
     function("Cos", f64::cos, (1e-30, 5e8), 1.0),

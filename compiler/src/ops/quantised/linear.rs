@@ -90,13 +90,11 @@ fn lower(
     let mut parts = Parts { nodes: vec![Node::Operand(0)], grid, operands: Vec::new() };
     build(&mut parts);
     let mut values: Vec<ValueId> = vec![input];
-    let mut operands =
-        vec![Operand { dtype: lowering.dtype(input), strides: broadcast_strides(&shape, &shape) }];
+    let mut operands = vec![Operand::new(lowering.dtype(input), broadcast_strides(&shape, &shape))];
     for numbers in &parts.operands {
         let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         values.push(lowering.known(node, DType::F32, grid.shape.to_vec(), bytes));
-        operands
-            .push(Operand { dtype: DType::F32, strides: broadcast_strides(&grid.shape, &shape) });
+        operands.push(Operand::new(DType::F32, broadcast_strides(&grid.shape, &shape)));
     }
     let map = Map { shape: shape.clone(), operands, expr: Expr::of(parts.nodes), output };
     let value = lowering.step(node, map, &values, output, shape);
