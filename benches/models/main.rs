@@ -46,6 +46,9 @@ struct Arguments {
     /// Only the FP32 models.
     #[arg(long)]
     f32_only: bool,
+    /// Compile with relaxed SIMD: not the same bits on every machine.
+    #[arg(long)]
+    relaxed_simd: bool,
     /// Cargo passes it.
     #[arg(long, hide = true)]
     bench: bool,
@@ -77,11 +80,11 @@ fn main() -> Result<()> {
     for (name, onnx) in models(&arguments.models)? {
         let file = folder.path().join("model.onnx");
         std::fs::write(&file, &onnx)?;
-        report(&name, measure(&file, peer.as_mut(), arguments.rounds));
+        report(&name, measure(&file, peer.as_mut(), &arguments));
         if let (Some(peer), false) = (&mut peer, arguments.f32_only) {
             let int8 = folder.path().join("int8.onnx");
             let row = peer.quantise(&file, &int8);
-            let row = row.and_then(|()| measure(&int8, Some(peer), arguments.rounds));
+            let row = row.and_then(|()| measure(&int8, Some(peer), &arguments));
             report(&format!("{name} int8"), row);
         }
     }
@@ -129,9 +132,10 @@ struct Row {
     apart: Option<f64>,
 }
 
-fn measure(file: &Path, mut peer: Option<&mut OnnxRuntime>, rounds: usize) -> Result<Row> {
+fn measure(file: &Path, mut peer: Option<&mut OnnxRuntime>, arguments: &Arguments) -> Result<Row> {
     let onnx = std::fs::read(file)?;
-    let options = Options { name: "model".into(), ..Options::default() };
+    let relaxed_simd = arguments.relaxed_simd;
+    let options = Options { name: "model".into(), relaxed_simd, ..Options::default() };
     let sealed = leeway_compiler::compile(&onnx, &options)?.seal(&[]);
     let specs = sealed.certificate.inputs().to_vec();
     let inputs = Random::new(1).tensors(&specs, Style::Tame);
@@ -165,7 +169,7 @@ fn measure(file: &Path, mut peer: Option<&mut OnnxRuntime>, rounds: usize) -> Re
     if let Some(peer) = &mut peer {
         contestants.push(Box::new(|repeats| peer.run(repeats)));
     }
-    let times = race(&mut contestants, rounds)?;
+    let times = race(&mut contestants, arguments.rounds)?;
     drop(contestants);
     Ok(Row {
         macs: sealed.certificate.macs(),

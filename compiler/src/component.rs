@@ -86,7 +86,8 @@ pub fn emit(
     }
 
     let cost_error = |source| CompileError::Cost { file: file(), source };
-    let emitted = functions(schedule, &stages, &ends, &plan, &data).map_err(cost_error)?;
+    let relaxed = options.relaxed_simd;
+    let emitted = functions(schedule, &stages, &ends, &plan, &data, relaxed).map_err(cost_error)?;
     let segments: Vec<&plan::Segment> =
         std::iter::once(&data.segment).chain(&plan.segments).collect();
     let module = emitted.functions.finish(memory_bytes, data.arena);
@@ -109,10 +110,7 @@ pub fn emit(
             name: env!("CARGO_PKG_NAME").into(),
             version: env!("CARGO_PKG_VERSION").into(),
         },
-        engine: EngineClaim::of_compiled(
-            wasmtime_environ::VERSION,
-            &format!("{:?}", OperatorCost::default()),
-        ),
+        engine: engine_claim(options.relaxed_simd),
         call_fuel: Fuel(run.always),
         stages: stages
             .iter()
@@ -149,6 +147,12 @@ pub fn emit(
         preprocessing: None,
     };
     Ok(Compiled { component, certificate })
+}
+
+fn engine_claim(relaxed_simd: bool) -> EngineClaim {
+    let table = format!("{:?}", OperatorCost::default());
+    let claim = EngineClaim::of_compiled(wasmtime_environ::VERSION, &table);
+    if relaxed_simd { claim.with_relaxed_simd() } else { claim }
 }
 
 fn crossing(value: &Value, address: u32) -> Crossing {
@@ -206,6 +210,7 @@ fn functions(
     ends: &[StageEnds],
     plan: &Plan,
     data: &abi::AbiData,
+    relaxed_simd: bool,
 ) -> Result<Emitted, CostError> {
     let mut functions = Functions::default();
     let realloc = functions.add("cabi_realloc", 4, true, abi::realloc(data))?;
@@ -215,6 +220,7 @@ fn functions(
         let arguments = places.arguments();
         let parameters = arguments.len() as u32;
         let mut code = Code::new(parameters);
+        code.relax(relaxed_simd);
         step.kernel.emit(&mut code, &places.parameters());
         let function = functions.add(&step.name, parameters, false, code)?;
         steps.push(StepCall { function, arguments });

@@ -67,6 +67,9 @@ pub struct Options {
     pub granularity: Granularity,
     /// The names of its classes.
     pub labels: Option<Vec<String>>,
+    /// Whether products are multiplied and added in one instruction where a machine
+    /// has one: faster, and no longer the same bits on every machine.
+    pub relaxed_simd: bool,
 }
 
 impl Options {

@@ -152,12 +152,19 @@ impl Request {
         self.parameters.timeout.filter(|micros| *micros > 0).map(Duration::from_micros)
     }
 
-    /// The stages to run: all, or those that the parameters say.
+    /// The stages to run: all, or those that the parameters say. Only all where machines
+    /// do not agree to the bit: parts of two would be the result of neither.
     pub fn range(&self, certificate: &Certificate) -> Result<RangeInclusive<u32>, ProtocolError> {
         let last_stage = certificate.last_stage();
         let first = self.parameters.first_stage.unwrap_or(0);
         let last = self.parameters.last_stage.unwrap_or(last_stage);
         match certificate.fuel(first..=last) {
+            Some(_) if !certificate.is_bit_identical() && (first, last) != (0, last_stage) => {
+                Err(wrong(format!(
+                    "first_stage {first} to last_stage {last} is a part of a model with relaxed \
+                     SIMD, which gives other bits on other machines: run all stages on one"
+                )))
+            }
             Some(_) => Ok(first..=last),
             None => Err(wrong(format!(
                 "first_stage {first} to last_stage {last} is no range of the model's stages, 0 to {last_stage}"

@@ -1,6 +1,7 @@
 //! Golden vectors: recorded when a model is built, replayed before it serves.
 //! A replay compares bits, not values within a tolerance: the same component
-//! gives the same bits on every machine, or something is wrong with one.
+//! gives the same bits on every machine, or something is wrong with one. Only where
+//! the certificate says that it does not is it the tolerance stated there.
 
 use leeway_contract::section::GoldenVector;
 use leeway_contract::{Bound, DType, Fuel, Tensor};
@@ -60,7 +61,7 @@ pub fn record(module: &Module, inputs: Vec<Vec<Tensor>>) -> Result<Vec<GoldenVec
 }
 
 /// Runs the whole model on its own golden vectors. Outputs must be equal to the
-/// bit, and where the bound is static so must the fuel.
+/// bit (or within the certificate's tolerance, if it has one), and where the bound is static so must the fuel.
 ///
 /// Fuel is not compared where the sandbox does not meter: it is 0 then.
 pub fn replay(module: &Module) -> Result<(), GoldenError> {
@@ -79,6 +80,9 @@ pub fn replay_within(module: &Module, limits: &Limits) -> Result<(), GoldenError
             .map_err(failed(vector))?;
         let tensors = golden.outputs.iter().zip(&execution.outputs);
         for (spec, (wanted, seen)) in certificate.outputs().iter().zip(tensors) {
+            if certificate.tolerance().is_some_and(|most| seen.difference(wanted) <= most) {
+                continue;
+            }
             if let Some((element, wanted, seen)) = first_difference(wanted, seen) {
                 let tensor = spec.name.clone();
                 return Err(GoldenError::Output { vector, tensor, element, wanted, seen });

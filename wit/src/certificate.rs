@@ -7,6 +7,7 @@ use std::ops::{Add, AddAssign, RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::RELAXED_TOLERANCE;
 use crate::{Digest, EngineClaim, TensorSpec};
 
 /// The version of the certificate's format that this crate writes and reads.
@@ -263,6 +264,18 @@ impl Certificate {
         Some(
             self.call_fuel + self.stages[first].fuel.enter + compute + self.stages[last].fuel.leave,
         )
+    }
+
+    /// Whether the outputs, and what crosses the cuts, are the same bits on every
+    /// machine.
+    pub fn is_bit_identical(&self) -> bool {
+        !self.engine.relaxed_simd
+    }
+
+    /// How far the outputs of two machines may be apart, as
+    /// [`crate::Tensor::difference`] measures it; `None` where they are the same bits.
+    pub fn tolerance(&self) -> Option<f32> {
+        (!self.is_bit_identical()).then_some(RELAXED_TOLERANCE)
     }
 
     /// The fuel of the whole model.

@@ -17,10 +17,15 @@ pub struct EngineClaim {
     /// Off for the compiler's components, which do so at each cut themselves; on
     /// for those written by hand.
     pub nan_canonicalization: bool,
-    /// Whether relaxed SIMD instructions may be used. Off: their results differ
-    /// between machines.
+    /// Whether relaxed SIMD instructions may be used. Their results differ between
+    /// machines, so that a component that has them is not bit-identical: see
+    /// [`crate::Certificate::tolerance`]. Off, unless a model was built so.
     pub relaxed_simd: bool,
 }
+
+/// How far the results of one component with relaxed SIMD may be apart on two
+/// machines, as [`crate::Tensor::difference`] measures it.
+pub const RELAXED_TOLERANCE: f32 = 1e-4;
 
 impl EngineClaim {
     /// The settings of the compiler's components, for the wasmtime whose full
@@ -34,6 +39,11 @@ impl EngineClaim {
             nan_canonicalization: false,
             relaxed_simd: false,
         }
+    }
+
+    /// The same settings with relaxed SIMD.
+    pub fn with_relaxed_simd(self) -> Self {
+        Self { relaxed_simd: true, ..self }
     }
 
     /// The settings of components that were not emitted by the compiler. What

@@ -59,6 +59,11 @@ pub struct Arguments {
     /// The names of the classes, separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     labels: Option<Vec<String>>,
+    /// Let the machine multiply and add in one instruction, where it has one. Faster;
+    /// the certificate then says that outputs are the same on every machine only
+    /// within a tolerance, not to the bit.
+    #[arg(long, conflicts_with = "interpret")]
+    relaxed_simd: bool,
     /// Put an interpreter (tract) with the model into the component, instead of
     /// compiling it. For models that cannot be compiled: slower, and its fuel and
     /// memory are measured, on the inputs of --golden and on random ones.
@@ -141,6 +146,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Stages::Whole => Granularity::Whole,
     };
     options.labels.clone_from(&arguments.labels);
+    options.relaxed_simd = arguments.relaxed_simd;
 
     let onnx = std::fs::read(&arguments.model)
         .with_context(|| format!("cannot read {}", arguments.model.display()))?;

@@ -96,6 +96,8 @@ pub struct Code {
     fenced: Option<u32>,
     /// Where the joints of the current [`Code::jointed`] are.
     joints: Option<Vec<usize>>,
+    /// Whether relaxed SIMD may be used.
+    is_relaxed: bool,
 }
 
 /// A finished function.
@@ -119,7 +121,13 @@ impl Code {
             counters: Vec::new(),
             fenced: None,
             joints: None,
+            is_relaxed: false,
         }
+    }
+
+    /// Says whether relaxed SIMD may be used. It may not by default.
+    pub fn relax(&mut self, is_relaxed: bool) {
+        self.is_relaxed = is_relaxed;
     }
 
     /// The encoded function.
@@ -273,6 +281,18 @@ impl Code {
     pub fn splat_lane(&mut self, vector: Local, lane: usize) -> &mut Self {
         let bytes = std::array::from_fn(|i| (4 * lane + i % 4) as u8);
         self.get(vector).get(vector).op(Instruction::I8x16Shuffle(bytes))
+    }
+
+    /// `sum += a * b` of four `f32`: rounded twice, or, with relaxed SIMD, as often as
+    /// the machine likes. On x86-64 the engine then overwrites `a`, and copies it first
+    /// where it is used again.
+    pub fn multiply_add(&mut self, sum: Local, a: Local, b: Local) {
+        if self.is_relaxed {
+            self.get(a).get(b).get(sum).op(Instruction::F32x4RelaxedMadd).set(sum);
+        } else {
+            self.get(sum).get(a).get(b);
+            self.op(Instruction::F32x4Mul).op(Instruction::F32x4Add).set(sum);
+        }
     }
 
     /// Stores the first `lanes` (1 to 4) lanes of `value` at `address + offset`.

@@ -173,8 +173,7 @@ impl<'a> Depthwise<'a> {
             for each in self.uses(self.rows) {
                 code.load(pixel, each.offset_bytes).set(vector);
                 for &(row, tap) in &each.products {
-                    code.get(sums[row]).get(vector).get(taps[tap]);
-                    code.op(I::F32x4Mul).op(I::F32x4Add).set(sums[row]);
+                    code.multiply_add(sums[row], vector, taps[tap]);
                 }
                 products += each.products.len();
                 if products >= PRODUCTS_PER_FENCE {

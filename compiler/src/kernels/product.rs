@@ -34,11 +34,14 @@ pub enum Numbers {
 }
 
 impl Numbers {
-    /// Replaces a sum, a factor and a vector on the stack by the new sum.
-    fn emit(self, code: &mut Code) -> &mut Code {
+    /// Emits `sum += a * b`; `a` is the one that is used less often.
+    fn multiply_add(self, code: &mut Code, sum: Local, a: Local, b: Local) {
         match self {
-            Numbers::Reals => code.op(I::F32x4Mul).op(I::F32x4Add),
-            Numbers::PairsOfIntegers => code.op(I::I32x4DotI16x8S).op(I::I32x4Add),
+            Numbers::Reals => code.multiply_add(sum, a, b),
+            Numbers::PairsOfIntegers => {
+                code.get(sum).get(a).get(b);
+                code.op(I::I32x4DotI16x8S).op(I::I32x4Add).set(sum);
+            }
         }
     }
 }
@@ -176,7 +179,9 @@ pub fn emit_step(
                 vector(code, chunk * VECTORS_AT_ONCE + v);
                 code.set(held);
             }
-            emit_products(code, numbers, sums, factors[0], &held);
+            for (&sum, &vector) in sums.iter().zip(&held) {
+                numbers.multiply_add(code, sum, vector, factors[0]);
+            }
             code.joint(sums);
         }
     } else {
@@ -192,7 +197,9 @@ pub fn emit_step(
             }
             code.joint(&last.concat());
             for (sums, &one) in sums.iter().zip(&factors) {
-                emit_products(code, numbers, sums, one, &held);
+                for (&sum, &vector) in sums.iter().zip(&held) {
+                    numbers.multiply_add(code, sum, one, vector);
+                }
             }
             last = sums;
         }
@@ -202,20 +209,6 @@ pub fn emit_step(
     }
     code.release(held);
     code.release(factors);
-}
-
-/// Emits `sums[v] += factor * vectors[v]`.
-fn emit_products(
-    code: &mut Code,
-    numbers: Numbers,
-    sums: &[Local],
-    factor: Local,
-    vectors: &[Local],
-) {
-    for (&sum, &vector) in sums.iter().zip(vectors) {
-        code.get(sum).get(factor).get(vector);
-        numbers.emit(code).set(sum);
-    }
 }
 
 /// Emits `count` times `steps` steps of this form, which `emit` emits so many

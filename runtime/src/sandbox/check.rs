@@ -11,13 +11,17 @@ use super::error::LoadError;
 const PAGE_BYTES: u64 = 65536;
 
 /// Compares what the certificate says of the engine with what the engine is. It
-/// may say either of NaNs: there is an engine for each.
+/// may say either of NaNs, and of relaxed SIMD where the engine leaves NaNs alone:
+/// there is an engine for each.
 pub(super) fn engine_claim(claimed: &EngineClaim, own: &EngineClaim) -> Result<(), LoadError> {
     let claims = [
         ("engine.wasmtime", own.wasmtime.clone(), claimed.wasmtime.clone()),
         ("engine.fuel_table", own.fuel_table.to_string(), claimed.fuel_table.to_string()),
-        ("engine.relaxed_simd", own.relaxed_simd.to_string(), claimed.relaxed_simd.to_string()),
     ];
+    if claimed.relaxed_simd && claimed.nan_canonicalization {
+        let (wanted, seen) = ("false".into(), "true".into());
+        return Err(LoadError::Claim { claim: "engine.relaxed_simd", wanted, seen });
+    }
     for (claim, wanted, seen) in claims {
         if wanted != seen {
             return Err(LoadError::Claim { claim, wanted, seen });

@@ -100,15 +100,22 @@ impl SandboxConfig {
         Self { engine, ..Self::default() }
     }
 
-    /// An engine. `nan_canonicalization` is the certificate's claim.
-    pub(super) fn engine(&self, nan_canonicalization: bool) -> wasmtime::Result<wasmtime::Engine> {
+    /// An engine. Both switches are the certificate's claims.
+    pub(super) fn engine(
+        &self,
+        nan_canonicalization: bool,
+        relaxed_simd: bool,
+    ) -> wasmtime::Result<wasmtime::Engine> {
         let mut config = wasmtime::Config::new();
         config
             .consume_fuel(self.metered)
             .epoch_interruption(true)
             .wasm_simd(true)
-            // Results of relaxed instructions differ between machines.
-            .wasm_relaxed_simd(false)
+            // Results of relaxed instructions differ between machines: only for
+            // components that are built to use them. What is fastest here is then
+            // wanted, not what is the same everywhere.
+            .wasm_relaxed_simd(relaxed_simd)
+            .relaxed_simd_deterministic(false)
             // Off for the compiler's components, which make NaNs canonical at
             // each cut: after every operation it would cost a factor of 2.7.
             .cranelift_nan_canonicalization(nan_canonicalization)

@@ -29,6 +29,8 @@ pub(super) struct Inner {
     plain: Host,
     /// For components whose NaNs the engine makes canonical.
     canonical: Host,
+    /// For components with relaxed SIMD.
+    relaxed: Host,
 }
 
 /// An engine with the cache of the code that was compiled for it.
@@ -38,9 +40,13 @@ struct Host {
 }
 
 impl Host {
-    fn new(config: &SandboxConfig, nan_canonicalization: bool) -> Result<Self, SandboxError> {
+    fn new(
+        config: &SandboxConfig,
+        nan_canonicalization: bool,
+        relaxed_simd: bool,
+    ) -> Result<Self, SandboxError> {
         let engine = config
-            .engine(nan_canonicalization)
+            .engine(nan_canonicalization, relaxed_simd)
             .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let cache = config.cache_dir.clone().map(|directory| Cache::new(directory, &engine));
         Ok(Self { engine, cache })
@@ -51,10 +57,12 @@ impl Sandbox {
     /// Makes engines with these settings. A cache directory that cannot be used
     /// is a warning in the log, not an error.
     pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
-        let (plain, canonical) = (Host::new(&config, false)?, Host::new(&config, true)?);
-        let engines = vec![plain.engine.clone(), canonical.engine.clone()];
+        let plain = Host::new(&config, false, false)?;
+        let canonical = Host::new(&config, true, false)?;
+        let relaxed = Host::new(&config, false, true)?;
+        let engines = [&plain, &canonical, &relaxed].map(|host| host.engine.clone()).to_vec();
         let watchdog = Watchdog::new(engines, config.on_watchdog_start.clone());
-        Ok(Self { inner: Arc::new(Inner { config, watchdog, plain, canonical }) })
+        Ok(Self { inner: Arc::new(Inner { config, watchdog, plain, canonical, relaxed }) })
     }
 
     /// What executes the code.
@@ -172,7 +180,11 @@ impl fmt::Debug for Sandbox {
 
 impl Inner {
     fn host(&self, claim: &EngineClaim) -> &Host {
-        if claim.nan_canonicalization { &self.canonical } else { &self.plain }
+        match claim {
+            EngineClaim { nan_canonicalization: true, .. } => &self.canonical,
+            EngineClaim { relaxed_simd: true, .. } => &self.relaxed,
+            _ => &self.plain,
+        }
     }
 }
 

@@ -32,6 +32,13 @@ pub fn text(inspected: &Inspected) -> String {
     text + "\n" + &table.to_string()
 }
 
+/// Whether machines agree to the bit.
+fn bits(certificate: &Certificate) -> String {
+    certificate.tolerance().map_or("the same on every machine".into(), |tolerance| {
+        format!("relaxed SIMD: outputs of two machines differ by up to {tolerance:e}")
+    })
+}
+
 fn head(inspected: &Inspected) -> Vec<(&'static str, String)> {
     let certificate = &inspected.certificate;
     let specs = |specs: &[TensorSpec]| {
@@ -52,6 +59,7 @@ fn head(inspected: &Inspected) -> Vec<(&'static str, String)> {
         ("outputs", specs(certificate.outputs())),
         ("labels", certificate.labels.as_ref().map_or("none".into(), |l| l.join(", "))),
         ("fuel", format!("{} for each inference ({bound})", certificate.total_fuel())),
+        ("bits", bits(certificate)),
         ("memory", units::bytes(certificate.memory_bytes)),
         (
             "activations",
