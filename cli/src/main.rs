@@ -10,6 +10,7 @@ mod golden;
 mod npy;
 mod registry;
 mod streams;
+mod tune;
 mod units;
 
 /// Compiles ML models to WebAssembly components with a certified cost, runs

@@ -20,12 +20,14 @@ use crate::error::CompileError;
 use crate::plan::{self, LIMIT_BYTES, PAGE, Plan, READ_SLACK};
 use crate::schedule::{Schedule, Value, ValueId};
 use crate::stages;
+use crate::tuning::Tunable;
 
 /// A component without its certificate, and the certificate.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     component: Vec<u8>,
     certificate: Certificate,
+    tunable: Vec<Tunable>,
 }
 
 /// A component with its certificate.
@@ -41,6 +43,15 @@ impl Compiled {
     /// What will be in the certificate, but for golden vectors.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
+    }
+
+    /// The layers that other kernels can compute as well.
+    pub fn tunable(&self) -> &[Tunable] {
+        &self.tunable
+    }
+
+    pub(crate) fn with_tunable(self, tunable: Vec<Tunable>) -> Self {
+        Self { tunable, ..self }
     }
 
     /// The component with its certificate and these golden vectors in it.
@@ -146,7 +157,7 @@ pub fn emit(
         labels: options.labels.clone(),
         preprocessing: None,
     };
-    Ok(Compiled { component, certificate })
+    Ok(Compiled { component, certificate, tunable: Vec::new() })
 }
 
 fn engine_claim(relaxed_simd: bool) -> EngineClaim {

@@ -50,6 +50,21 @@ pub enum CompileError {
         /// What the file has for it.
         seen: String,
     },
+    /// A tuning names a kernel that its problem does not have.
+    #[error(
+        "{file}: the tuning has the kernel {kernel:?} for {problem:?}, which may have {known}: tune \
+         the model again"
+    )]
+    Tuning {
+        /// The file of the model.
+        file: String,
+        /// What is to be computed.
+        problem: String,
+        /// The kernel that is named.
+        kernel: String,
+        /// The kernels that there are.
+        known: String,
+    },
     /// An operator, or a use of one, that cannot be compiled.
     #[error("{file}: node {node:?} ({operator}): {detail}")]
     Unsupported {

@@ -5,7 +5,7 @@
 //! with tract, [`source`] reads what tract passes over, [`ml`] classical models, [`unroll`]
 //! removes short loops,
 //! [`lower`] turns the typed graph into a [`schedule`] with the help of [`ops`],
-//! [`fuse`] merges element-wise work, [`stages`] cuts it, [`plan`]
+//! [`fuse`] merges element-wise work, [`tuning`] takes kernels that were measured, [`stages`] cuts it, [`plan`]
 //! gives everything an address, the [`kernels`] and the [`abi`] emit code, whose
 //! fuel [`cost`] counts, and [`component`] puts it together. [`oracle`] runs the
 //! same graph natively, to compare with.
@@ -41,12 +41,14 @@ pub mod rewired;
 pub mod schedule;
 pub mod source;
 pub mod stages;
+pub mod tuning;
 pub mod unroll;
 
 pub use component::{Compiled, Sealed};
 pub use error::CompileError;
 pub use oracle::Oracle;
 pub use stages::Granularity;
+pub use tuning::{Tunable, Tuning};
 
 /// How a model is to be compiled.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +72,8 @@ pub struct Options {
     /// Whether products are multiplied and added in one instruction where a machine
     /// has one: faster, and no longer the same bits on every machine.
     pub relaxed_simd: bool,
+    /// The kernels that were chosen by measuring.
+    pub tuning: Tuning,
 }
 
 impl Options {
@@ -99,7 +103,9 @@ pub fn compile(bytes: &[u8], options: &Options) -> Result<Compiled, CompileError
     let options = Options { labels, ..options.clone() };
     contain::compiling(&options.file, || {
         fuse::fuse(&mut schedule);
-        component::emit(&schedule, &options, Digest::of(bytes))
+        let tunable = tuning::choose(&mut schedule, &options.tuning, &options.file)?;
+        let compiled = component::emit(&schedule, &options, Digest::of(bytes))?;
+        Ok(compiled.with_tunable(tunable))
     })
 }
 

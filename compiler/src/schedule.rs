@@ -154,6 +154,23 @@ pub trait Kernel: Any + Debug {
         false
     }
 
+    /// What it computes, if other kernels can as well: the same for steps that differ in
+    /// their numbers only.
+    fn problem(&self) -> Option<String> {
+        None
+    }
+
+    /// The kernels that may be the fastest for its problem, as [`Kernel::describe`]
+    /// says it; first the one that the estimate prefers.
+    fn candidates(&self) -> Vec<String> {
+        vec![self.describe()]
+    }
+
+    /// Becomes the kernel that is described so; whether it can.
+    fn choose(&mut self, kernel: &str) -> bool {
+        kernel == self.describe()
+    }
+
     /// For passes that look for a certain kernel.
     fn as_any(&self) -> &dyn Any;
 }

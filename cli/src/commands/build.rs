@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::{MEASURED_INPUTS, print, print_json};
 use crate::golden::samples;
-use crate::{npy, units};
+use crate::{npy, tune, units};
 
 /// Golden vectors that are put into a component.
 const GOLDEN_VECTORS: usize = 4;
@@ -64,6 +64,13 @@ pub struct Arguments {
     /// within a tolerance, not to the bit.
     #[arg(long, conflicts_with = "interpret")]
     relaxed_simd: bool,
+    /// Time the kernels that may compute each layer on this machine, take the fastest,
+    /// and write what was chosen to a file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["interpret", "tuned"])]
+    tune: Option<PathBuf>,
+    /// Take the kernels that --tune wrote to a file: the same component again.
+    #[arg(long, value_name = "FILE", conflicts_with = "interpret")]
+    tuned: Option<PathBuf>,
     /// Put an interpreter (tract) with the model into the component, instead of
     /// compiling it. For models that cannot be compiled: slower, and its fuel and
     /// memory are measured, on the inputs of --golden and on random ones.
@@ -150,6 +157,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     let onnx = std::fs::read(&arguments.model)
         .with_context(|| format!("cannot read {}", arguments.model.display()))?;
+    if let Some(file) = &arguments.tune {
+        options.tuning = tune::tune(&onnx, &options)?;
+        tune::write(file, &options.tuning)?;
+    } else if let Some(file) = &arguments.tuned {
+        options.tuning = tune::read(file)?;
+    }
     let product = match arguments.interpret {
         true => interpret(arguments, &onnx, &options)?,
         false => compile(arguments, &onnx, &options)?,

@@ -12,7 +12,7 @@ use wasm_encoder::Instruction as I;
 
 use super::depthwise::Depthwise;
 use super::planes::{Axis, Planes};
-use super::product::{self, Form, Numbers};
+use super::product::{self, Form, MOST_FORMS, Numbers};
 use super::tile::{self, Band, Vector, Walker};
 use super::winograd::Winograd;
 use crate::emit::code::{Code, Local};
@@ -115,6 +115,22 @@ pub struct Conv {
     pub bias: Vec<f32>,
     /// What is done to each element before it is stored.
     pub then: Expr,
+    /// How it is computed, where that was chosen and not estimated.
+    pub choice: Option<Choice>,
+}
+
+/// A way to compute a convolution with several channels in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Directly, in register tiles of this form.
+    Direct(Form),
+    /// By Winograd's filtering, with so many pixels of the output in a tile.
+    Winograd {
+        /// Rows.
+        y: usize,
+        /// Columns.
+        x: usize,
+    },
 }
 
 /// A tap: its index in the window, and its offset from the tile's first pixel.
@@ -193,12 +209,38 @@ impl Conv {
         self.batch * self.groups * self.inputs
     }
 
-    /// The form of the register tile that takes the least time.
+    /// The form of the register tile: the one that was chosen, or that takes the least
+    /// time.
     fn tile(&self) -> Form {
-        let forms = Form::all().filter(|form| form.rows <= self.outputs);
-        // Another tile needs code of its own, which must be worth it.
-        let cost = |&form: &Form| self.time_of(form) * (CODE_OF_TILES + self.tiles_of(form));
-        forms.min_by_key(cost).expect("one row and one vector are a form")
+        if let Some(Choice::Direct(form)) = self.choice {
+            return form;
+        }
+        let cost = |&form: &Form| self.cost_of(form);
+        self.forms().min_by_key(cost).expect("one row and one vector are a form")
+    }
+
+    fn forms(&self) -> impl Iterator<Item = Form> + use<> {
+        let outputs = self.outputs;
+        Form::all().filter(move |form| form.rows <= outputs)
+    }
+
+    /// The time with this tile, and more for more different tiles: another one needs
+    /// code of its own, which must be worth it.
+    fn cost_of(&self, form: Form) -> usize {
+        self.time_of(form) * (CODE_OF_TILES + self.tiles_of(form))
+    }
+
+    /// What may be the fastest, and what it is called.
+    fn choices(&self) -> Vec<(Choice, String)> {
+        let mut forms: Vec<Form> = self.forms().collect();
+        forms.sort_by_key(|&form| self.cost_of(form));
+        forms.truncate(MOST_FORMS);
+        let direct = forms.into_iter().map(|form| (Choice::Direct(form), describe(form)));
+        let winograd = Winograd::all(self).into_iter().map(|winograd| {
+            let (y, x) = winograd.outputs();
+            (Choice::Winograd { y, x }, winograd.describe())
+        });
+        direct.chain(winograd).collect()
     }
 
     /// How many different tiles there are with this one.
@@ -241,6 +283,15 @@ impl Conv {
         if let Some(depthwise) = Depthwise::of(self) {
             return Way::Depthwise(depthwise);
         }
+        match self.choice {
+            Some(Choice::Direct(_)) => return Way::Direct,
+            Some(Choice::Winograd { y, x }) => {
+                let mut all = Winograd::all(self).into_iter();
+                let chosen = all.find(|winograd| winograd.outputs() == (y, x));
+                return chosen.map_or(Way::Direct, Way::Winograd);
+            }
+            None => {}
+        }
         match Winograd::of(self) {
             Some((winograd, time)) if time < self.time() => Way::Winograd(winograd),
             _ => Way::Direct,
@@ -253,10 +304,7 @@ impl Kernel for Conv {
         match self.way() {
             Way::Depthwise(depthwise) => depthwise.describe(),
             Way::Winograd(winograd) => winograd.describe(),
-            Way::Direct => {
-                let Form { rows, vectors } = self.tile();
-                format!("conv {rows}x{}", 4 * vectors)
-            }
+            Way::Direct => describe(self.tile()),
         }
     }
 
@@ -322,9 +370,40 @@ impl Kernel for Conv {
         }
     }
 
+    fn problem(&self) -> Option<String> {
+        if let Way::Depthwise(_) = self.way() {
+            return None;
+        }
+        let Self { batch, groups, inputs, outputs, y, x, .. } = self;
+        let axis = |w: &Window| {
+            let Window { input, output, taps, stride, dilation, before } = w;
+            format!("{input} to {output} by {taps}/{stride}/{dilation} from {before}")
+        };
+        let images = format!("{batch}x{groups}x{inputs} to {outputs}");
+        Some(format!("conv {images}, rows {}, columns {}", axis(y), axis(x)))
+    }
+
+    fn candidates(&self) -> Vec<String> {
+        let estimated = self.describe();
+        let others = self.choices().into_iter().map(|(_, name)| name);
+        let others: Vec<String> = others.filter(|name| *name != estimated).collect();
+        [vec![estimated], others].concat()
+    }
+
+    fn choose(&mut self, kernel: &str) -> bool {
+        let chosen = self.choices().into_iter().find(|(_, name)| name == kernel);
+        self.choice = chosen.map(|(choice, _)| choice);
+        self.choice.is_some()
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// The direct convolution in such tiles, for people.
+fn describe(form: Form) -> String {
+    format!("conv {}", form.describe())
 }
 
 /// Where the emitted loops are.

@@ -25,12 +25,14 @@ pub struct Dense {
     pub bias: Vec<f32>,
     /// What is done to each element before it is stored.
     pub then: Expr,
+    /// The form of the register tile, where it was chosen and not estimated.
+    pub form: Option<Form>,
 }
 
 impl Dense {
     /// The form of the register tile: rows, and vectors of a panel of weights.
     fn tile(&self) -> Form {
-        Form::of_product(self.m, self.k, self.n)
+        self.form.unwrap_or_else(|| Form::of_product(self.m, self.k, self.n))
     }
 
     /// The panels of columns: first column and number.
@@ -42,8 +44,7 @@ impl Dense {
 
 impl Kernel for Dense {
     fn describe(&self) -> String {
-        let Form { rows, vectors } = self.tile();
-        format!("dense {rows}x{}", 4 * vectors)
+        format!("dense {}", self.tile().describe())
     }
 
     fn macs(&self) -> u64 {
@@ -108,6 +109,22 @@ impl Kernel for Dense {
             }
             Fusion::PerChannel { .. } => false,
         }
+    }
+
+    fn problem(&self) -> Option<String> {
+        let Self { m, k, n, .. } = self;
+        Some(format!("dense {m}x{k} by {n}"))
+    }
+
+    fn candidates(&self) -> Vec<String> {
+        let forms = Form::candidates_of_product(self.m, self.k, self.n);
+        forms.into_iter().map(|form| format!("dense {}", form.describe())).collect()
+    }
+
+    fn choose(&mut self, kernel: &str) -> bool {
+        let mut forms = Form::candidates_of_product(self.m, self.k, self.n).into_iter();
+        self.form = forms.find(|form| kernel == format!("dense {}", form.describe()));
+        self.form.is_some()
     }
 
     fn as_any(&self) -> &dyn Any {

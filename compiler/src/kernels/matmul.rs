@@ -21,13 +21,15 @@ pub struct MatMul {
     pub n: usize,
     /// What is done to each element before it is stored.
     pub then: Expr,
+    /// The form of the register tile, where it was chosen and not estimated.
+    pub form: Option<Form>,
 }
 
 impl MatMul {
     /// The form of the register tile: rows of the left matrix, and vectors of the
     /// right one.
     fn tile(&self) -> Form {
-        Form::of_product(self.m, self.k, self.n)
+        self.form.unwrap_or_else(|| Form::of_product(self.m, self.k, self.n))
     }
 }
 
@@ -41,8 +43,7 @@ struct Cursor {
 
 impl Kernel for MatMul {
     fn describe(&self) -> String {
-        let Form { rows, vectors } = self.tile();
-        format!("matmul {rows}x{}", 4 * vectors)
+        format!("matmul {}", self.tile().describe())
     }
 
     fn macs(&self) -> u64 {
@@ -73,6 +74,22 @@ impl Kernel for MatMul {
         let Fusion::Then(expr) = then else { return false };
         self.then = self.then.followed_by(expr);
         true
+    }
+
+    fn problem(&self) -> Option<String> {
+        let Self { batch, m, k, n, .. } = self;
+        Some(format!("matmul {batch} of {m}x{k} by {n}"))
+    }
+
+    fn candidates(&self) -> Vec<String> {
+        let forms = Form::candidates_of_product(self.m, self.k, self.n);
+        forms.into_iter().map(|form| format!("matmul {}", form.describe())).collect()
+    }
+
+    fn choose(&mut self, kernel: &str) -> bool {
+        let mut forms = Form::candidates_of_product(self.m, self.k, self.n).into_iter();
+        self.form = forms.find(|form| kernel == format!("matmul {}", form.describe()));
+        self.form.is_some()
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -19,6 +19,9 @@ const MOST_VECTORS: usize = 8;
 /// Vectors of a single row that are held at once.
 const VECTORS_AT_ONCE: usize = 4;
 
+/// The most candidates for one product that differ in their form.
+pub const MOST_FORMS: usize = 6;
+
 /// Steps that one iteration of a loop takes, or about so many: an iteration costs a
 /// check of the fuel and of the deadline, and the engine keeps the sums in memory
 /// from one iteration to the next.
@@ -71,9 +74,26 @@ impl Form {
     /// The fastest form for a product of `m x k` and `k x n` elements, by the
     /// estimate.
     pub fn of_product(m: usize, k: usize, n: usize) -> Self {
-        let forms = Self::all().filter(|form| form.rows <= m && form.vectors <= n.div_ceil(4));
         let time = |form: &Self| form.time_of_product(m, k, n);
-        forms.min_by_key(time).expect("one row and one vector are a form")
+        Self::for_product(m, n).min_by_key(time).expect("one row and one vector are a form")
+    }
+
+    /// The forms that may be the fastest for such a product; first the one by the
+    /// estimate.
+    pub fn candidates_of_product(m: usize, k: usize, n: usize) -> Vec<Self> {
+        let mut forms: Vec<Self> = Self::for_product(m, n).collect();
+        forms.sort_by_key(|form| form.time_of_product(m, k, n));
+        forms.truncate(MOST_FORMS);
+        forms
+    }
+
+    fn for_product(m: usize, n: usize) -> impl Iterator<Item = Self> {
+        Self::all().filter(move |form| form.rows <= m && form.vectors <= n.div_ceil(4))
+    }
+
+    /// The rows and columns of its tile, for people: `6x8`.
+    pub fn describe(self) -> String {
+        format!("{}x{}", self.rows, 4 * self.vectors)
     }
 
     /// An estimate of the time of a product in tiles of this form, in the unit of

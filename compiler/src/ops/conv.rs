@@ -55,6 +55,7 @@ fn lower_conv(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<(), 
         weights,
         bias,
         then: Expr::identity(),
+        choice: None,
     };
     match op.pool_spec.kernel_shape.len() {
         0..3 => {}

@@ -113,6 +113,7 @@ fn lower_deconv(
         weights,
         bias,
         then: Expr::identity(),
+        choice: None,
     };
     let (_, shape) = lowering.output_type(node, 0)?;
     let kernel_shape = match spec.data_format {

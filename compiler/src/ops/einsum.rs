@@ -220,6 +220,7 @@ fn convolution(
         weights: weights.ordered(&[&axes.batch, &axes.n, &axes.k]),
         bias: vec![0.0; groups * outputs],
         then: Expr::identity(),
+        choice: None,
     };
     finish(lowering, node, &[images, &axes.batch, &axes.n, pixels], kernel, &[data])
 }
@@ -243,6 +244,7 @@ fn dense(
         weights: weights.ordered(&[&k, &n]),
         bias: vec![0.0; columns],
         then: Expr::identity(),
+        form: None,
     };
     finish(lowering, node, &[&m, &n], kernel, &[data])
 }
@@ -265,6 +267,7 @@ fn matmul(
         k: size(&k, &left_shape, |axis| axis.data),
         n: size(&n, &right_shape, |axis| axis.weights),
         then: Expr::identity(),
+        form: None,
     };
     finish(lowering, node, &[&batch, &m, &n], kernel, &[left, right])
 }

@@ -92,5 +92,5 @@ fn lower_sequence(
 fn dense(m: usize, weights: &[f32], k: usize, bias: Vec<f32>) -> Dense {
     let n = bias.len();
     let weights = (0..k).flat_map(|k_at| (0..n).map(move |n_at| weights[n_at * k + k_at]));
-    Dense { m, k, n, weights: weights.collect(), bias, then: Expr::identity() }
+    Dense { m, k, n, weights: weights.collect(), bias, then: Expr::identity(), form: None }
 }

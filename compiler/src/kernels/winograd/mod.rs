@@ -70,6 +70,29 @@ struct Layout {
 impl<'a> Winograd<'a> {
     /// The fastest form by the estimate, and its time, if the convolution has any.
     pub fn of(conv: &'a Conv) -> Option<(Self, usize)> {
+        Self::forms(conv).into_iter().min_by_key(|(_, time)| *time)
+    }
+
+    /// For each number of pixels in a tile the fastest form; the fastest first.
+    pub fn all(conv: &'a Conv) -> Vec<Self> {
+        let mut forms = Self::forms(conv);
+        forms.sort_by_key(|(_, time)| *time);
+        let mut all: Vec<Self> = Vec::new();
+        for (form, _) in forms {
+            if all.iter().all(|other| other.outputs() != form.outputs()) {
+                all.push(form);
+            }
+        }
+        all
+    }
+
+    /// Pixels of the output of a tile: rows and columns.
+    pub fn outputs(&self) -> (usize, usize) {
+        (self.y.outputs, self.x.outputs)
+    }
+
+    /// All forms with their times by the estimate.
+    fn forms(conv: &'a Conv) -> Vec<(Self, usize)> {
         let fits = |w: &Window| {
             w.stride == 1
                 && w.dilation == 1
@@ -77,7 +100,7 @@ impl<'a> Winograd<'a> {
                 && w.before < w.taps
         };
         if !fits(&conv.y) || !fits(&conv.x) || conv.y.taps * conv.x.taps == 1 {
-            return None;
+            return Vec::new();
         }
         let forms = Transform::all(conv.y.taps)
             .flat_map(|y| Transform::all(conv.x.taps).map(move |x| (y, x)));
@@ -92,7 +115,7 @@ impl<'a> Winograd<'a> {
             form.groups() <= MOST_GROUPS
                 && (!form.early || form.weight_growth_bytes() <= MOST_GROWTH_BYTES)
         });
-        forms.min_by_key(|(_, time)| *time)
+        forms.collect()
     }
 
     /// What it is, for people.
