@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod commands;
+mod energy;
 mod golden;
 mod npy;
 mod registry;
@@ -42,6 +43,8 @@ enum Command {
     Pull(commands::pull::Arguments),
     /// Put modules into one file, for devices without a network.
     Bundle(commands::bundle::Arguments),
+    /// Check whether this machine is fit to run models within deadlines.
+    Doctor(commands::doctor::Arguments),
     /// Play a slow device, a real link and a fog host on this machine, and report.
     Lab(commands::lab::Arguments),
 }
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Push(arguments) => commands::push::run(&arguments),
         Command::Pull(arguments) => commands::pull::run(&arguments),
         Command::Bundle(arguments) => commands::bundle::run(&arguments),
+        Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Lab(arguments) => commands::lab::run(&arguments),
     };
     match result {

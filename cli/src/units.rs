@@ -32,6 +32,15 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// `3.21 mJ`.
+pub fn energy(joules: f64) -> String {
+    match joules {
+        j if j < 1e-3 => format!("{:.1} µJ", j * 1e6),
+        j if j < 1.0 => format!("{:.2} mJ", j * 1e3),
+        j => format!("{j:.2} J"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +54,7 @@ mod tests {
         assert_eq!(count(0), "0");
         assert_eq!(count(2_400_000), "2.4 M");
         assert_eq!(duration(Duration::from_micros(17_300)), "17.30 ms");
+        assert_eq!((energy(0.003_21), energy(1.5)), ("3.21 mJ".into(), "1.50 J".into()));
+        assert_eq!(energy(12.34e-6), "12.3 µJ");
     }
 }

@@ -9,13 +9,15 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use leeway_contract::Tensor;
+use leeway_runtime::power::PerInference;
 use leeway_runtime::realtime::{RealTime, allowed_cpus};
-use leeway_runtime::sandbox::{EngineKind, Module, Sandbox, SandboxConfig};
+use leeway_runtime::sandbox::{EngineKind, Limits, Module, Sandbox, SandboxConfig};
 use leeway_runtime::timing::measure::{MeasureOptions, Phase, Progress};
 use leeway_runtime::timing::{Bound, BoundRule, Calibration, Claims, Device, Store, calibrate};
 use serde::Serialize;
 
-use super::{print, print_json};
+use super::{default_store, print, print_json};
+use crate::energy::EnergyArguments;
 use crate::golden::samples;
 use crate::npy;
 
@@ -68,6 +70,8 @@ pub struct Arguments {
     /// Draw the distribution with its tail and bounds.
     #[arg(long, value_name = "FILE.svg")]
     picture: Option<PathBuf>,
+    #[command(flatten)]
+    energy: EnergyArguments,
     /// Print the result, with every run, as JSON.
     #[arg(long)]
     json: bool,
@@ -103,7 +107,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => default_store()?,
     })?;
 
-    let calibration = measure(arguments, &sandbox, &module, &inputs)?;
+    let mut calibration = measure(arguments, &sandbox, &module, &inputs)?;
+    calibration.energy = energy(arguments, &module, &inputs)?;
     let file = store.save(&calibration)?;
     if let Some(output) = &arguments.output {
         let json = serde_json::to_vec(&calibration)?;
@@ -133,16 +138,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             print(&text)
         }
     }
-}
-
-/// By the XDG base directory specification.
-fn default_store() -> anyhow::Result<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let data = variable("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".local/share")))
-        .context("there is no HOME to keep the calibration in: give a directory with --store")?;
-    Ok(data.join("leeway/calibrations"))
 }
 
 /// Measures on a thread of its own, as its real-time set-up is not undone.
@@ -182,6 +177,22 @@ fn measure(
     let measured = std::thread::scope(|scope| scope.spawn(on_thread).join());
     bar.finish_and_clear();
     measured.map_err(|_| anyhow!("the calibration's thread panicked"))?
+}
+
+/// On the calling thread, without its own real-time set-up: what samples the sensors
+/// would have it as well, and never get the core.
+fn energy(
+    arguments: &Arguments,
+    module: &Module,
+    inputs: &[Vec<Tensor>],
+) -> anyhow::Result<Option<PerInference>> {
+    let mut instance = module.instantiate()?;
+    let stages = 0..=module.certificate().last_stage();
+    let mut turn = inputs.iter().cycle();
+    arguments.energy.measure(&mut || {
+        let inputs = turn.next().map_or(&[][..], Vec::as_slice);
+        instance.run(stages.clone(), inputs, &Limits::default()).map(|run| run.elapsed)
+    })
 }
 
 fn bar() -> ProgressBar {

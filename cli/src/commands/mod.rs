@@ -1,7 +1,9 @@
 //! The commands, one module each.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 pub mod admit;
@@ -9,6 +11,7 @@ pub mod build;
 pub mod bundle;
 pub mod calibrate;
 pub mod certify;
+pub mod doctor;
 pub mod inspect;
 pub mod lab;
 pub mod pull;
@@ -18,6 +21,16 @@ pub mod run;
 /// Inputs of `--golden` that a component is measured on, where the compiler did
 /// not emit it.
 const MEASURED_INPUTS: usize = 64;
+
+/// By the XDG base directory specification.
+fn default_store() -> anyhow::Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let data = variable("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".local/share")))
+        .context("there is no HOME to keep the calibration in: give a directory with --store")?;
+    Ok(data.join("leeway/calibrations"))
+}
 
 /// Prints a value as one JSON document on standard output.
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {

@@ -6,10 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use leeway_contract::{DType, Digest, Tensor};
+use leeway_runtime::power::PerInference;
 use leeway_runtime::sandbox::{EngineKind, Execution, Limits, Module, Sandbox, SandboxConfig};
 use serde::Serialize;
 
 use super::{print, print_json};
+use crate::energy::{self, EnergyArguments};
 use crate::{npy, units};
 
 /// Run a component on tensors from .npy files.
@@ -35,6 +37,8 @@ pub struct Arguments {
     /// Only this component is run: another digest is refused.
     #[arg(long, value_name = "sha256:...")]
     digest: Option<Digest>,
+    #[command(flatten)]
+    energy: EnergyArguments,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -53,6 +57,8 @@ struct Ran {
     certified_fuel: u64,
     fuel: Vec<u64>,
     nanoseconds: Vec<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    energy: Option<PerInference>,
 }
 
 #[derive(Serialize)]
@@ -82,6 +88,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for _ in 0..arguments.repeat {
         executions.push(instance.run(0..=last, &inputs, &limits)?);
     }
+    let energy = arguments
+        .energy
+        .measure(&mut || instance.run(0..=last, &inputs, &limits).map(|run| run.elapsed))?;
 
     let outputs = executions.last().map_or(&[][..], |execution| &execution.outputs);
     let ran = Ran {
@@ -91,6 +100,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         certified_fuel: module.certificate().total_fuel().0,
         fuel: executions.iter().map(|execution| execution.fuel.0).collect(),
         nanoseconds: executions.iter().map(|e| e.elapsed.as_nanos() as u64).collect(),
+        energy,
     };
     match arguments.json {
         true => print_json(&ran),
@@ -184,6 +194,9 @@ fn text(ran: &Ran) -> String {
         ran.fuel[0],
         ran.certified_fuel,
     );
+    if let Some(energy) = &ran.energy {
+        text += &format!("\n{}", energy::text(energy));
+    }
     for output in &ran.outputs {
         text += &format!("\n{} {}{:?}", output.name, output.dtype, output.shape);
         if let Some(label) = &output.label {

@@ -12,6 +12,7 @@ use super::energy::EnergyModel;
 use super::estimate::{ExchangeKind, FogTimeEstimator, LinkEstimator, OffloadedTime};
 use super::fog::{FogAnswer, FogError, Traffic};
 use super::health::{BackOff, BackOffRule, Breaker, LinkHealth, ModuleHealth};
+use crate::thermal::Level;
 
 /// When to probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,7 @@ pub struct Beliefs {
     answered: Answered,
     allowance: Allowance,
     energy: Option<Arc<dyn EnergyModel>>,
+    heat: Level,
 }
 
 /// The part of the inferences that the fog host has answered of late: a mean in
@@ -151,6 +153,16 @@ impl Beliefs {
     /// Sets it.
     pub fn set_energy(&mut self, model: Arc<dyn EnergyModel>) {
         self.energy = Some(model);
+    }
+
+    /// How hot the device is, as it was told last.
+    pub fn heat(&self) -> Level {
+        self.heat
+    }
+
+    /// The device is so hot.
+    pub fn set_heat(&mut self, heat: Level) {
+        self.heat = heat;
     }
 
     /// The link's estimator.

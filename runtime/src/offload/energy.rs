@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::fog::Traffic;
+use crate::power::Basis;
 
 /// Tells what the device spends, in joules over what it would spend idle. The
 /// fog host's energy is not the device's.
@@ -15,6 +16,10 @@ pub trait EnergyModel: Send + Sync + fmt::Debug {
 
     /// An exchange with the fog host: sending, receiving, and waiting for it.
     fn exchange_joules(&self, traffic: Traffic, transfer: Duration, fog: Duration) -> f64;
+
+    /// How the joules of a run on the device are known, or of an exchange with or
+    /// without one.
+    fn basis(&self, with_exchange: bool) -> Basis;
 }
 
 /// What each choice is expected to take of the device's energy. An input that is

@@ -20,6 +20,7 @@ use super::policy::{Context, Placement, Policy};
 use super::prober::Prober;
 use super::record::{DecisionRecord, FogFailure, Offloaded, Outcome};
 use super::subject::{Course, Moment, Subject};
+use crate::thermal::Level;
 use crate::timing::Watch;
 
 /// One model that the offloader serves.
@@ -244,6 +245,12 @@ impl Offloader {
     /// Lets records and policies know what each choice takes of the device's energy.
     pub fn set_energy(&mut self, model: Arc<dyn EnergyModel>) {
         self.shared.beliefs().set_energy(model);
+    }
+
+    /// The device is so hot: above the soft limit, policies that are
+    /// [`Cooling`](super::policy::Cooling) prefer the fog host.
+    pub fn set_heat(&mut self, heat: Level) {
+        self.shared.beliefs().set_heat(heat);
     }
 
     /// Looks at what is believed at the moment.

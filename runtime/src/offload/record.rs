@@ -10,6 +10,8 @@ use super::energy::ChoiceEnergy;
 use super::fog::{FogError, Mismatch, Traffic};
 use super::health::{LinkHealth, ModuleHealth};
 use super::policy::{Context, Decision};
+use crate::power::Basis;
+use crate::thermal::Level;
 
 /// Where the answer came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,6 +53,8 @@ pub struct Estimates {
     pub in_time: Option<f64>,
     /// What each choice was expected to take of the device's energy.
     pub energy: Option<ChoiceEnergy>,
+    /// How hot the device was.
+    pub heat: Level,
 }
 
 impl Estimates {
@@ -68,6 +72,7 @@ impl Estimates {
             armed: context.armed,
             in_time,
             energy: context.energy,
+            heat: context.heat,
         }
     }
 }
@@ -159,6 +164,8 @@ pub struct DecisionRecord {
     /// What the device spent on it, by the energy model and the measured times,
     /// where there is a model.
     pub joules: Option<f64>,
+    /// How these are known.
+    pub joules_basis: Option<Basis>,
 }
 
 impl DecisionRecord {

@@ -127,6 +127,7 @@ impl Subject {
             armed,
             backlog,
             energy,
+            heat: beliefs.heat(),
             link: beliefs.link_health(now),
             on_fog: beliefs.module_health(now, self.digest),
         }
@@ -191,7 +192,8 @@ impl Subject {
                 }
                 (None, None) => 0.0,
             };
-            here + exchange
+            let basis = model.basis(offloaded.is_some() || fog_failure.is_some());
+            (here + exchange, basis)
         });
         let sequence = self.next_sequence;
         self.next_sequence += 1;
@@ -210,7 +212,8 @@ impl Subject {
             fog_failure,
             local,
             fuel,
-            joules,
+            joules: joules.map(|(joules, _)| joules),
+            joules_basis: joules.map(|(_, basis)| basis),
         }
     }
 }

@@ -11,6 +11,13 @@ use super::measure::{
 use super::summary::Timing;
 use crate::offload::local::Local;
 use crate::realtime::RealTimeReport;
+use crate::sysfs::Root;
+use crate::thermal::Frequency;
+use crate::thermal::frequency::SpeedWatch;
+
+/// How often the clock is looked at in each phase: reading it takes long enough to
+/// disturb what the caches hold.
+const SPEED_SAMPLES: usize = 8;
 
 /// Measures a model on the calling thread, whose real-time set-up is `real_time`,
 /// and analyses the runs. `options.stages` is taken as true.
@@ -23,8 +30,17 @@ pub fn calibrate(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Calibration, MeasureError> {
     let options = MeasureOptions { stages: true, ..*options };
-    let measured = measure(local, inputs, &options, progress)?;
-    Ok(of_measured(measured, claims, real_time, options.seed, progress))
+    let mut speed = SpeedWatch::default();
+    let (root, core) = (Root::default(), claims.device.core.unwrap_or(0));
+    let mut look = |now: Progress| {
+        if now.done.is_multiple_of(now.total.div_ceil(SPEED_SAMPLES)) {
+            speed.see(&Frequency::read(&root, core));
+        }
+        progress(now);
+    };
+    let measured = measure(local, inputs, &options, &mut look)?;
+    let calibration = of_measured(measured, claims, real_time, options.seed, progress);
+    Ok(Calibration { speed: speed.seen(), ..calibration })
 }
 
 fn of_measured(
@@ -60,5 +76,7 @@ fn of_measured(
         cold: cold.as_ref().map(condition),
         seen: Seen::default(),
         samples: warm.whole.samples,
+        speed: None,
+        energy: None,
     }
 }

@@ -10,8 +10,10 @@ use super::bound::{Basis, Bound, BoundRule};
 use super::device::Device;
 use super::run::RunSample;
 use super::summary::{Timing, times};
+use crate::power::PerInference;
 use crate::realtime::RealTimeReport;
 use crate::sandbox::EngineKind;
+use crate::thermal::SpeedSeen;
 
 /// The version of the format that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -88,6 +90,12 @@ pub struct Calibration {
     pub seen: Seen,
     /// Every warm run of the whole model, in order.
     pub samples: Vec<RunSample>,
+    /// The processor's clock meanwhile, where the kernel tells it.
+    #[serde(default)]
+    pub speed: Option<SpeedSeen>,
+    /// The joules of one inference, where they were asked for.
+    #[serde(default)]
+    pub energy: Option<PerInference>,
 }
 
 impl Calibration {

@@ -118,6 +118,19 @@ fn every_field_is_in_the_schema_and_the_other_way_round() {
     let mut one = calibration();
     one.cold = Some(one.warm.clone());
     one.samples[0].causes = crate::timing::Cause::ALL.to_vec();
+    one.speed = Some(crate::thermal::SpeedSeen { lowest_khz: 1, highest_khz: 2, throttled: 3 });
+    one.energy = Some(crate::power::PerInference {
+        joules: 0.5,
+        basis: crate::power::Basis::MeasuredWithIdle,
+        busy_watts: 2.5,
+        idle_watts: None,
+        execution: super::super::testing::LONGEST,
+        runs: 7,
+        window: 7 * super::super::testing::LONGEST,
+        domain: Some(crate::power::Domain::Processor),
+        sensors: vec!["rapl:package-0".into()],
+        instead: None,
+    });
     let value = serde_json::to_value(&one).unwrap();
     assert_fits(&value, &schema, &schema, "");
 }

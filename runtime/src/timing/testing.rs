@@ -40,6 +40,8 @@ pub fn calibration() -> Calibration {
         cold: None,
         seen: Seen::default(),
         samples: samples.clone(),
+        speed: None,
+        energy: None,
     }
 }
 

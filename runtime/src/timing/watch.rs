@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use super::bound::{Bound, BoundRule};
 use super::calibration::{Calibration, Seen};
 use super::store::Store;
+use super::summary::times;
 use crate::nanos;
 
 /// The longest time that the histogram tells from a longer one: an hour.
@@ -27,6 +28,8 @@ pub struct Watch {
 struct State {
     calibration: Calibration,
     bound: Bound,
+    /// By how much slower the processor is than when it was calibrated.
+    slowdown: f64,
     /// Two digits, a few kilobytes, never reallocated.
     times: Histogram<u32>,
 }
@@ -37,7 +40,7 @@ impl Watch {
         let bound = calibration.bound(&rule);
         let times = Histogram::new_with_max(LONGEST_NS, 2)
             .expect("an hour and two digits are what the crate takes");
-        let state = Mutex::new(State { calibration, bound, times });
+        let state = Mutex::new(State { calibration, bound, slowdown: 1.0, times });
         Self { rule, state, keeper: None }
     }
 
@@ -55,7 +58,14 @@ impl Watch {
 
     /// What is promised at the moment.
     pub fn bound(&self) -> Bound {
-        self.state().bound
+        let state = self.state();
+        Bound { time: times(state.bound.time, state.slowdown), ..state.bound }
+    }
+
+    /// The processor is slower than when it was calibrated, so many times
+    /// ([`crate::thermal::Validity::factor`]); 1 ends it. Until then more is promised.
+    pub fn slow_down(&self, factor: f64) {
+        self.state().slowdown = factor.max(1.0);
     }
 
     /// What has been seen, also by earlier watches that kept it.
@@ -76,6 +86,8 @@ impl Watch {
     pub fn observe(&self, elapsed: Duration) -> bool {
         let mut state = self.state();
         state.times.saturating_record(nanos::of(elapsed));
+        // As long as it would have taken at the calibrated speed, at least.
+        let elapsed = times(elapsed, 1.0 / state.slowdown);
         let promised = state.bound.time;
         let seen = &mut state.calibration.seen;
         seen.runs = seen.runs.saturating_add(1);

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, presets};
 use leeway_contract::Certificate;
+use leeway_runtime::thermal::SpeedSeen;
 use leeway_runtime::timing::evt::{Method, Pwcet, Tail, TailAnalysis, TailFit};
 use leeway_runtime::timing::summary::Disturbed;
 use leeway_runtime::timing::{Bound, BoundRule, Calibration, Cause, Timing};
 
-use crate::units;
+use crate::{energy, units};
 
 /// Stages that are listed.
 const MOST_STAGES: usize = 40;
@@ -22,6 +23,7 @@ pub fn text(calibration: &Calibration, certificate: &Certificate, rule: &BoundRu
     parts.push(tail(&calibration.warm.whole.tail));
     let Bound { time, basis } = calibration.bound(rule);
     parts.push(format!("promised: {}: {basis}", units::duration(time)));
+    parts.extend(calibration.energy.as_ref().map(energy::text));
     parts.join("\n\n")
 }
 
@@ -34,8 +36,9 @@ fn head(calibration: &Calibration, certificate: &Certificate) -> String {
     let cold = calibration.cold.as_ref().map_or(String::new(), |cold| {
         format!("\n{} cold runs{}", cold.whole.runs, disturbed(&cold.whole.disturbed))
     });
+    let speed = calibration.speed.map_or(String::new(), speed);
     format!(
-        "{} {}, {}\non {}, {core}, {} engine\n\
+        "{} {}, {}\non {}, {core}, {} engine{speed}\n\
          own core {}, real-time priority {}, locked memory {}\n\
          {} warm runs of {} inputs{}{cold}",
         certificate.model.name,
@@ -50,6 +53,17 @@ fn head(calibration: &Calibration, certificate: &Certificate) -> String {
         calibration.inputs,
         disturbed(&calibration.warm.whole.disturbed),
     )
+}
+
+/// The clock while it was measured. What was measured of a throttled processor holds
+/// for that only.
+fn speed(speed: SpeedSeen) -> String {
+    let SpeedSeen { lowest_khz, highest_khz, throttled } = speed;
+    let throttled = match throttled {
+        0 => String::new(),
+        times => format!("; it was throttled {times} times: cool it, and calibrate again"),
+    };
+    format!("\nat {} to {} MHz{throttled}", lowest_khz / 1_000, highest_khz / 1_000)
 }
 
 /// `, 12 disturbed: 9 preempted, 5 off the CPU`.

@@ -34,6 +34,8 @@ fn calibration(times: impl Iterator<Item = u64>) -> Calibration {
         cold: None,
         seen: Seen::default(),
         samples,
+        speed: None,
+        energy: None,
     }
 }
 

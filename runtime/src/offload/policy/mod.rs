@@ -4,7 +4,9 @@
 //! It reads no clock and does no I/O, so that a decision is a pure function of
 //! its context and of what the policy has been told of earlier ones.
 
+mod cooling;
 mod deadline_aware;
+mod energy_aware;
 mod fixed;
 mod learned;
 #[cfg(test)]
@@ -17,7 +19,9 @@ use std::time::Duration;
 use leeway_contract::{Digest, Fuel};
 use serde::{Deserialize, Serialize};
 
+pub use cooling::Cooling;
 pub use deadline_aware::DeadlineAware;
+pub use energy_aware::EnergyAware;
 pub use fixed::{AllFog, AllLocal};
 pub use learned::Learned;
 pub use threshold::Threshold;
@@ -27,6 +31,7 @@ use super::estimate::OffloadedTime;
 use super::fog::Traffic;
 use super::health::{LinkHealth, ModuleHealth};
 use super::record::DecisionRecord;
+use crate::thermal::Level;
 
 /// What is known when an input is to be placed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,6 +65,8 @@ pub struct Context {
     /// What each choice is expected to take of the device's energy, where there is
     /// a model of it.
     pub energy: Option<ChoiceEnergy>,
+    /// How hot the device is.
+    pub heat: Level,
     /// The link's state.
     pub link: LinkHealth,
     /// How the fog host has served this module.
@@ -113,6 +120,14 @@ pub enum Reason {
     UnlikelyInTime,
     /// The device must begin at once to keep the deadline.
     NoSlack,
+    /// Fewer of the device's joules are expected to be spent with the fog host.
+    FogIsCheaper,
+    /// They are not.
+    DeviceIsCheaper,
+    /// There is no model of the device's energy.
+    EnergyUnknown,
+    /// The device is hot, and the fog host likely to answer in time.
+    DeviceIsHot,
     /// To learn of the fog host, whatever is expected.
     ForcedSample,
     /// Inputs of this stream stay on the device.
@@ -135,6 +150,10 @@ impl fmt::Display for Reason {
             Reason::UnlikelyInTime => "the fog host is not likely to answer in time",
             Reason::NoSlack => "the deadline leaves no time to wait",
             Reason::NotAllowed => "the stream's inputs stay on the device",
+            Reason::FogIsCheaper => "the fog host costs the device fewer joules",
+            Reason::DeviceIsCheaper => "the fog host costs the device no fewer joules",
+            Reason::EnergyUnknown => "nothing is known of the device's energy",
+            Reason::DeviceIsHot => "the device is hot",
             Reason::ForcedSample => "a sample, to learn of the fog host",
         })
     }

@@ -8,6 +8,7 @@ use super::Context;
 use crate::offload::estimate::{OffloadedTime, Spread};
 use crate::offload::fog::Traffic;
 use crate::offload::health::{LinkHealth, ModuleHealth};
+use crate::thermal::Level;
 
 /// Of a model that takes 50 ms on the device, 10 ms on the link and 5 ms on the fog
 /// host, without a deadline.
@@ -30,6 +31,7 @@ pub(crate) fn context() -> Context {
         armed: None,
         backlog: Duration::ZERO,
         energy: None,
+        heat: Level::Normal,
         link: LinkHealth::Up { age: ms(1) },
         on_fog: ModuleHealth::Good,
     }

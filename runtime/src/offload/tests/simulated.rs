@@ -13,9 +13,13 @@ use crate::offload::clock::{Clock, VirtualClock};
 use crate::offload::estimate::FogTime;
 use crate::offload::fog::{Fog, FogAnswer, FogError, InferRequest, Pushed, Traffic};
 use crate::offload::local::{Local, LocalError, LocalRun};
-use crate::offload::policy::{AllFog, AllLocal, Placement, Policy, Reason, Threshold};
+use crate::offload::policy::{
+    AllFog, AllLocal, Cooling, EnergyAware, Placement, Policy, Reason, Threshold,
+};
 use crate::offload::record::{DecisionRecord, Outcome};
 use crate::offload::{Answer, Due, InferError, Offloader, Options, Prober, Task, TaskId, WaitRule};
+use crate::power::{Basis, PowerModel, Prices};
+use crate::thermal::Level;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -455,4 +459,89 @@ fn local_executions_feed_the_watch_whose_bound_moves_the_wait() {
     assert_eq!(second.fog_failure.unwrap().elapsed, 35 * MS);
     assert_eq!(second.latency, 85 * MS, "the deadline is kept from now on");
     assert_eq!((watch.seen().runs, watch.seen().exceeded), (2, 1));
+}
+
+/// 3 W above idle computing, 1 W sending and receiving.
+const POWER: PowerModel =
+    PowerModel { idle_watts: 2.0, busy_watts: 5.0, transmit_watts: 3.0, receive_watts: 3.0 };
+
+#[test]
+fn every_record_tells_the_joules_of_what_was_done() {
+    let mut bench = Bench::new(Threshold::default(), 50 * MS);
+    bench.offloader.set_energy(Arc::new(Prices::declared(POWER)));
+    let close = |seen: Option<f64>, wanted: f64| (seen.unwrap() - wanted).abs() < 1e-12;
+    let local = bench.infer();
+    assert!(local.outcome == Outcome::Local && close(local.joules, 0.150), "{local:?}");
+    assert_eq!(local.joules_basis, Some(Basis::Modelled));
+    bench.prober.catch_up(20);
+    bench.infer();
+    let fog = bench.infer();
+    assert!(fog.outcome == Outcome::Fog && close(fog.joules, 0.010), "{fog:?}");
+    let expected = fog.estimates.energy.unwrap();
+    assert!(close(Some(expected.local_joules), 0.150));
+    assert!(close(Some(expected.exchange_joules), 0.010), "{expected:?}");
+    // What was sent in vain is spent as well, for as long as it took.
+    bench.change(|w| w.infer_error = Some(FogError::Malformed("no".into())));
+    let failed = bench.infer();
+    let elapsed = failed.fog_failure.as_ref().unwrap().elapsed.as_secs_f64();
+    assert!(close(failed.joules, 0.150 + elapsed), "{failed:?}");
+}
+
+#[test]
+fn the_energy_aware_policy_spends_no_more_than_either_fixed_one_and_learns_of_outages() {
+    let spent = |policy: Box<dyn Policy>, local: Duration, round_trip: Duration| {
+        let mut bench = Bench::with(policy, local, Options::default(), 1);
+        bench.offloader.set_energy(Arc::new(Prices::declared(POWER)));
+        bench.change(|w| w.round_trip = round_trip);
+        bench.prober.catch_up(20);
+        let mut joules = || bench.infer().joules.unwrap();
+        // One inference tells T_F.
+        joules();
+        (0..50).map(|_| joules()).sum::<f64>()
+    };
+    for (local, round_trip) in [(50 * MS, 10 * MS), (8 * MS, 10 * MS), (2 * MS, 40 * MS)] {
+        let aware = spent(Box::<EnergyAware>::default(), local, round_trip);
+        let fixed = [
+            spent(Box::new(AllLocal), local, round_trip),
+            spent(Box::new(AllFog), local, round_trip),
+        ];
+        let best = fixed[0].min(fixed[1]);
+        assert!(aware <= best * 1.000_001, "{local:?} {round_trip:?}: {aware} {fixed:?}");
+    }
+    // A slower answer that costs fewer joules is taken: the deadline leaves time.
+    let mut bench = Bench::new(EnergyAware::default(), 8 * MS);
+    bench.offloader.set_energy(Arc::new(Prices::declared(POWER)));
+    bench.prober.catch_up(20);
+    bench.infer();
+    let record = bench.infer();
+    assert_eq!(record.decision.reason, Reason::FogIsCheaper);
+    assert!(record.latency > 8 * MS && !record.missed());
+}
+
+#[test]
+fn a_hot_device_prefers_the_fog_host_until_it_has_cooled() {
+    let policy = Cooling::new(Box::new(Threshold::default()));
+    let mut bench = Bench::new(policy, 9 * MS);
+    bench.prober.catch_up(20);
+    // T_F becomes known while it is slower than the device.
+    assert_eq!(bench.infer().decision.reason, Reason::DeviceIsFaster);
+    bench.change(|w| w.round_trip = MS);
+    bench.prober.catch_up(20);
+    bench.clock.advance(2_000 * MS);
+    for _ in 0..40 {
+        bench.clock.advance(1_100 * MS);
+        bench.prober.catch_up(20);
+    }
+    assert_eq!(bench.placement(), Placement::Fog);
+    bench.change(|w| w.round_trip = 30 * MS);
+    for _ in 0..40 {
+        bench.clock.advance(1_100 * MS);
+        bench.prober.catch_up(20);
+    }
+    assert_eq!(bench.infer().decision.reason, Reason::DeviceIsFaster);
+    bench.offloader.set_heat(Level::Warm);
+    let warm = bench.infer();
+    assert_eq!((warm.decision.reason, warm.estimates.heat), (Reason::DeviceIsHot, Level::Warm));
+    bench.offloader.set_heat(Level::Normal);
+    assert_eq!(bench.infer().decision.reason, Reason::DeviceIsFaster);
 }

@@ -514,6 +514,9 @@ fn an_energy_model_reaches_policies_and_records() {
             let waiting = transfer + fog;
             1e-6 * traffic.up_bytes as f64 + 0.5 * waiting.as_secs_f64()
         }
+        fn basis(&self, _: bool) -> crate::power::Basis {
+            crate::power::Basis::Modelled
+        }
     }
     let weather = |now: Duration, _: bool, _: &mut ChaCha8Rng| match now.as_secs() {
         0..5 => Fate::Answer(10 * MS),
