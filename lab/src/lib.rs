@@ -4,7 +4,9 @@
 //! [`prepare`] compiles the reference models, [`experiment`] runs them on the
 //! device and, over an emulated [`link`], on the fog host, under each policy;
 //! what it saw is a [`study`], which [`report`] turns into tables and figures.
+//! [`deadlines`] is another study, of admitted streams in simulated time.
 
+pub mod deadlines;
 pub mod experiment;
 pub mod link;
 pub mod prepare;

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use leeway_lab::deadlines;
 use leeway_lab::experiment::{self, Config, Progress, Step};
 use leeway_lab::link::LinkProfile;
 use leeway_lab::prepare::prepare_reference_models;
@@ -20,9 +21,22 @@ use crate::units;
 /// Steps of the progress bar.
 const STEPS: u64 = 1000;
 
+/// What is studied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// The talk's threshold beside the two fixed policies, on emulated links, with a
+    /// real fog host.
+    Offloading,
+    /// Admitted streams under all policies, on links that change, in simulated time.
+    Deadlines,
+}
+
 /// Play a slow device, a real link and a fog host on this machine, and report.
 #[derive(Args)]
 pub struct Arguments {
+    /// What is studied.
+    #[arg(long, value_enum, default_value = "offloading")]
+    study: Which,
     /// What executes the models on the device: pulley, an interpreter, as slow
     /// as a small board; or native.
     #[arg(long, default_value = "pulley", value_name = "pulley|native")]
@@ -33,7 +47,8 @@ pub struct Arguments {
     /// At most so many inputs of each model over each link.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     inputs: Option<u32>,
-    /// About how long the replay may take; slow links get fewer inputs then.
+    /// About how long the replay may take; slow links get fewer inputs then. Of
+    /// deadlines: how long each link is simulated for.
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
     /// Of the link emulator and the sensor's order.
@@ -48,6 +63,39 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match arguments.study {
+        Which::Offloading => offloading(arguments),
+        Which::Deadlines => study_deadlines(arguments),
+    }
+}
+
+fn study_deadlines(arguments: &Arguments) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let bar = bar();
+    bar.set_message("compiling the reference models");
+    let mut config = deadlines::Config::new(prepare_reference_models()?);
+    config.seed = arguments.seed;
+    if let Some(seconds) = arguments.seconds {
+        config.seconds = u32::try_from(seconds).context("--seconds")?;
+    }
+    let study = deadlines::run(&config, &mut |step, fraction| {
+        bar.set_position((fraction * STEPS as f64) as u64);
+        bar.set_message(match step {
+            deadlines::Step::Calibrating(model) => format!("calibrating {model}"),
+            deadlines::Step::Playing { done, of } => format!("played {done} of {of} links"),
+        });
+    })?;
+    bar.finish_and_clear();
+    let index = report::deadlines::write(&study, &arguments.output_dir)?;
+    if arguments.json {
+        return print_json(&study);
+    }
+    print(&report::deadlines::terminal(&study))?;
+    let index = std::path::absolute(&index).context("the report's path")?;
+    print(&format!("{}\nin {}", index.display(), units::duration(start.elapsed())))
+}
+
+fn offloading(arguments: &Arguments) -> anyhow::Result<()> {
     let start = Instant::now();
     let links = arguments.links.iter().map(|name| LinkProfile::named(name));
     let links = links.collect::<Result<Vec<_>, _>>()?;

@@ -73,13 +73,13 @@ pub fn write(study: &Study, dir: &Path) -> Result<ReportFiles, ReportError> {
     Ok(files)
 }
 
-fn save(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+pub(super) fn save(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     fs::write(path, bytes).map_err(|source| ReportError::Write { path: path.to_owned(), source })
 }
 
 /// Comma-separated values with a line of headings (RFC 4180); nothing at all for
 /// no rows.
-fn csv_bytes<T: Serialize>(rows: &[T]) -> Result<Vec<u8>, csv::Error> {
+pub(super) fn csv_bytes<T: Serialize>(rows: &[T]) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.serialize(row)?;

@@ -2,6 +2,7 @@
 //! files for whoever wants to compute further. The same [`Study`] gives the same
 //! bytes.
 
+pub mod deadlines;
 mod figures;
 mod files;
 mod page;

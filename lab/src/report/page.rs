@@ -10,7 +10,7 @@ use crate::study::Study;
 use super::figures::escape;
 use super::summary::Summary;
 
-const STYLE: &str = include_str!("style.css");
+pub(super) const STYLE: &str = include_str!("style.css");
 
 /// The page of a study. Well-formed XML as well as HTML.
 pub fn html(study: &Study) -> String {
@@ -40,7 +40,7 @@ pub fn html(study: &Study) -> String {
 }
 
 /// A section with its heading and a sentence or two; nothing where it is empty.
-fn section(heading: &str, intro: &str, content: &str) -> String {
+pub(super) fn section(heading: &str, intro: &str, content: &str) -> String {
     match content {
         "" => String::new(),
         content => format!(

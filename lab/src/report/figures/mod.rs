@@ -2,6 +2,7 @@
 //! light or dark, and the same colour for a policy everywhere.
 
 mod calibration;
+pub(super) mod deadlines;
 mod decision;
 mod latency;
 mod offloaded;
