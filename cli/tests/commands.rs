@@ -310,10 +310,10 @@ fn models_that_are_none_get_a_clear_error() {
 #[test]
 fn a_refused_model_that_an_interpreter_would_take_says_so() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("volumes.onnx");
+    let file = directory.path().join("computed-weights.onnx");
     let mut graph = Graph::new();
-    let x = graph.input("x", FLOAT, &[1, 1, 2, 3, 3].map(Dim::from));
-    let weights = graph.floats(&[1, 1, 1, 2, 2], &[1.0, -2.0, 0.5, 3.0]);
+    let x = graph.input("x", FLOAT, &[1, 1, 3, 3].map(Dim::from));
+    let weights = graph.input("weights", FLOAT, &[1, 1, 2, 2].map(Dim::from));
     let y = graph.node("Conv", &[&x, &weights], &[]);
     std::fs::write(&file, graph.finish(&[&y])).unwrap();
     let error = fail(&["build", &file.display().to_string()]);
