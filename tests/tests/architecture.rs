@@ -172,6 +172,7 @@ fn every_source_says_its_subject_first() {
         "runtime/src",
         "deploy/src",
         "distribution/src",
+        "device/src",
         "fog-host/src",
         "lab/src",
     ];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use leeway_contract::{Certificate, Digest, section};
 use leeway_runtime::sandbox::{LoadError, Module, Sandbox};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Deployer, clock, lock};
 use crate::serving::{Routing, Trial, Version};
@@ -17,7 +17,7 @@ use crate::transaction::{Cancel, Cause, Opened, Progress, Refusal, Request, Sour
 use crate::trust::{Accepted, Memory, Subject};
 
 /// A version that was brought in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployed {
     /// The model.
     pub model: String,

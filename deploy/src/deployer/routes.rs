@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use leeway_contract::Digest;
 use leeway_runtime::sandbox::Module;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Deployer, clock, lock};
 use crate::serving::{Routing, Trial, Version};
@@ -14,7 +14,7 @@ use crate::transaction::Cause;
 use crate::transaction::admit::{self, Load};
 
 /// A rollback that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rolled {
     /// What was active.
     pub from: Digest,

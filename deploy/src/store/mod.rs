@@ -111,6 +111,12 @@ impl Store {
         Ok(self.modules()?.iter().any(|(module, _)| *module == digest))
     }
 
+    /// How many bytes of a module have come, where it is not here as a whole.
+    pub fn begun_bytes(&self, digest: Digest) -> Result<u64, StoreError> {
+        let parts = self.digests(&self.partial)?;
+        Ok(parts.iter().find(|(part, _)| *part == digest).map_or(0, |(_, bytes)| *bytes))
+    }
+
     /// The bytes that the store takes.
     pub fn used_bytes(&self) -> Result<u64, StoreError> {
         let parts = self.digests(&self.partial)?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use leeway_contract::Digest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::state::Settings;
 
@@ -26,7 +26,7 @@ pub use source::{BytesSource, FileSource, Opened, Source};
 pub use trial::TrialOptions;
 
 /// A step of the transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// The bytes come and are hashed, or are here already.
@@ -66,7 +66,7 @@ impl fmt::Display for Step {
 }
 
 /// A step is done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// The module.
     pub digest: Digest,

@@ -1,0 +1,161 @@
+//! The agent: how it begins, serves and ends. What is on the disk serves before
+//! anything is listened on, and nothing else is needed for that.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
+
+use leeway_deploy::files::RealFiles;
+use leeway_deploy::transaction::TrialOptions;
+use leeway_deploy::{Deployer, OpenError};
+use leeway_runtime::admission::Executor;
+use leeway_runtime::offload::fog::{HttpFog, HttpFogError};
+use leeway_runtime::sandbox::SandboxConfig;
+use leeway_runtime::timing::BoundRule;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{Config, ConfigError};
+use crate::notify::Notify;
+use crate::{api, runner};
+
+/// Why the agent did not begin, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What is on the disk.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The fog host's URL.
+    #[error(transparent)]
+    Fog(#[from] HttpFogError),
+    /// A directory or a socket.
+    #[error("cannot use {what}: {source}")]
+    Io {
+        /// Which.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn using(what: impl ToString) -> impl FnOnce(io::Error) -> AgentError {
+    move |source| AgentError::Io { what: what.to_string(), source }
+}
+
+/// An agent whose models serve.
+#[derive(Debug)]
+pub struct Agent {
+    path: PathBuf,
+    config: Config,
+    deployer: Arc<Deployer>,
+}
+
+impl Agent {
+    /// Begins, by this configuration file.
+    pub fn open(path: &Path) -> Result<Self, AgentError> {
+        let config = Config::read(path)?;
+        if !config.root.is_dir() {
+            fs::create_dir_all(&config.root).map_err(using(config.root.display()))?;
+            let private = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(&config.root, private).map_err(using(config.root.display()))?;
+        }
+        let fog = config.fog.as_ref().map(|fog| HttpFog::new(&fog.url)).transpose()?;
+        let deployer = leeway_deploy::open(
+            Arc::new(RealFiles),
+            leeway_deploy::Config {
+                root: config.root.clone(),
+                limits: config.store.limits(),
+                trust: config.trust()?,
+                sandbox: SandboxConfig::with_engine(config.engine),
+                trial: TrialOptions::default(),
+                bound: BoundRule::default(),
+                executor: Executor::default(),
+                launch: runner::launch(fog),
+            },
+        )?;
+        Ok(Self { path: path.to_owned(), config, deployer })
+    }
+
+    /// Serves until SIGTERM or SIGINT; SIGHUP reads again whom to believe.
+    pub async fn serve(self) -> Result<(), AgentError> {
+        let notify = Notify::from_environment();
+        let (end, ended) = watch::channel(());
+        let unix = self.listen_unix()?;
+        let router = api::router(Arc::clone(&self.deployer), None);
+        let unix = axum::serve(unix, router).with_graceful_shutdown(until(ended.clone()));
+        let mut servers = tokio::task::JoinSet::new();
+        servers.spawn(async move { unix.await });
+        if let Some(tcp) = &self.config.tcp {
+            let token = tcp.token()?;
+            let listener = TcpListener::bind(tcp.listen).await.map_err(using(tcp.listen))?;
+            let router = api::router(Arc::clone(&self.deployer), Some(token));
+            let tcp = axum::serve(listener, router).with_graceful_shutdown(until(ended));
+            servers.spawn(async move { tcp.await });
+        }
+        tracing::info!(socket = %self.config.socket.display(), "serving");
+        notify.tell("READY=1\nSTATUS=models serve");
+        self.live(&notify).await?;
+        notify.tell("STOPPING=1");
+        drop(end);
+        while servers.join_next().await.is_some() {}
+        fs::remove_file(&self.config.socket).ok();
+        Ok(())
+    }
+
+    fn listen_unix(&self) -> Result<UnixListener, AgentError> {
+        let path = &self.config.socket;
+        // One that an agent left that was killed: nobody answers on it.
+        if std::os::unix::net::UnixStream::connect(path).is_err() {
+            fs::remove_file(path).ok();
+        }
+        let listener = UnixListener::bind(path).map_err(using(path.display()))?;
+        let group = fs::Permissions::from_mode(0o660);
+        fs::set_permissions(path, group).map_err(using(path.display()))?;
+        Ok(listener)
+    }
+
+    /// Gives signs of life and hears signals, until one ends it.
+    async fn live(&self, notify: &Notify) -> Result<(), AgentError> {
+        let hear = |kind| signal(kind).map_err(using("signals"));
+        let mut terminate = hear(SignalKind::terminate())?;
+        let mut interrupt = hear(SignalKind::interrupt())?;
+        let mut reload = hear(SignalKind::hangup())?;
+        loop {
+            let life = async {
+                match notify.watchdog {
+                    Some(interval) => tokio::time::sleep(interval).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = reload.recv() => self.reload(notify),
+                () = life => notify.tell("WATCHDOG=1"),
+            }
+        }
+    }
+
+    /// Reads again whom to believe. What is wrong leaves what was.
+    fn reload(&self, notify: &Notify) {
+        notify.tell("RELOADING=1");
+        match Config::read(&self.path).and_then(|config| config.trust()) {
+            Ok(trust) => {
+                self.deployer.set_trust(trust);
+                tracing::info!("the configuration was read again: whom to believe");
+            }
+            Err(error) => tracing::error!(%error, "the configuration was not read again"),
+        }
+        notify.tell("READY=1");
+    }
+}
+
+async fn until(mut ended: watch::Receiver<()>) {
+    ended.changed().await.ok();
+}

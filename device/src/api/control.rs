@@ -1,0 +1,83 @@
+//! How the device is, and what an operator may change by one word.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use leeway_deploy::deployer::Rolled;
+
+use super::error::HttpError;
+use super::{Shared, blocking};
+use crate::control::{ModelStatus, ProbationStatus, Reason, Status};
+
+pub(super) async fn status(State(deployer): State<Shared>) -> Result<Json<Status>, HttpError> {
+    Ok(Json(blocking(move || status_of(&deployer)).await?))
+}
+
+fn status_of(deployer: &Shared) -> Status {
+    let mut broken = deployer.broken();
+    let mut models = BTreeMap::new();
+    for (name, slots) in deployer.inspect(|state| state.models.clone()) {
+        let model = deployer.serving().model(&name);
+        let probation = model.as_ref().and_then(|model| model.probation_progress());
+        let probation = probation.map(|p| ProbationStatus {
+            inferences: p.inferences,
+            failures: p.failures,
+            overruns: p.overruns,
+            missed: p.missed,
+            compared: p.compared,
+            drifted: p.drifted,
+        });
+        let serving = model.map(|model| model.routing().primary.digest());
+        let broken = broken.remove(&name);
+        models.insert(name, ModelStatus { slots, serving, broken, probation });
+    }
+    Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        models,
+        read_only: deployer.read_only(),
+        store_bytes: deployer.store().used_bytes().ok(),
+        quota_bytes: deployer.store().limits().quota_bytes,
+    }
+}
+
+fn words(reason: Option<Json<Reason>>) -> String {
+    reason.and_then(|Json(reason)| reason.reason).unwrap_or_else(|| "asked for".into())
+}
+
+pub(super) async fn roll_back(
+    State(deployer): State<Shared>,
+    Path(name): Path<String>,
+    reason: Option<Json<Reason>>,
+) -> Result<Json<Rolled>, HttpError> {
+    Ok(Json(blocking(move || deployer.roll_back(&name, &words(reason))).await??))
+}
+
+pub(super) async fn pin(
+    State(deployer): State<Shared>,
+    Path(name): Path<String>,
+    reason: Option<Json<Reason>>,
+) -> Result<Json<Status>, HttpError> {
+    pinned(deployer, name, true, words(reason)).await
+}
+
+pub(super) async fn unpin(
+    State(deployer): State<Shared>,
+    Path(name): Path<String>,
+    reason: Option<Json<Reason>>,
+) -> Result<Json<Status>, HttpError> {
+    pinned(deployer, name, false, words(reason)).await
+}
+
+async fn pinned(
+    deployer: Shared,
+    name: String,
+    pinned: bool,
+    reason: String,
+) -> Result<Json<Status>, HttpError> {
+    let result = blocking(move || {
+        deployer.pin(&name, pinned, &reason)?;
+        Ok::<_, HttpError>(status_of(&deployer))
+    });
+    Ok(Json(result.await??))
+}

@@ -1,0 +1,73 @@
+//! The routes: the Open Inference Protocol v2 under `/v2`, control under `/v1`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use http::{StatusCode, header};
+use leeway_contract::Digest;
+use leeway_deploy::Deployer;
+
+mod control;
+mod deploy;
+mod error;
+mod infer;
+mod stream;
+mod upload;
+
+use error::HttpError;
+
+/// What the routes share.
+pub(crate) type Shared = Arc<Deployer>;
+
+/// All routes. With a token, only who has it is let in.
+pub(crate) fn router(deployer: Shared, token: Option<String>) -> Router {
+    let control = Router::new()
+        .route("/status", get(control::status))
+        .route("/modules/{digest}", put(upload::put).get(upload::sent))
+        .route("/deployments", post(deploy::deploy))
+        .route("/models/{name}/rollback", post(control::roll_back))
+        .route("/models/{name}/pin", post(control::pin))
+        .route("/models/{name}/unpin", post(control::unpin));
+    let protocol = Router::new()
+        .route("/", get(infer::server))
+        .route("/health/live", get(infer::live))
+        .route("/health/ready", get(infer::ready))
+        .route("/models/{name}", get(infer::metadata))
+        .route("/models/{name}/ready", get(infer::model_ready))
+        .route("/models/{name}/infer", post(infer::infer));
+    let routes = Router::new()
+        .nest("/v1", control)
+        .nest("/v2", protocol)
+        .fallback(async || HttpError::not_found("there is nothing under this path"))
+        .with_state(deployer);
+    match token {
+        // Digests take as long to compare whatever they are of.
+        Some(token) => {
+            let wanted = Digest::of(format!("Bearer {token}").as_bytes());
+            routes.layer(middleware::from_fn_with_state(wanted, authorise))
+        }
+        None => routes,
+    }
+}
+
+async fn authorise(State(wanted): State<Digest>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION);
+    match given.map(|value| Digest::of(value.as_bytes())) {
+        Some(given) if given == wanted => next.run(request).await,
+        _ => HttpError::new(StatusCode::UNAUTHORIZED, "wanted Authorization: Bearer and the token")
+            .into_response(),
+    }
+}
+
+/// Runs what computes or waits for the disk off the asynchronous thread.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, HttpError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error))
+}

@@ -1,0 +1,230 @@
+//! The configuration file, TOML:
+//!
+//! ```toml
+//! root = "/var/lib/leeway"            # modules, state, compiled code
+//! socket = "/run/leeway/device.sock"
+//!
+//! [trust]
+//! threshold = 1                       # how many keys must have signed
+//! allow_unsigned = false
+//! revoked_keys = []                   # as `leeway keygen` names them
+//! revoked_modules = []
+//! [[trust.key]]
+//! name = "release"
+//! file = "release.pub.pem"            # beside this file
+//! expires = 1830000000                # seconds since 1970; optional
+//!
+//! [store]
+//! quota_mib = 1024
+//! module_mib = 256
+//! reserve_mib = 4
+//!
+//! [tcp]                               # optional
+//! listen = "127.0.0.1:8090"
+//! token_file = "token"
+//!
+//! [fog]                               # optional
+//! url = "http://192.0.2.7:8080"
+//! ```
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use leeway_contract::Digest;
+use leeway_deploy::store::Limits;
+use leeway_deploy::trust::{KeyError, KeyId, PublicKey, Trust, TrustedKey};
+use leeway_runtime::sandbox::EngineKind;
+use serde::Deserialize;
+
+/// The agent's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the agent keeps everything.
+    pub root: PathBuf,
+    /// The Unix socket that it listens on.
+    pub socket: PathBuf,
+    /// What executes models.
+    #[serde(default)]
+    pub engine: EngineKind,
+    /// Whom it believes.
+    #[serde(default)]
+    pub trust: TrustConfig,
+    /// How much modules may take.
+    #[serde(default)]
+    pub store: StoreConfig,
+    /// Where it listens besides.
+    pub tcp: Option<TcpConfig>,
+    /// Its fog host.
+    pub fog: Option<FogConfig>,
+}
+
+/// Whom the agent believes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrustConfig {
+    threshold: usize,
+    allow_unsigned: bool,
+    revoked_keys: BTreeSet<KeyId>,
+    revoked_modules: BTreeSet<Digest>,
+    #[serde(rename = "key")]
+    keys: Vec<KeyConfig>,
+}
+
+impl Default for TrustConfig {
+    fn default() -> Self {
+        let (revoked_keys, revoked_modules) = Default::default();
+        let keys = Vec::new();
+        Self { threshold: 1, allow_unsigned: false, revoked_keys, revoked_modules, keys }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyConfig {
+    name: String,
+    file: PathBuf,
+    expires: Option<u64>,
+}
+
+/// How much modules may take, in MiB.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    quota_mib: u64,
+    module_mib: u64,
+    reserve_mib: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        let Limits { quota_bytes, module_bytes, reserve_bytes } = Limits::default();
+        let mib = |bytes: u64| bytes >> 20;
+        Self {
+            quota_mib: mib(quota_bytes),
+            module_mib: mib(module_bytes),
+            reserve_mib: mib(reserve_bytes),
+        }
+    }
+}
+
+impl StoreConfig {
+    /// As the store wants it.
+    pub fn limits(&self) -> Limits {
+        let bytes = |mib: u64| mib.saturating_mul(1 << 20);
+        Limits {
+            quota_bytes: bytes(self.quota_mib),
+            module_bytes: bytes(self.module_mib),
+            reserve_bytes: bytes(self.reserve_mib),
+        }
+    }
+}
+
+/// A TCP socket. Whoever connects must know the token.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TcpConfig {
+    /// The address.
+    pub listen: SocketAddr,
+    /// The file with the token, at least 16 characters.
+    pub token_file: PathBuf,
+}
+
+/// The fog host.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FogConfig {
+    /// Its URL.
+    pub url: String,
+}
+
+/// A configuration that is none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, or not what is wanted.
+    #[error("{}: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// A file with no key in it.
+    #[error("{}: {source}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: KeyError,
+    },
+    /// A token that can be guessed.
+    #[error("{}: the token has {seen} characters, wanted at least 16", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        seen: usize,
+    },
+}
+
+impl Config {
+    /// Reads a file. Paths in it are relative to it.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = read(path)?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Parse {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+        let beside = path.parent().unwrap_or(Path::new("."));
+        let files = config.trust.keys.iter_mut().map(|key| &mut key.file);
+        let token = config.tcp.iter_mut().map(|tcp| &mut tcp.token_file);
+        for file in files.chain(token).chain([&mut config.root, &mut config.socket]) {
+            *file = beside.join(&*file);
+        }
+        Ok(config)
+    }
+
+    /// Whom to believe: the keys' files are read now.
+    pub fn trust(&self) -> Result<Trust, ConfigError> {
+        let one = |key: &KeyConfig| {
+            let path = key.file.clone();
+            let pem = read(&path)?;
+            let public =
+                PublicKey::from_pem(&pem).map_err(|source| ConfigError::Key { path, source })?;
+            Ok(TrustedKey { name: key.name.clone(), key: public, expires: key.expires })
+        };
+        Ok(Trust {
+            keys: self.trust.keys.iter().map(one).collect::<Result<_, _>>()?,
+            revoked_keys: self.trust.revoked_keys.clone(),
+            revoked_modules: self.trust.revoked_modules.clone(),
+            threshold: self.trust.threshold,
+            allow_unsigned: self.trust.allow_unsigned,
+        })
+    }
+}
+
+impl TcpConfig {
+    /// The token.
+    pub fn token(&self) -> Result<String, ConfigError> {
+        let token = read(&self.token_file)?.trim().to_owned();
+        match token.len() {
+            seen @ 0..16 => Err(ConfigError::Token { path: self.token_file.clone(), seen }),
+            _ => Ok(token),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}

@@ -1,0 +1,117 @@
+//! The messages of the control API, as they are on the wire.
+
+use std::collections::BTreeMap;
+
+use leeway_contract::Digest;
+use leeway_deploy::deployer::Deployed;
+use leeway_deploy::state::{Settings, Slots};
+use leeway_deploy::transaction::{Progress, Step};
+use serde::{Deserialize, Serialize};
+
+/// Asks to deploy a module that has been sent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeployRequest {
+    /// The module.
+    pub digest: Digest,
+    /// The model that it must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The text of its signature's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// Whether a release may be older than one that was active.
+    #[serde(default)]
+    pub allow_older: bool,
+    /// What is asked of the model from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Settings>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What is told of a deployment, one JSON document for each line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeployEvent {
+    /// A step is done.
+    Progress(Progress),
+    /// The version was brought in. The last event.
+    Deployed(Deployed),
+    /// It was not. The last event.
+    Refused(Refused),
+}
+
+/// A refusal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Refused {
+    /// The step that refused it.
+    pub step: Step,
+    /// What was wanted and what was seen.
+    pub reason: String,
+    /// Whether the same may work later.
+    pub transient: bool,
+}
+
+/// Why something shall be done.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reason {
+    /// In words, for the history.
+    pub reason: Option<String>,
+}
+
+/// How much of a module has been sent.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Sent {
+    /// Bytes that are here.
+    pub bytes: u64,
+    /// Whether that is all of it.
+    pub whole: bool,
+}
+
+/// How a device is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// The models, by name.
+    pub models: BTreeMap<String, ModelStatus>,
+    /// Why the disk takes nothing, where it does not.
+    pub read_only: Option<String>,
+    /// Bytes that modules take.
+    pub store_bytes: Option<u64>,
+    /// The most that they may.
+    pub quota_bytes: u64,
+}
+
+/// How a model is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// What the device remembers of it.
+    pub slots: Slots,
+    /// The module that answers, where one does.
+    pub serving: Option<Digest>,
+    /// Why none does, where one should.
+    pub broken: Option<String>,
+    /// How far its probation is.
+    pub probation: Option<ProbationStatus>,
+}
+
+/// How far a probation is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProbationStatus {
+    /// Inferences.
+    pub inferences: u64,
+    /// Of them, those without an answer.
+    pub failures: u64,
+    /// Those that took longer than calibrated.
+    pub overruns: u64,
+    /// Those that missed their deadline.
+    pub missed: u64,
+    /// Outputs that were compared with the version before.
+    pub compared: u64,
+    /// Of them, those that had drifted.
+    pub drifted: u64,
+}

@@ -1,0 +1,95 @@
+//! What runs a version on the device: the offloader, where there is a fog host;
+//! straight in the sandbox, where there is none.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use leeway_contract::Tensor;
+use leeway_deploy::serving::{Instances, Launch, Ran, RunFailure, Runner};
+use leeway_runtime::offload::clock::MonotonicClock;
+use leeway_runtime::offload::fog::HttpFog;
+use leeway_runtime::offload::policy::Threshold;
+use leeway_runtime::offload::{InferError, Offloader, Options, ProbeThread, Task, TaskId};
+use leeway_runtime::sandbox::{Limits, Module};
+
+/// How often the offloader looks whether it should probe.
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How versions are run, with this fog host.
+pub(crate) fn launch(fog: Option<HttpFog>) -> Launch {
+    let Some(fog) = fog else { return Arc::new(Instances::launch) };
+    let fog = Arc::new(fog);
+    Arc::new(move |module, deadline| {
+        let runner = Offloaded::new(module, deadline, Arc::clone(&fog))?;
+        Ok(Box::new(runner) as Box<dyn Runner>)
+    })
+}
+
+/// One version behind an offloader: one input at a time.
+struct Offloaded {
+    offloader: Mutex<Offloader>,
+    task: TaskId,
+    _probing: ProbeThread,
+}
+
+impl Offloaded {
+    fn new(
+        module: &Module,
+        deadline: Option<Duration>,
+        fog: Arc<HttpFog>,
+    ) -> Result<Self, RunFailure> {
+        let policy = Box::new(Threshold::default());
+        let clock = Arc::new(MonotonicClock::new());
+        let mut offloader = Offloader::new(policy, fog, clock, Options::default());
+        let mut instance = module.instantiate()?;
+        // One run tells the threshold's side of the device.
+        let zeros = |spec: &leeway_contract::TensorSpec| Tensor {
+            dtype: spec.dtype,
+            shape: spec.shape.clone(),
+            data: vec![0; spec.size_bytes().unwrap_or_default()],
+        };
+        let inputs: Vec<Tensor> = module.certificate().inputs().iter().map(zeros).collect();
+        let stages = 0..=module.certificate().last_stage();
+        let wcet = instance.run(stages, &inputs, &Limits::default())?.elapsed;
+        let task = offloader.add(Task {
+            name: module.certificate().model.name.clone(),
+            local: Box::new(instance),
+            wcet,
+            watch: None,
+            deadline,
+            component: None,
+        });
+        let probing = offloader.prober().spawn(PROBE_INTERVAL);
+        let probing = probing.map_err(|error| RunFailure::new(error, false))?;
+        Ok(Self { offloader: Mutex::new(offloader), task, _probing: probing })
+    }
+}
+
+impl Runner for Offloaded {
+    fn run(&self, inputs: &[Tensor]) -> Result<Ran, RunFailure> {
+        let start = Instant::now();
+        let mut offloader = self.offloader.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = offloader.infer(self.task, inputs, None).map_err(failure)?;
+        drop(offloader);
+        Ok(Ran {
+            elapsed: start.elapsed(),
+            local: answer.record.local,
+            fuel: answer.record.fuel,
+            outputs: answer.outputs,
+            decision: Some(Box::new(answer.record)),
+        })
+    }
+}
+
+/// A wrong input is not the model's fault.
+fn failure(error: InferError) -> RunFailure {
+    use leeway_runtime::sandbox::RunError;
+    let wrong_input = match &error {
+        InferError::Local { source, .. } => source
+            .0
+            .downcast_ref::<RunError>()
+            .is_some_and(|e| matches!(e, RunError::Input(_) | RunError::InputCount { .. })),
+        _ => true,
+    };
+    RunFailure::new(error, !wrong_input)
+}
