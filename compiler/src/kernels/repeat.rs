@@ -160,8 +160,11 @@ impl Loop {
     fn emit_body(&self, code: &mut Code, places: &Places) {
         for (step, planned) in self.body.steps.iter().zip(&self.plan.places) {
             let address = |&address: &u32| self.address(address, places);
+            let input = |(number, &id): (usize, &ValueId)| {
+                self.value(id, places).plus(step.kernel.skipped_bytes(number) as u32)
+            };
             let inner = Places {
-                inputs: step.inputs.iter().map(|&input| self.value(input, places)).collect(),
+                inputs: step.inputs.iter().enumerate().map(input).collect(),
                 outputs: planned.outputs.iter().map(address).collect(),
                 weights: planned.weights.iter().map(address).collect(),
                 scratch: address(&planned.scratch),
