@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod commands;
+mod device;
 mod energy;
 mod golden;
 mod npy;
@@ -45,6 +46,18 @@ enum Command {
     Bundle(commands::bundle::Arguments),
     /// Check whether this machine is fit to run models within deadlines.
     Doctor(commands::doctor::Arguments),
+    /// Make a pair of keys for signatures.
+    Keygen(commands::keygen::Arguments),
+    /// Sign a module.
+    Sign(commands::sign::Arguments),
+    /// Send a module to a device and have it deployed.
+    Deploy(commands::deploy::Arguments),
+    /// Show a device's models.
+    Status(commands::status::Arguments),
+    /// Return a device's model to the version before.
+    Rollback(commands::rollback::RollbackArguments),
+    /// Keep the version of a model that a device serves.
+    Pin(commands::rollback::PinArguments),
     /// Play a slow device, a real link and a fog host on this machine, and report.
     Lab(commands::lab::Arguments),
 }
@@ -76,6 +89,12 @@ fn main() -> ExitCode {
         Command::Pull(arguments) => commands::pull::run(&arguments),
         Command::Bundle(arguments) => commands::bundle::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
+        Command::Keygen(arguments) => commands::keygen::run(&arguments),
+        Command::Sign(arguments) => commands::sign::run(&arguments),
+        Command::Deploy(arguments) => commands::deploy::run(&arguments),
+        Command::Status(arguments) => commands::status::run(&arguments),
+        Command::Rollback(arguments) => commands::rollback::roll_back(&arguments),
+        Command::Pin(arguments) => commands::rollback::pin(&arguments),
         Command::Lab(arguments) => commands::lab::run(&arguments),
     };
     match result {

@@ -11,12 +11,17 @@ pub mod build;
 pub mod bundle;
 pub mod calibrate;
 pub mod certify;
+pub mod deploy;
 pub mod doctor;
 pub mod inspect;
+pub mod keygen;
 pub mod lab;
 pub mod pull;
 pub mod push;
+pub mod rollback;
 pub mod run;
+pub mod sign;
+pub mod status;
 
 /// Inputs of `--golden` that a component is measured on, where the compiler did
 /// not emit it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Deployer, clock};
 use crate::probation::Verdict;
-use crate::serving::Outcome;
+use crate::serving::{Outcome, Trial};
 use crate::state::State;
 
 /// How often time passes for probations.
@@ -35,7 +35,10 @@ impl Deployer {
     /// Acts on what a probation came to.
     pub(super) fn conclude(&self, outcome: &Outcome) {
         let Outcome { model, digest, verdict } = outcome;
-        let canary = self.inspect(|state| is_candidate(state, model, outcome));
+        // A candidate whose transaction is under way answers nothing yet: what comes of
+        // its module then is from when that was active before.
+        let canary = self.answers_a_share(outcome)
+            && self.inspect(|state| is_candidate(state, model, outcome));
         let result = match (verdict, canary) {
             (Verdict::Going, _) => return,
             (Verdict::Passed(reason), true) => self.promote(model, *digest, reason),
@@ -54,6 +57,14 @@ impl Deployer {
         }
     }
 
+    /// Whether an outcome is of the version that answers a share of the inputs.
+    fn answers_a_share(&self, outcome: &Outcome) -> bool {
+        let Some(served) = self.serving.model(&outcome.model) else { return false };
+        let routing = served.routing();
+        routing.trial == Trial::Other
+            && routing.on_trial().is_some_and(|version| version.digest() == outcome.digest)
+    }
+
     /// The active version has proven itself.
     fn settle(&self, model: &str, outcome: &Outcome, reason: &str) -> Result<(), String> {
         tracing::info!(model, digest = %outcome.digest, reason, "a version has proven itself");
@@ -61,7 +72,7 @@ impl Deployer {
             let routing = served.routing();
             if routing.primary.digest() == outcome.digest {
                 let next = crate::serving::Routing {
-                    trial: crate::serving::Trial::None,
+                    trial: Trial::None,
                     shadow: 0.0,
                     ..(*routing).clone()
                 };

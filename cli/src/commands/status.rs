@@ -1,0 +1,56 @@
+//! `leeway status`: what a device has and how it is.
+
+use clap::Args;
+use leeway_deploy::state::Release;
+use leeway_device::control::ModelStatus;
+
+use super::{print, print_json};
+use crate::device::DeviceArguments;
+
+/// Show a device's models: what serves, what is one step away, what happened last.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    device: DeviceArguments,
+    /// Print all of it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let status = arguments.device.client()?.status()?;
+    if arguments.json {
+        return print_json(&status);
+    }
+    for (name, model) in &status.models {
+        print(&text(name, model))?;
+    }
+    let stored = status.store_bytes.unwrap_or_default();
+    print(&format!("store: {stored} of {} bytes", status.quota_bytes))?;
+    match status.read_only {
+        Some(reason) => print(&format!("nothing can be deployed: {reason}")),
+        None => Ok(()),
+    }
+}
+
+fn text(name: &str, model: &ModelStatus) -> String {
+    let release = |release: &Option<Release>| match release {
+        Some(release) => format!("{} {}", release.version, release.digest.short()),
+        None => "none".to_owned(),
+    };
+    let slots = &model.slots;
+    let state = match (&model.broken, &model.probation) {
+        (Some(reason), _) => format!("does not serve: {reason}"),
+        (None, Some(probation)) => format!("on probation, {} inferences", probation.inferences),
+        (None, None) if slots.pinned => "serves, pinned".to_owned(),
+        (None, None) => "serves".to_owned(),
+    };
+    let last = slots.history.last().map(|entry| format!("\n  last       {}", entry.reason));
+    format!(
+        "{name}: {state}\n  active     {}\n  previous   {}\n  candidate  {}{}",
+        release(&slots.active),
+        release(&slots.previous),
+        release(&slots.candidate),
+        last.unwrap_or_default()
+    )
+}

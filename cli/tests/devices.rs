@@ -1,0 +1,143 @@
+//! `leeway` from a key to a device: keygen, sign, deploy, status, pin, rollback, and
+//! bundles, against an agent in this process.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use leeway_device::Agent;
+
+struct Bench {
+    directory: tempfile::TempDir,
+}
+
+impl Bench {
+    /// Two versions of a model, a pair of keys, and an agent that trusts them.
+    fn new() -> Self {
+        let bench = Self { directory: tempfile::tempdir().unwrap() };
+        let model = leeway_guest_models::reference_model("mlp-tabular").unwrap();
+        std::fs::write(bench.path("model.onnx"), model.onnx).unwrap();
+        for version in ["1", "2"] {
+            let component = format!("{version}.wasm");
+            let build = ["build", "model.onnx", "-o", &component, "--name", "tabular"];
+            bench.succeed(&[&build[..], &["--version", version]].concat());
+        }
+        bench.succeed(&["keygen", "release"]);
+        bench.start();
+        bench
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Starts the agent, in a thread that ends with the process.
+    fn start(&self) {
+        let (root, socket) = (self.path("state"), self.path("device.sock"));
+        let config = format!(
+            "root = {root:?}\nsocket = {socket:?}\n[[trust.key]]\nname = \"release\"\nfile = \"release.pub.pem\"\n"
+        );
+        std::fs::write(self.path("device.toml"), config).unwrap();
+        let agent = Agent::open(&self.path("device.toml")).unwrap();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(agent.serve())
+        });
+        let begin = Instant::now();
+        while !Path::new(&socket).exists() {
+            assert!(begin.elapsed() < Duration::from_secs(30), "the agent does not serve");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn leeway(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leeway"));
+        command.current_dir(self.directory.path()).args(arguments).output().expect("leeway starts")
+    }
+
+    fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.leeway(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "leeway {arguments:?}: {stderr}");
+        String::from_utf8(output.stdout).expect("the output is text")
+    }
+
+    /// Runs a command that must fail; what it says last.
+    fn fail(&self, arguments: &[&str]) -> String {
+        let output = self.leeway(arguments);
+        assert!(!output.status.success(), "leeway {arguments:?} succeeded");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        stderr.lines().rfind(|line| line.starts_with("error: ")).expect(&stderr).to_owned()
+    }
+}
+
+const DEVICE: [&str; 2] = ["--to", "unix:device.sock"];
+
+fn with_device<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    [arguments, &DEVICE[..]].concat()
+}
+
+#[test]
+fn a_signed_release_is_deployed_and_an_unsigned_or_older_one_is_not() {
+    let bench = Bench::new();
+    let error = bench.fail(&with_device(&["deploy", "1.wasm"]));
+    assert!(error.contains("leeway sign"), "{error}");
+
+    bench.succeed(&["sign", "1.wasm", "--key", "release.pem", "--counter", "1"]);
+    bench.succeed(&["sign", "2.wasm", "--key", "release.pem", "--counter", "2"]);
+    bench.succeed(&with_device(&["deploy", "2.wasm", "--reason", "new weights"]));
+    let status = bench.succeed(&with_device(&["status"]));
+    assert!(status.contains("active     2 ") && status.contains("new weights"), "{status}");
+    let error = bench.fail(&with_device(&["deploy", "1.wasm"]));
+    assert!(error.contains("--allow-older"), "{error}");
+
+    bench.succeed(&with_device(&["pin", "tabular"]));
+    let error = bench.fail(&with_device(&["deploy", "1.wasm", "--allow-older"]));
+    assert!(error.contains("pinned"), "{error}");
+    bench.succeed(&with_device(&["pin", "tabular", "--undo"]));
+    let deployed = bench.succeed(&with_device(&["deploy", "1.wasm", "--allow-older"]));
+    assert!(deployed.starts_with("tabular 1 serves"), "{deployed}");
+
+    // Neither has been on probation long enough to return to.
+    let error = bench.fail(&with_device(&["rollback", "tabular"]));
+    assert!(error.contains("no earlier release"), "{error}");
+    let error = bench.fail(&["status", "--to", "unix:nowhere.sock"]);
+    assert!(error.contains("nowhere.sock"), "{error}");
+}
+
+#[test]
+fn a_stranger_s_signature_is_refused_and_keys_are_not_overwritten() {
+    let bench = Bench::new();
+    let before = std::fs::read(bench.path("release.pem")).unwrap();
+    let error = bench.fail(&["keygen", "release"]);
+    assert!(error.contains("release.pem"), "{error}");
+    assert_eq!(std::fs::read(bench.path("release.pem")).unwrap(), before);
+
+    bench.succeed(&["keygen", "stranger"]);
+    bench.succeed(&["sign", "1.wasm", "--key", "stranger.pem"]);
+    let error = bench.fail(&with_device(&["deploy", "1.wasm"]));
+    assert!(error.contains("refused at the step signature"), "{error}");
+    let error = bench.fail(&["sign", "1.wasm", "--key", "release.pub.pem"]);
+    assert!(error.contains("release.pub.pem"), "{error}");
+}
+
+#[test]
+fn a_bundle_carries_modules_with_their_signatures() {
+    let bench = Bench::new();
+    bench.succeed(&["sign", "1.wasm", "--key", "release.pem"]);
+    bench.succeed(&["bundle", "1.wasm", "2.wasm", "-o", "stick.tar"]);
+    let listed = bench.succeed(&["bundle", "stick.tar", "--list"]);
+    assert!(listed.contains("tabular:1") && listed.contains("tabular:2"), "{listed}");
+    bench.succeed(&["bundle", "stick.tar", "--extract", "out"]);
+    for (taken, original) in [
+        ("out/tabular-1.wasm", "1.wasm"),
+        ("out/tabular-1.wasm.sig", "1.wasm.sig"),
+        ("out/tabular-2.wasm", "2.wasm"),
+    ] {
+        let read = |name| std::fs::read(bench.path(name)).unwrap();
+        assert_eq!(read(taken), read(original), "{taken}");
+    }
+    assert!(!bench.path("out/tabular-2.wasm.sig").exists());
+    let error = bench.fail(&["bundle", "model.onnx", "--list"]);
+    assert!(error.contains("model.onnx"), "{error}");
+}
