@@ -50,7 +50,7 @@ pub fn write_signatures(component: &Path, signatures: &[Vec<u8>]) -> anyhow::Res
 }
 
 /// The file of a component's signature of this number: MODEL.wasm.sig, MODEL.wasm.1.sig...
-fn beside(component: &Path, number: usize) -> PathBuf {
+pub fn beside(component: &Path, number: usize) -> PathBuf {
     let mut name = component.as_os_str().to_owned();
     if number > 0 {
         name.push(format!(".{number}"));

@@ -9,6 +9,7 @@ use leeway_contract::{Digest, section};
 use leeway_deploy::trust::{Envelope, SecretKey, Statement};
 
 use super::print;
+use crate::registry;
 
 /// Sign a module: who holds the key says that it may be deployed. The signature goes to
 /// MODEL.wasm.sig; where one is there already for the same statement, this one is added.
@@ -36,9 +37,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let counter = arguments.counter.unwrap_or(now);
     let statement = Statement::new(Digest::of(&module), &certificate, json, counter, now);
-    let mut file = path.as_os_str().to_owned();
-    file.push(".sig");
-    let file = PathBuf::from(file);
+    let file = registry::beside(path, 0);
     let mut envelope = match std::fs::read(&file) {
         Ok(text) => {
             let envelope = Envelope::parse(&text).with_context(|| file.display().to_string())?;

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use leeway_contract::Digest;
-use sha2::{Digest as _, Sha256};
+use leeway_contract::digest::Hasher;
 
 use super::{Store, StoreError};
 use crate::files::Append;
@@ -34,7 +34,7 @@ pub struct Upload<'a> {
     store: &'a Store,
     digest: Digest,
     file: Box<dyn Append>,
-    hash: Sha256,
+    hash: Hasher,
     offset: u64,
     /// The bytes that there is room for, from the beginning of the module.
     most: u64,
@@ -59,7 +59,7 @@ impl<'a> Upload<'a> {
     ) -> Result<Self, StoreError> {
         let path = store.part(digest);
         let file = store.files.append(&path).map_err(StoreError::io("write", &path))?;
-        let (mut hash, mut offset) = (Sha256::new(), 0);
+        let (mut hash, mut offset) = (Hasher::default(), 0);
         let mut so_far = store.files.read(&path, 0).map_err(StoreError::io("read", &path))?;
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -114,7 +114,7 @@ impl<'a> Upload<'a> {
     pub fn finish(mut self) -> Result<(), StoreError> {
         let (store, digest) = (self.store, self.digest);
         let (part, blob) = (store.part(digest), store.blob(digest));
-        let seen = Digest::from_bytes(self.hash.finalize().into());
+        let seen = self.hash.finish();
         if seen != digest {
             store.remove(&part)?;
             return Err(StoreError::Digest { wanted: digest, seen, bytes: self.offset });

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use leeway_runtime::offload::record::DecisionRecord;
+use leeway_runtime::power::PowerModel;
 use serde::{Deserialize, Serialize};
 
 /// Watts of the whole device in each of its states.
@@ -19,6 +20,15 @@ pub struct Power {
 }
 
 impl Power {
+    fn model(&self) -> PowerModel {
+        PowerModel {
+            idle_watts: self.idle_watts,
+            busy_watts: self.busy_watts,
+            transmit_watts: self.radio_watts,
+            receive_watts: self.radio_watts,
+        }
+    }
+
     /// What an input took over being idle, in joules, by the times that came out. While
     /// the fog host computes, the device is idle; while it is waited for in vain, the
     /// radio listens.
@@ -29,7 +39,8 @@ impl Power {
             (None, Some(failure)) => failure.elapsed,
             (None, None) => Duration::ZERO,
         };
-        (self.busy_watts - self.idle_watts) * computing.as_secs_f64()
-            + (self.radio_watts - self.idle_watts) * radio.as_secs_f64()
+        let model = self.model();
+        // Sending and receiving take the same, so how the bytes divide does not matter.
+        model.computing_joules(computing) + model.radio_joules(1, 0, radio)
     }
 }
