@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use leeway_runtime::sandbox::EngineKind;
 
+use crate::clients::ClientLimits;
+use crate::compile::CompileLimits;
+use crate::tls::TlsFiles;
+
 /// Where modules and aliases are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,6 +39,31 @@ pub struct FogConfig {
     /// The instances that each worker keeps, of as many modules; the least
     /// recently used goes first. Default: 32.
     pub instances_per_worker: usize,
+    /// Whether each worker stays on one processor. Default: no.
+    pub pin_workers: bool,
+    /// The limits of clients that are not asked who they are, each an address.
+    /// Default: none but a fair share of the queue when there are several.
+    pub client_limits: ClientLimits,
+    /// TLS. Default: none.
+    pub tls: Option<TlsFiles>,
+    /// The file with the clients and what they may do. Default: none, and whoever
+    /// reaches the address may do everything.
+    pub access: Option<PathBuf>,
+    /// Whether an address that is not on the loopback interface may be listened on
+    /// without TLS. Default: no.
+    pub without_tls: bool,
+    /// Whether such an address may be listened on without `access`. Default: no.
+    pub without_authentication: bool,
+    /// The program that compiles pushed modules: `leeway-fog`. Default: none, they
+    /// are compiled in this process, which cannot stop one that takes too long.
+    pub compiler: Option<PathBuf>,
+    /// What compiling a module may take in that program.
+    pub compile_limits: CompileLimits,
+    /// The connections that there may be at once. Default: 4096.
+    pub connections: usize,
+    /// The longest that a connection may be idle, or take to send a request's head.
+    /// Default: 75 s.
+    pub idle_time: Duration,
     /// The longest that a request may take to arrive, and again to wait and
     /// run. Default: 30 s.
     pub request_time: Duration,
@@ -58,6 +87,16 @@ impl Default for FogConfig {
             workers: std::thread::available_parallelism().map_or(1, |n| n.get()),
             queue: 64,
             instances_per_worker: 32,
+            pin_workers: false,
+            client_limits: ClientLimits::default(),
+            tls: None,
+            access: None,
+            without_tls: false,
+            without_authentication: false,
+            compiler: None,
+            compile_limits: CompileLimits::default(),
+            connections: 4096,
+            idle_time: Duration::from_secs(75),
             request_time: Duration::from_secs(30),
             push_time: Duration::from_secs(600),
             shutdown_time: Duration::from_secs(30),

@@ -15,6 +15,9 @@ use leeway_contract::Digest;
 use leeway_protocol::ErrorObject;
 use leeway_runtime::sandbox::{LoadError, RunError};
 
+use crate::access::Scope;
+use crate::clients::TooMany;
+use crate::compile::CompileError;
 use crate::modules::LoadFailure;
 use crate::pool::{JobError, SubmitError};
 use crate::repository::RepositoryError;
@@ -61,6 +64,23 @@ impl HttpError {
         Self::new(StatusCode::CONFLICT, message)
     }
 
+    /// 401: nobody knows who asks.
+    pub(crate) fn unauthenticated() -> Self {
+        let message = "this host wants to know who asks: send \"Authorization: Bearer TOKEN\"";
+        Self::new(StatusCode::UNAUTHORIZED, message)
+    }
+
+    /// 403: who asks may not do that.
+    pub(crate) fn forbidden(client: &str, scope: Scope) -> Self {
+        let scope = scope.name();
+        Self::new(StatusCode::FORBIDDEN, format!("{client} has not the scope {scope:?}"))
+    }
+
+    /// What the client is told.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// 413: the body is too large.
     pub(crate) fn too_large(limit_bytes: usize) -> Self {
         let message = format!("the body has more than the {limit_bytes} bytes allowed here");
@@ -87,10 +107,12 @@ impl HttpError {
     pub(crate) fn refused_module(error: LoadFailure) -> Self {
         match error {
             LoadFailure::Refused(error @ LoadError::Digest { .. }) => Self::bad_request(error),
-            LoadFailure::Refused(_) | LoadFailure::Golden(_) => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, format!("refused: {error}"))
-            }
-            LoadFailure::Stopped => Self::internal(error),
+            LoadFailure::Refused(_)
+            | LoadFailure::Golden(_)
+            | LoadFailure::Compile(
+                CompileError::Refused(_) | CompileError::Time(_) | CompileError::Ended { .. },
+            ) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, format!("refused: {error}")),
+            LoadFailure::Stopped | LoadFailure::Compile(_) => Self::internal(error),
         }
     }
 
@@ -105,9 +127,22 @@ impl HttpError {
 impl From<SubmitError> for HttpError {
     fn from(error: SubmitError) -> Self {
         match error {
-            SubmitError::Full { retry_after, .. } => Self::unavailable(error, retry_after),
+            SubmitError::Full { retry_after, .. } | SubmitError::Late { retry_after, .. } => {
+                Self::unavailable(error, retry_after)
+            }
             SubmitError::Stopped => Self::unavailable(error, Duration::from_secs(1)),
         }
+    }
+}
+
+impl From<TooMany> for HttpError {
+    fn from(error: TooMany) -> Self {
+        let wait = match error {
+            TooMany::Rate { retry_after, .. } => retry_after,
+            TooMany::Concurrent { .. } => Duration::from_secs(1),
+        };
+        let retry_after = Some(wait);
+        Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, error) }
     }
 }
 
@@ -155,6 +190,10 @@ impl IntoResponse for HttpError {
         if let Some(wait) = retry_after {
             let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
         response
     }

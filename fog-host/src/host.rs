@@ -1,15 +1,22 @@
 //! What all routes share: the settings, the store, the loaded modules and the
 //! workers.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use leeway_contract::Digest;
+use leeway_protocol::repository::{IndexEntry, ModelState};
 use leeway_runtime::sandbox::Module;
 
+use crate::access::Access;
+use crate::audit::Audit;
 use crate::catalog::{Catalog, ModelName, Version};
+use crate::clients::Clients;
 use crate::config::FogConfig;
 use crate::error::HttpError;
 use crate::modules::Modules;
+use crate::observe::Observations;
 use crate::pool::Pool;
 use crate::repository::Repository;
 
@@ -20,7 +27,24 @@ pub(crate) struct Host {
     pub(crate) catalog: Catalog,
     pub(crate) modules: Modules,
     pub(crate) pool: Pool,
+    pub(crate) audit: Audit,
+    pub(crate) observations: Observations,
+    pub(crate) clients: Arc<Clients>,
+    access: RwLock<Arc<Access>>,
+    /// Names that answer no more, though they stand for something.
+    unloaded: RwLock<BTreeSet<ModelName>>,
     ready: AtomicBool,
+}
+
+/// What a host is made of.
+pub(crate) struct Parts {
+    pub(crate) config: FogConfig,
+    pub(crate) repository: Repository,
+    pub(crate) catalog: Catalog,
+    pub(crate) modules: Modules,
+    pub(crate) pool: Pool,
+    pub(crate) audit: Audit,
+    pub(crate) access: Access,
 }
 
 /// What a request's model name stands for.
@@ -34,14 +58,92 @@ pub(crate) struct Target {
 }
 
 impl Host {
-    pub(crate) fn new(
-        config: FogConfig,
-        repository: Repository,
-        catalog: Catalog,
-        modules: Modules,
-        pool: Pool,
-    ) -> Self {
-        Self { config, repository, catalog, modules, pool, ready: AtomicBool::new(false) }
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { config, repository, catalog, modules, pool, audit, access } = parts;
+        let clients = Arc::new(Clients::sharing(config.queue + config.workers));
+        Self {
+            config,
+            repository,
+            catalog,
+            modules,
+            pool,
+            audit,
+            observations: Observations::default(),
+            clients,
+            access: RwLock::new(Arc::new(access)),
+            unloaded: RwLock::default(),
+            ready: AtomicBool::new(false),
+        }
+    }
+
+    /// Who may do what, as of now.
+    pub(crate) fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has requests from now on be judged by this.
+    pub(crate) fn replace_access(&self, access: Access) {
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+    }
+
+    /// The model repository extension's index.
+    pub(crate) fn index(&self, only_ready: bool) -> Vec<IndexEntry> {
+        let unloaded = self.unloaded.read().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = Vec::new();
+        for (name, model) in self.catalog.all() {
+            let (state, reason) = match unloaded.contains(&name) {
+                true => (ModelState::Unavailable, "unloaded"),
+                false => (ModelState::Ready, ""),
+            };
+            if only_ready && state != ModelState::Ready {
+                continue;
+            }
+            entries.extend(model.versions.into_keys().map(|version| IndexEntry {
+                name: name.to_string(),
+                version: version.to_string(),
+                state,
+                reason: reason.to_owned(),
+            }));
+        }
+        entries
+    }
+
+    /// Makes a name answer, when all its modules are loaded.
+    pub(crate) async fn load(&self, name: &str) -> Result<(), HttpError> {
+        let (name, digests) = self.stands_for(name)?;
+        for digest in digests {
+            self.module(digest).await?;
+            self.pool.reinstate(digest);
+        }
+        self.unloaded.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        Ok(())
+    }
+
+    /// Makes a name answer no more. Modules that no other name stands for give
+    /// their memory back; whoever asks for one by its digest has it loaded again.
+    pub(crate) fn unload(&self, name: &str) -> Result<(), HttpError> {
+        let (name, digests) = self.stands_for(name)?;
+        let mut unloaded = self.unloaded.write().unwrap_or_else(PoisonError::into_inner);
+        unloaded.insert(name);
+        let loaded: BTreeSet<Digest> = self
+            .catalog
+            .all()
+            .into_iter()
+            .filter(|(name, _)| !unloaded.contains(name))
+            .flat_map(|(_, model)| model.versions.into_values())
+            .collect();
+        for digest in digests.difference(&loaded) {
+            self.modules.forget(*digest);
+            self.pool.retire(*digest);
+        }
+        Ok(())
+    }
+
+    fn stands_for(&self, name: &str) -> Result<(ModelName, BTreeSet<Digest>), HttpError> {
+        let model = name.parse().ok().and_then(|name| Some((self.catalog.get(&name)?, name)));
+        let (model, name) = model
+            .ok_or_else(|| HttpError::not_found(format!("there is no model {name:?} here")))?;
+        Ok((name, model.versions.into_values().collect()))
     }
 
     /// Whether the stored modules are loaded.
@@ -100,6 +202,9 @@ impl Host {
         };
         let unknown = || HttpError::not_found(unknown());
         let parsed: ModelName = name.parse().map_err(|_| unknown())?;
+        if self.unloaded.read().unwrap_or_else(PoisonError::into_inner).contains(&parsed) {
+            return Err(HttpError::not_found(format!("the model {name:?} is unloaded")));
+        }
         let version = version.map(str::parse::<Version>).transpose().map_err(|_| unknown())?;
         self.catalog.resolve(&parsed, version.as_ref()).ok_or_else(unknown)
     }

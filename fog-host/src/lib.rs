@@ -13,6 +13,14 @@
 //! | `server`      | the listening socket, its life and its end          |
 //! | `running`     | a host on a thread of its own, for synchronous code |
 //! | `api`         | the routes, one file for each group                 |
+//! | `listener`    | connections: TLS, HTTP/1.1 and HTTP/2               |
+//! | `tls`         | certificates and keys                               |
+//! | `access`      | who may do what                                     |
+//! | `clients`     | fairness between clients                            |
+//! | `audit`       | the log of changes and refusals                     |
+//! | `inference`   | what an inference goes through                      |
+//! | `observe`     | statistics and metrics                              |
+//! | `compile`     | compiling in a program of its own                   |
 //! | `host`        | what the routes share                               |
 //! | `modules`     | loaded modules, by digest                           |
 //! | `catalog`     | names and versions, and the digests they stand for  |
@@ -20,18 +28,30 @@
 //! | `pool`        | the workers                                         |
 //! | `error`       | what the client is told, and what the log is told   |
 
+mod access;
 mod api;
+mod audit;
 mod catalog;
+mod clients;
+mod compile;
 mod config;
 mod error;
 mod host;
+mod inference;
+mod listener;
 mod modules;
+mod observe;
 mod pool;
 mod repository;
 mod running;
 mod server;
+mod tls;
 
+pub use access::{AccessError, Scope};
+pub use clients::ClientLimits;
+pub use compile::{CompileLimits, compile_here};
 pub use config::{FogConfig, StoreLocation};
 pub use repository::RepositoryError;
 pub use running::Running;
-pub use server::{BindError, FogHost};
+pub use server::{BindError, FogHost, Reload};
+pub use tls::{TlsError, TlsFiles};

@@ -1,31 +1,53 @@
 //! `leeway-fog`: the fog host as a program.
 
+mod token;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser;
-use leeway_fog_host::{FogConfig, FogHost, StoreLocation};
+use clap::{Args, Parser, Subcommand};
+use leeway_fog_host::{
+    ClientLimits, CompileLimits, FogConfig, FogHost, Reload, StoreLocation, TlsFiles, compile_here,
+};
 use leeway_runtime::sandbox::EngineKind;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Runs the models of embedded devices, by digest, over the Open Inference
 /// Protocol v2. Logs go to standard error; RUST_LOG chooses how much (default:
-/// info).
+/// info). SIGHUP has certificates, keys and clients read again, SIGTERM finishes
+/// what was accepted.
 #[derive(Parser)]
-#[command(name = "leeway-fog", version)]
+#[command(name = "leeway-fog", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a client's token, and print it with its entry for the file of clients.
+    Token(token::Token),
+    /// Compile the component on standard input: what the host calls itself.
+    #[command(hide = true)]
+    Compile(Compile),
+}
+
+#[derive(Args)]
+struct Serve {
     /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where modules, aliases and compiled code are kept. Without it they are
-    /// lost at the end.
+    /// Where modules, aliases, compiled code and the audit log are kept. Without it
+    /// they are lost at the end.
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
-    /// Threads that run models [default: one for each processor].
+    /// Threads that run models [default: one for each processor, bound to it].
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
     /// Requests that may wait for a worker; one more is refused.
@@ -37,30 +59,110 @@ struct Arguments {
     /// The longest that a request may wait and run, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     request_time: u64,
+    #[command(flatten)]
+    trust: Trust,
+    /// The most inferences in a second of each address, where no --clients are given.
+    #[arg(long, value_name = "N", conflicts_with = "clients")]
+    requests_per_second: Option<f64>,
+    /// The most inferences at once of each address, where no --clients are given.
+    #[arg(long, value_name = "N", conflicts_with = "clients")]
+    concurrent_requests: Option<usize>,
 }
 
-impl Arguments {
-    fn into_config(self) -> FogConfig {
+#[derive(Args)]
+struct Trust {
+    /// The certificate of this host, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// The authority of the certificates that clients may show, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_client_authority: Option<PathBuf>,
+    /// The file of clients, by token or certificate, and what they may do.
+    #[arg(long, value_name = "FILE")]
+    clients: Option<PathBuf>,
+    /// Listen on an address that other machines reach although anybody in between
+    /// can read and change what is sent.
+    #[arg(long)]
+    without_tls: bool,
+    /// Listen on an address that other machines reach although any of them can push
+    /// and run modules.
+    #[arg(long)]
+    without_authentication: bool,
+}
+
+#[derive(Args)]
+struct Compile {
+    #[arg(long)]
+    code: PathBuf,
+    #[arg(long)]
+    engine: EngineKind,
+    #[arg(long)]
+    seconds: u64,
+    #[arg(long)]
+    memory_bytes: u64,
+}
+
+impl Serve {
+    fn into_config(self) -> anyhow::Result<FogConfig> {
         let default = FogConfig::default();
-        FogConfig {
+        let Trust { tls_certificate, tls_key, tls_client_authority, clients, .. } = self.trust;
+        let tls = tls_certificate.zip(tls_key).map(|(certificate, key)| TlsFiles {
+            certificate,
+            key,
+            client_authority: tls_client_authority,
+        });
+        let program = std::env::current_exe().context("cannot find this program's file")?;
+        Ok(FogConfig {
             listen: self.listen,
             store: self.store.map_or(StoreLocation::Temporary, StoreLocation::Directory),
             engine: self.engine,
+            pin_workers: self.workers.is_none(),
             workers: self.workers.unwrap_or(default.workers),
             queue: self.queue,
             request_time: Duration::from_secs(self.request_time),
+            client_limits: ClientLimits {
+                requests_per_second: self.requests_per_second,
+                concurrent_requests: self.concurrent_requests,
+            },
+            tls,
+            access: clients,
+            without_tls: self.trust.without_tls,
+            without_authentication: self.trust.without_authentication,
+            compiler: Some(program),
             ..default
-        }
+        })
     }
 }
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match run(Arguments::parse().into_config()) {
+    let Arguments { command, serve } = Arguments::parse();
+    let result = match command {
+        None => serve.into_config().and_then(run),
+        Some(Command::Token(token)) => token.make(),
+        Some(Command::Compile(compile)) => return self::compile(&compile),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("leeway-fog: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The message goes to standard output, where the host reads it.
+fn compile(arguments: &Compile) -> ExitCode {
+    let Compile { code, engine, seconds, memory_bytes } = arguments;
+    let limits = CompileLimits { time: Duration::from_secs(*seconds), memory_bytes: *memory_bytes };
+    match compile_here(code, *engine, limits) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            print!("{message}");
             ExitCode::FAILURE
         }
     }
@@ -73,13 +175,12 @@ async fn run(config: FogConfig) -> anyhow::Result<()> {
     if config.store == StoreLocation::Temporary {
         tracing::warn!("no --store was given: pushed modules are lost at the end");
     }
-    if !config.listen.ip().is_loopback() {
-        tracing::warn!(
-            address = %config.listen,
-            "whoever reaches this address can push and run modules: there is no authentication yet"
-        );
+    if config.access.is_none() && !config.listen.ip().is_loopback() {
+        tracing::warn!(address = %config.listen, "whoever reaches this address can push and run modules");
     }
     let host = FogHost::bind(config).await?;
+    let hangup = signal(SignalKind::hangup()).context("cannot await SIGHUP")?;
+    tokio::spawn(reload(hangup, host.reloader()));
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -88,4 +189,12 @@ async fn run(config: FogConfig) -> anyhow::Result<()> {
     };
     host.serve(shutdown).await?;
     Ok(())
+}
+
+async fn reload(mut hangup: tokio::signal::unix::Signal, reload: Reload) {
+    while hangup.recv().await.is_some() {
+        if let Err(error) = reload.reload() {
+            tracing::error!(%error, "nothing was read again");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use leeway_runtime::golden::{self, GoldenError};
 use leeway_runtime::sandbox::{Limits, LoadError, Module, Sandbox};
 use tokio::sync::{OnceCell, Semaphore};
 
+use crate::compile::{CompileError, Compiler};
 use crate::error::HttpError;
 use crate::repository::Repository;
 
@@ -30,6 +31,9 @@ pub(crate) enum LoadFailure {
     /// It does not give its own golden vectors' outputs here.
     #[error(transparent)]
     Golden(#[from] GoldenError),
+    /// It was not compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// Loading did not come to an end: the host stops, or has a defect.
     #[error("loading the module was cut short")]
     Stopped,
@@ -38,14 +42,21 @@ pub(crate) enum LoadFailure {
 /// What is loaded, and how to load more.
 pub(crate) struct Modules {
     sandbox: Sandbox,
+    compiler: Option<Compiler>,
     loaded: Mutex<HashMap<Digest, Arc<OnceCell<Module>>>>,
     compiling: Arc<Semaphore>,
 }
 
 impl Modules {
-    pub(crate) fn new(sandbox: Sandbox) -> Self {
+    /// Compiles in this process where there is no `compiler`.
+    pub(crate) fn new(sandbox: Sandbox, compiler: Option<Compiler>) -> Self {
         let compiling = Arc::new(Semaphore::new(COMPILATIONS));
-        Self { sandbox, loaded: Mutex::default(), compiling }
+        Self { sandbox, compiler, loaded: Mutex::default(), compiling }
+    }
+
+    /// How many modules are loaded.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().values().filter(|cell| cell.get().is_some()).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<OnceCell<Module>>>> {
@@ -90,6 +101,13 @@ impl Modules {
     pub(crate) async fn load(&self, bytes: Bytes, digest: Digest) -> Result<Module, LoadFailure> {
         let permit = Arc::clone(&self.compiling).acquire_owned().await;
         let permit = permit.map_err(|_| LoadFailure::Stopped)?;
+        let seen = Digest::of(&bytes);
+        if seen != digest {
+            return Err(LoadError::Digest { wanted: digest, seen }.into());
+        }
+        if let Some(compiler) = &self.compiler {
+            compiler.compile(&bytes).await?;
+        }
         let sandbox = self.sandbox.clone();
         let load = move || -> Result<Module, LoadFailure> {
             // Until it is done, even where nobody waits for it any more.

@@ -7,19 +7,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
-use axum::serve::ListenerExt as _;
 use leeway_runtime::sandbox::{Sandbox, SandboxConfig, SandboxError};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use crate::access::{Access, AccessError};
 use crate::api;
+use crate::audit::Audit;
 use crate::catalog::Catalog;
+use crate::compile::Compiler;
 use crate::config::{FogConfig, StoreLocation};
-use crate::host::Host;
+use crate::host::{Host, Parts};
+use crate::listener::{Connections, Tls};
 use crate::modules::Modules;
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolSize};
 use crate::repository::{Repository, RepositoryError};
+use crate::tls::TlsError;
 
 /// Why a host did not begin.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,27 @@ pub enum BindError {
         /// Why.
         source: io::Error,
     },
+    /// The address can be reached from elsewhere, and nothing protects it.
+    #[error(
+        "{address} can be reached from other machines: {missing}, or say in plain words that it shall go without: {flag}"
+    )]
+    Exposed {
+        /// The address.
+        address: SocketAddr,
+        /// What to do.
+        missing: &'static str,
+        /// How to say so.
+        flag: &'static str,
+    },
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The clients cannot be read.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The audit log cannot be opened.
+    #[error("cannot open the audit log: {0}")]
+    Audit(#[source] io::Error),
     /// The store's directory cannot be made.
     #[error("cannot use the directory {}: {source}", path.display())]
     Directory {
@@ -57,34 +82,77 @@ pub struct FogHost {
     listener: TcpListener,
     address: SocketAddr,
     host: Arc<Host>,
+    tls: Option<Arc<Tls>>,
     /// Removed when the host is.
     _temporary: Option<TempDir>,
 }
 
+/// Reads a serving host's certificates, keys and clients again.
+#[derive(Clone)]
+pub struct Reload {
+    host: Arc<Host>,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Reload {
+    /// Reads the files of the configuration. Where one is wrong, what was read
+    /// before stays, all of it.
+    pub fn reload(&self) -> Result<(), BindError> {
+        let config = &self.host.config;
+        let access = access(config)?;
+        if let (Some(tls), Some(files)) = (&self.tls, &config.tls) {
+            tls.replace(files.load()?);
+        }
+        self.host.replace_access(access);
+        tracing::info!("certificates, keys and clients were read again");
+        Ok(())
+    }
+}
+
 impl FogHost {
-    /// Opens the store, starts the workers and listens.
+    /// Opens the store, starts the workers and listens. An address that other
+    /// machines reach must have TLS and authentication, unless the configuration
+    /// says otherwise.
     pub async fn bind(config: FogConfig) -> Result<Self, BindError> {
+        check_exposure(&config)?;
+        let tls = config.tls.as_ref().map(|files| files.load()).transpose()?;
+        let tls = tls.map(|config| Arc::new(Tls::new(config)));
+        let access = access(&config)?;
         let (root, temporary) = root(&config.store)?;
         let repository_dir = directory(root.join("repository"))?;
+        let code = root.join("code");
         let sandbox = Sandbox::new(SandboxConfig {
-            cache_dir: Some(root.join("code")),
+            cache_dir: Some(code.clone()),
             ..SandboxConfig::with_engine(config.engine)
         })?;
+        let compiler = config.compiler.clone().map(|program| {
+            let (engine, limits) = (config.engine, config.compile_limits);
+            Compiler { program, code, engine, limits }
+        });
         let repository = Repository::local(&repository_dir)?;
         let catalog = Catalog::open(&repository).await?;
-        let pool = Pool::start(config.workers, config.queue, config.instances_per_worker)
-            .map_err(BindError::Workers)?;
+        let audit = Audit::open(&root).map_err(BindError::Audit)?;
+        let (workers, queue) = (config.workers, config.queue);
+        let (instances, pin) = (config.instances_per_worker, config.pin_workers);
+        let pool = Pool::start(PoolSize { workers, queue, instances, pin });
+        let pool = pool.map_err(BindError::Workers)?;
         let listen = |source| BindError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let modules = Modules::new(sandbox);
-        let host = Arc::new(Host::new(config, repository, catalog, modules, pool));
-        Ok(Self { listener, address, host, _temporary: temporary })
+        let modules = Modules::new(sandbox, compiler);
+        let parts = Parts { config, repository, catalog, modules, pool, audit, access };
+        let host = Arc::new(Host::new(parts));
+        Ok(Self { listener, address, host, tls, _temporary: temporary })
     }
 
     /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What reads its files again while it serves.
+    pub fn reloader(&self) -> Reload {
+        Reload { host: Arc::clone(&self.host), tls: self.tls.clone() }
     }
 
     /// Serves until `shutdown` is done, and then until the accepted requests
@@ -95,11 +163,6 @@ impl FogHost {
     ) -> io::Result<()> {
         let warm_up = Arc::clone(&self.host);
         let warm_up = tokio::spawn(async move { warm_up.warm_up().await });
-        let listener = self.listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY was refused");
-            }
-        });
         let (began, shutdown_began) = oneshot::channel();
         let shutdown = async move {
             shutdown.await;
@@ -107,31 +170,60 @@ impl FogHost {
             // The receiver lives as long as the server.
             let _ = began.send(());
         };
-        tracing::info!(address = %self.address, engine = %self.host.config.engine, "serving");
-        let time = self.host.config.shutdown_time;
+        let config = &self.host.config;
+        let (time, most, idle_time) = (config.shutdown_time, config.connections, config.idle_time);
+        let (engine, tls) = (config.engine, self.tls.is_some());
+        tracing::info!(address = %self.address, %engine, tls, "serving");
         let router = api::router(self.host);
-        let server = axum::serve(listener, router).with_graceful_shutdown(shutdown);
+        let connections = Connections { router, tls: self.tls, most, idle_time };
+        let server = connections.serve(self.listener, shutdown);
         let too_late = async {
             if shutdown_began.await.is_err() {
                 std::future::pending::<()>().await;
             }
             tokio::time::sleep(time).await;
         };
-        let result = tokio::select! {
-            result = server => result,
-            () = too_late => {
-                tracing::warn!(?time, "some requests were not finished in time");
-                Ok(())
-            }
-        };
+        tokio::select! {
+            () = server => {}
+            () = too_late => tracing::warn!(?time, "some requests were not finished in time"),
+        }
         warm_up.abort();
-        result
+        Ok(())
+    }
+}
+
+/// Refuses an address that other machines reach and nothing protects.
+fn check_exposure(config: &FogConfig) -> Result<(), BindError> {
+    let address = config.listen;
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    let exposed = |missing, flag| Err(BindError::Exposed { address, missing, flag });
+    if config.tls.is_none() && !config.without_tls {
+        return exposed("give it --tls-certificate and --tls-key", "--without-tls");
+    }
+    if config.access.is_none() && !config.without_authentication {
+        return exposed("give it --clients", "--without-authentication");
+    }
+    Ok(())
+}
+
+fn access(config: &FogConfig) -> Result<Access, AccessError> {
+    match &config.access {
+        Some(path) => Access::read(path),
+        None => Ok(Access::Open { limits: config.client_limits }),
     }
 }
 
 impl fmt::Debug for FogHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FogHost").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reload").finish_non_exhaustive()
     }
 }
 

@@ -21,6 +21,7 @@
 //! | `response`       | an inference response, as a server writes it        |
 //! | `client`         | both, as a client writes and reads them             |
 //! | `classification` | the classification extension                        |
+//! | `configuration`  | the model configuration extension                   |
 //! | `metadata`       | what a server and a model say of themselves         |
 //! | `repository`     | the model repository extension                      |
 //! | `statistics`     | the statistics extension                            |
@@ -28,6 +29,7 @@
 
 pub mod classification;
 pub mod client;
+pub mod configuration;
 pub mod datatype;
 pub mod metadata;
 pub mod repository;

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use axum::{Extension, Json};
 use http::{HeaderMap, StatusCode};
 use leeway_contract::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::body::{self, BodyLimits};
 use super::params::Params;
+use crate::access::Client;
 use crate::catalog::{ModelName, Version};
 use crate::error::HttpError;
 use crate::host::{Host, unknown_module};
@@ -57,6 +58,7 @@ pub(super) async fn list(State(host): State<Arc<Host>>) -> Json<List> {
 /// version. The module is loaded before: the first request does not wait.
 pub(super) async fn put(
     State(host): State<Arc<Host>>,
+    Extension(client): Extension<Arc<Client>>,
     params: Params<(String, String)>,
     headers: HeaderMap,
     body: Body,
@@ -75,13 +77,15 @@ pub(super) async fn put(
     }
     let (catalog, repository) = (&host.catalog, &host.repository);
     catalog.set(&changing, repository, name.clone(), version.clone(), alias.digest).await?;
-    tracing::info!(%name, %version, digest = %alias.digest, "an alias was set");
+    host.observations.swapped();
+    host.audit.did(&client, "alias", &format!("{name} {version} {}", alias.digest));
     Ok(Json(alias))
 }
 
 /// Removes a version of a name.
 pub(super) async fn delete(
     State(host): State<Arc<Host>>,
+    Extension(client): Extension<Arc<Client>>,
     params: Params<(String, String)>,
 ) -> Result<StatusCode, HttpError> {
     let (name, version) = names(params)?;
@@ -90,6 +94,6 @@ pub(super) async fn delete(
         let message = format!("there is no version {version} of a model {name} here");
         return Err(HttpError::not_found(message));
     }
-    tracing::info!(%name, %version, "an alias was removed");
+    host.audit.did(&client, "remove alias", &format!("{name} {version}"));
     Ok(StatusCode::NO_CONTENT)
 }

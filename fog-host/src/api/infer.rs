@@ -1,22 +1,23 @@
-//! Inference: the request is read and decoded, a worker runs it, the answer is
-//! encoded.
+//! Inference over HTTP: the body is read and decoded, the answer is encoded.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use leeway_contract::{Certificate, TensorSpec};
-use leeway_protocol::{Answer, HEADER_LENGTH, Request};
+use leeway_protocol::{Answer, Encoded, HEADER_LENGTH, Request};
 
 use super::body::{self, BodyLimits};
 use super::params::{ModelParams, Params};
+use crate::access::Client;
 use crate::error::HttpError;
 use crate::host::{Host, Target};
-use crate::pool::{Done, Job};
+use crate::inference::Inference;
 
 /// The room for one element of a tensor in JSON: its digits, a comma, and some
 /// white space.
@@ -31,36 +32,33 @@ static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// Runs a range of a model's stages.
 pub(super) async fn infer(
     State(host): State<Arc<Host>>,
+    Extension(client): Extension<Arc<Client>>,
     Params(params): Params<ModelParams>,
     headers: HeaderMap,
     mut body: Body,
 ) -> Result<Response, HttpError> {
+    let arrived = Instant::now();
     let target = match host.target(&params.name, params.version.as_deref()).await {
         Ok(target) => target,
         Err(refusal) => return Err(body::drain(&mut body, refusal).await),
     };
-    let mut request = read(&host, &target, &headers, body).await?;
-    let job = job(&mut request, &target, host.config.request_time)?;
-    let range = job.range.clone();
-    let answer = host.pool.submit(job)?;
-    let done = match answer.await {
-        Ok(done) => done?,
-        Err(_) => return Err(HttpError::unavailable("shutting down", Duration::from_secs(1))),
-    };
-    let outputs = &target.module.certificate().stages[*range.end() as usize].outputs;
-    respond(&target, &request, outputs, &done)
+    let inference = Inference { host: &host, client: &client, target: &target, arrived };
+    inference.answer(read(&host, &target, &headers, body), respond).await
 }
 
 async fn read(
     host: &Host,
     target: &Target,
     headers: &HeaderMap,
-    body: Body,
+    mut body: Body,
 ) -> Result<Request, HttpError> {
+    let head_bytes = match head_bytes(headers) {
+        Ok(head_bytes) => head_bytes,
+        Err(refusal) => return Err(body::drain(&mut body, refusal).await),
+    };
     let bytes = largest_body(target.module.certificate()).min(host.config.max_request_bytes);
     let limits = BodyLimits { bytes, time: host.config.request_time };
     let body = body::read(headers, body, limits).await?;
-    let head_bytes = head_bytes(headers)?;
     let decode = move |body: Bytes| Request::decode(&body, head_bytes);
     let request = if body.len() < LARGE_BODY_BYTES {
         decode(body)
@@ -73,7 +71,11 @@ async fn read(
 
 /// The length of the body's JSON part, where the request says that it has one.
 fn head_bytes(headers: &HeaderMap) -> Result<Option<usize>, HttpError> {
-    let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
+    let mut values = headers.get_all(HEADER_LENGTH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(HttpError::bad_request(format!("the header {HEADER_LENGTH} is there twice")));
+    }
     let length = leeway_protocol::parse_head_bytes(value.as_bytes());
     length.map(Some).map_err(HttpError::bad_request)
 }
@@ -89,47 +91,18 @@ fn largest_body(certificate: &Certificate) -> usize {
     largest.saturating_add(JSON_HEAD_BYTES)
 }
 
-/// The job that the request asks for, checked against the certificate before it
-/// takes a place in the queue.
-fn job(request: &mut Request, target: &Target, time: Duration) -> Result<Job, HttpError> {
-    let module = target.module.clone();
-    let range = request.range(module.certificate()).map_err(HttpError::bad_request)?;
-    let stages = &module.certificate().stages;
-    let inputs = request.take_inputs(&stages[*range.start() as usize].inputs);
-    let inputs = inputs.map_err(HttpError::bad_request)?;
-    let outputs = request.check_outputs(&stages[*range.end() as usize].outputs);
-    outputs.map_err(HttpError::bad_request)?;
-    Ok(Job { module, range, inputs, time })
-}
-
-fn respond(
-    target: &Target,
-    request: &Request,
-    specs: &[TensorSpec],
-    done: &Done,
-) -> Result<Response, HttpError> {
-    let answer = Answer {
-        model_name: &target.name,
-        model_version: &target.version,
-        digest: target.module.digest(),
-        fuel: done.execution.fuel,
-        queue: done.queue,
-        compute: done.execution.elapsed,
-        specs,
-        outputs: &done.execution.outputs,
-        labels: target.module.certificate().labels.as_deref(),
-    };
-    let answer = answer.encode(request).map_err(HttpError::bad_request)?;
+fn respond(answer: &Answer<'_>, request: &Request) -> Result<Response, HttpError> {
+    let Encoded { body, head_bytes } = answer.encode(request).map_err(HttpError::bad_request)?;
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
-    let (queue, compute) = (millis(done.queue), millis(done.execution.elapsed));
+    let (queue, compute) = (millis(answer.queue), millis(answer.compute));
     let timing = format!("queue;dur={queue:.3}, compute;dur={compute:.3}");
-    let content_type = match answer.head_bytes {
+    let content_type = match head_bytes {
         Some(_) => "application/octet-stream",
         None => "application/json",
     };
-    let mut response = ([(header::CONTENT_TYPE, content_type)], answer.body).into_response();
+    let mut response = ([(header::CONTENT_TYPE, content_type)], body).into_response();
     let headers = response.headers_mut();
-    if let Some(length) = answer.head_bytes {
+    if let Some(length) = head_bytes {
         headers.insert(HEADER_LENGTH, HeaderValue::from(length));
     }
     if let Ok(timing) = HeaderValue::try_from(timing) {

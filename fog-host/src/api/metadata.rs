@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use leeway_protocol::configuration::ModelConfig;
 use leeway_protocol::metadata::{ModelMetadata, ServerMetadata};
 
 use super::params::{ModelParams, Params};
@@ -11,7 +12,13 @@ use crate::error::HttpError;
 use crate::host::Host;
 
 /// The protocol's extensions that are here, by their names.
-const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+const EXTENSIONS: [&str; 5] = [
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+];
 
 /// The host and the protocol's extensions that it has.
 pub(super) async fn server() -> Json<ServerMetadata> {
@@ -36,4 +43,13 @@ pub(super) async fn model(
     let module = &target.module;
     let metadata = ModelMetadata::new(target.name, versions, module.digest(), module.certificate());
     Ok(Json(metadata))
+}
+
+/// A model's inputs and outputs, in the form of Triton's configurations.
+pub(super) async fn config(
+    State(host): State<Arc<Host>>,
+    Params(params): Params<ModelParams>,
+) -> Result<Json<ModelConfig>, HttpError> {
+    let target = host.target(&params.name, params.version.as_deref()).await?;
+    Ok(Json(ModelConfig::new(target.name, target.module.certificate())))
 }

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::{HeaderMap, StatusCode, header};
 use leeway_contract::Digest;
 use serde::Serialize;
 
 use super::body::{self, BodyLimits};
 use super::params::Params;
+use crate::access::Client;
 use crate::error::HttpError;
 use crate::host::{Host, unknown_module};
+use crate::observe::Refused;
 
 #[derive(Serialize)]
 pub(super) struct List {
@@ -43,6 +45,7 @@ pub(super) async fn list(State(host): State<Arc<Host>>) -> Result<Json<List>, Ht
 /// and its golden vectors are replayed before it is stored.
 pub(super) async fn put(
     State(host): State<Arc<Host>>,
+    Extension(client): Extension<Arc<Client>>,
     Params(wanted): Params<String>,
     headers: HeaderMap,
     body: Body,
@@ -53,7 +56,9 @@ pub(super) async fn put(
     let known = host.repository.has_module(wanted).await?;
     let loaded = host.modules.load(bytes.clone(), wanted).await;
     let module = loaded.map_err(|error| {
-        tracing::warn!(%wanted, %error, "a pushed module was refused");
+        host.observations.refused(Refused::Module);
+        let why = error.to_string();
+        host.audit.refused(&client.name, "push", &wanted.to_string(), &why);
         HttpError::refused_module(error)
     })?;
     // Even if it is known: what is stored may have decayed.
@@ -61,7 +66,8 @@ pub(super) async fn put(
     let model = module.certificate().model.clone();
     host.pool.reinstate(wanted);
     host.modules.keep(module);
-    tracing::info!(digest = %wanted, model.name, model.version, known, "a module was pushed");
+    host.observations.pushed();
+    host.audit.did(&client, "push", &wanted.to_string());
     let status = if known { StatusCode::OK } else { StatusCode::CREATED };
     let pushed = Pushed { digest: wanted, name: model.name, version: model.version };
     Ok((status, Json(pushed)).into_response())
@@ -89,6 +95,7 @@ pub(super) async fn get(
 /// Removes a module that no alias stands for.
 pub(super) async fn delete(
     State(host): State<Arc<Host>>,
+    Extension(client): Extension<Arc<Client>>,
     Params(wanted): Params<String>,
 ) -> Result<StatusCode, HttpError> {
     let wanted = digest(&wanted)?;
@@ -102,6 +109,6 @@ pub(super) async fn delete(
     }
     host.modules.forget(wanted);
     host.pool.retire(wanted);
-    tracing::info!(digest = %wanted, "a module was removed");
+    host.audit.did(&client, "remove", &wanted.to_string());
     Ok(StatusCode::NO_CONTENT)
 }

@@ -66,7 +66,8 @@ impl HttpFog {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .no_delay(true)
-            .max_idle_age(Duration::from_secs(600))
+            // Below the fog host's own, which would close it under a request.
+            .max_idle_age(Duration::from_secs(60))
             .input_buffer_size(16 << 10)
             .output_buffer_size(16 << 10)
             .build();

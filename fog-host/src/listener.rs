@@ -1,0 +1,152 @@
+//! Connections: accepted, with TLS or without, and served over HTTP/1.1 or HTTP/2
+//! until they end or the host does.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use leeway_contract::Digest;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tower_service::Service as _;
+
+use crate::access::Peer;
+
+/// The longest that a TLS handshake may take.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// How long to wait after the system has no room for another connection.
+const NO_ROOM_TIME: Duration = Duration::from_millis(100);
+/// The requests that one HTTP/2 connection may have under way.
+const STREAMS: u32 = 128;
+
+/// TLS's settings, which may change while connections come in.
+#[derive(Debug)]
+pub(crate) struct Tls(RwLock<Arc<ServerConfig>>);
+
+impl Tls {
+    pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
+        Self(RwLock::new(config))
+    }
+
+    /// The settings of connections from now on.
+    pub(crate) fn replace(&self, config: Arc<ServerConfig>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        let config = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        TlsAcceptor::from(Arc::clone(&config))
+    }
+}
+
+/// How connections are served.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    pub(crate) router: Router,
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// The connections that there may be at once. More wait to be accepted.
+    pub(crate) most: usize,
+    /// The longest that a connection may be without a whole request's head.
+    pub(crate) idle_time: Duration,
+}
+
+impl Connections {
+    /// Serves until `shutdown` is done, and then until all accepted requests are
+    /// answered.
+    pub(crate) async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let graceful = GracefulShutdown::new();
+        let room = Arc::new(Semaphore::new(self.most));
+        let this = Arc::new(self);
+        let accept_all = async {
+            loop {
+                let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
+                match listener.accept().await {
+                    Ok((stream, address)) => {
+                        let connection =
+                            Arc::clone(&this).serve_one(stream, address, graceful.watcher());
+                        tokio::spawn(hold(permit, connection));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection cannot be accepted");
+                        tokio::time::sleep(NO_ROOM_TIME).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = accept_all => {}
+            () = shutdown => {}
+        }
+        drop(listener);
+        graceful.shutdown().await;
+    }
+
+    async fn serve_one(self: Arc<Self>, stream: TcpStream, address: SocketAddr, watcher: Watcher) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY was refused");
+        }
+        let result = match &self.tls {
+            None => self.serve_stream(stream, Peer { address, certificate: None }, watcher).await,
+            Some(tls) => {
+                let handshake = tls.acceptor().accept(stream);
+                match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
+                    Ok(Ok(stream)) => {
+                        let shown = stream.get_ref().1.peer_certificates();
+                        let certificate = shown.and_then(|all| all.first());
+                        let certificate = certificate.map(|der| Digest::of(der));
+                        self.serve_stream(stream, Peer { address, certificate }, watcher).await
+                    }
+                    Ok(Err(error)) => Err(error.into()),
+                    Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+                }
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%address, %error, "a connection ended");
+        }
+    }
+
+    async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        stream: S,
+        peer: Peer,
+        watcher: Watcher,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let router = self.router.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            router.clone().call(request)
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.idle_time)
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .keep_alive_interval(self.idle_time)
+            .keep_alive_timeout(self.idle_time);
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        watcher.watch(connection).await
+    }
+}
+
+/// A connection has its permit until it ends.
+async fn hold(permit: OwnedSemaphorePermit, connection: impl Future<Output = ()>) {
+    connection.await;
+    drop(permit);
+}

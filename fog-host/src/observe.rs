@@ -1,0 +1,352 @@
+//! What the host counts and times: for the statistics extension, and for
+//! Prometheus, whose names follow its conventions (base units, `_total`).
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use leeway_contract::Fuel;
+use leeway_protocol::statistics::{BatchStatistics, InferenceStatistics, ModelStatistics};
+
+/// The upper bounds of the histograms' buckets, in seconds.
+const BUCKETS: [f64; 16] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 10.0,
+];
+
+/// The models that are told apart. Of more, the rest are counted as one, `other`.
+const MODELS: usize = 1000;
+
+/// The times of one inference that was answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    /// From the request's head to the answer.
+    pub(crate) request: Duration,
+    /// Reading and checking the request.
+    pub(crate) input: Duration,
+    /// Waiting for a worker.
+    pub(crate) queue: Duration,
+    /// The run.
+    pub(crate) compute: Duration,
+    /// Writing the answer.
+    pub(crate) output: Duration,
+}
+
+/// Why a request was refused, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Refused {
+    /// It could not have ended in time.
+    Deadline,
+    /// The queue is full.
+    Queue,
+    /// The client has too many requests under way, or in a second.
+    Client,
+    /// Nobody knows the client.
+    Unknown,
+    /// The client is known and may not do that.
+    Forbidden,
+    /// A pushed module that does not keep the contract.
+    Module,
+}
+
+impl Refused {
+    fn label(self) -> &'static str {
+        match self {
+            Refused::Deadline => "deadline",
+            Refused::Queue => "queue",
+            Refused::Client => "client",
+            Refused::Unknown => "unauthenticated",
+            Refused::Forbidden => "forbidden",
+            Refused::Module => "module",
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Histogram {
+    counts: [u64; BUCKETS.len()],
+    count: u64,
+    seconds: f64,
+}
+
+impl Histogram {
+    fn observe(&mut self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound) {
+            self.counts[bucket] += 1;
+        }
+        self.count += 1;
+        self.seconds += seconds;
+    }
+}
+
+#[derive(Clone, Default)]
+struct Model {
+    statistics: InferenceStatistics,
+    last_inference: u64,
+    fuel: u64,
+    request: Histogram,
+    queue: Histogram,
+    compute: Histogram,
+}
+
+#[derive(Default)]
+struct State {
+    models: BTreeMap<(String, String), Model>,
+    refusals: BTreeMap<Refused, u64>,
+    pushes: u64,
+    swaps: u64,
+}
+
+/// All that was counted since the host began.
+#[derive(Default)]
+pub(crate) struct Observations {
+    state: Mutex<State>,
+}
+
+/// What is so at the moment of asking.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// The requests that wait for a worker.
+    pub(crate) waiting: usize,
+    /// The workers.
+    pub(crate) workers: usize,
+    /// The modules that are loaded.
+    pub(crate) modules: usize,
+    /// Whether the stored modules are loaded.
+    pub(crate) ready: bool,
+}
+
+impl Observations {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn model(&self, name: &str, version: &str, note: impl FnOnce(&mut Model)) {
+        let mut state = self.lock();
+        let mut key = (name.to_owned(), version.to_owned());
+        if state.models.len() >= MODELS && !state.models.contains_key(&key) {
+            key = ("other".to_owned(), String::new());
+        }
+        note(state.models.entry(key).or_default());
+    }
+
+    /// An inference was answered.
+    pub(crate) fn answered(&self, name: &str, version: &str, times: Times, fuel: Fuel) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.model(name, version, |model| {
+            let statistics = &mut model.statistics;
+            statistics.success += times.request;
+            statistics.queue += times.queue;
+            statistics.compute_input += times.input;
+            statistics.compute_infer += times.compute;
+            statistics.compute_output += times.output;
+            model.last_inference = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            model.fuel = model.fuel.saturating_add(fuel.0);
+            model.request.observe(times.request);
+            model.queue.observe(times.queue);
+            model.compute.observe(times.compute);
+        });
+    }
+
+    /// An inference failed, or was refused, after so long.
+    pub(crate) fn failed(&self, name: &str, version: &str, time: Duration) {
+        self.model(name, version, |model| model.statistics.fail += time);
+    }
+
+    /// Something was refused.
+    pub(crate) fn refused(&self, why: Refused) {
+        *self.lock().refusals.entry(why).or_default() += 1;
+    }
+
+    /// A module was pushed.
+    pub(crate) fn pushed(&self) {
+        self.lock().pushes += 1;
+    }
+
+    /// An alias was made to stand for a module.
+    pub(crate) fn swapped(&self) {
+        self.lock().swaps += 1;
+    }
+
+    /// The statistics extension's entry of a version of a model.
+    pub(crate) fn statistics(&self, name: &str, version: &str) -> ModelStatistics {
+        let key = (name.to_owned(), version.to_owned());
+        let model = self.lock().models.get(&key).cloned().unwrap_or_default();
+        let Model { statistics, last_inference, .. } = model;
+        let count = statistics.success.count;
+        let batch = BatchStatistics {
+            batch_size: 1,
+            compute_input: statistics.compute_input,
+            compute_infer: statistics.compute_infer,
+            compute_output: statistics.compute_output,
+        };
+        ModelStatistics {
+            name: key.0,
+            version: key.1,
+            last_inference,
+            inference_count: count,
+            execution_count: count,
+            inference_stats: statistics,
+            batch_stats: if count > 0 { vec![batch] } else { vec![] },
+        }
+    }
+
+    /// Everything in Prometheus's text format, version 0.0.4.
+    pub(crate) fn prometheus(&self, now: Now) -> String {
+        let state = self.lock();
+        let mut text = Exposition::default();
+        let models: Vec<(String, &Model)> = state
+            .models
+            .iter()
+            .map(|((name, version), model)| {
+                (format!("model=\"{}\",version=\"{}\"", escape(name), escape(version)), model)
+            })
+            .collect();
+        text.family("leeway_requests_total", "counter", "Inferences by what became of them.");
+        for (labels, model) in &models {
+            let counts =
+                [("answered", &model.statistics.success), ("failed", &model.statistics.fail)];
+            for (outcome, count) in counts {
+                let labels = format!("{labels},outcome=\"{outcome}\"");
+                text.sample("leeway_requests_total", &labels, count.count);
+            }
+        }
+        text.family("leeway_fuel_total", "counter", "Fuel that inferences burned.");
+        for (labels, model) in &models {
+            text.sample("leeway_fuel_total", labels, model.fuel);
+        }
+        type Choose = fn(&Model) -> &Histogram;
+        let histograms: [(&str, &str, Choose); 3] = [
+            ("leeway_request_seconds", "From a request's head to its answer.", |m| &m.request),
+            ("leeway_queue_seconds", "Waiting for a worker.", |m| &m.queue),
+            ("leeway_compute_seconds", "The run of a model.", |m| &m.compute),
+        ];
+        for (name, help, histogram) in histograms {
+            text.family(name, "histogram", help);
+            for (labels, model) in &models {
+                text.histogram(name, labels, histogram(model));
+            }
+        }
+        text.family("leeway_refusals_total", "counter", "Requests refused, by the reason.");
+        for (why, count) in &state.refusals {
+            let labels = format!("reason=\"{}\"", why.label());
+            text.sample("leeway_refusals_total", &labels, count);
+        }
+        for (name, help, count) in [
+            ("leeway_pushes_total", "Modules pushed.", state.pushes),
+            ("leeway_swaps_total", "Aliases made to stand for a module.", state.swaps),
+        ] {
+            text.family(name, "counter", help);
+            text.sample(name, "", count);
+        }
+        for (name, help, value) in [
+            ("leeway_queue_length", "Requests that wait for a worker.", now.waiting),
+            ("leeway_workers", "Threads that run models.", now.workers),
+            ("leeway_modules_loaded", "Modules that are loaded.", now.modules),
+            ("leeway_ready", "1 when the stored modules are loaded.", now.ready.into()),
+        ] {
+            text.family(name, "gauge", help);
+            text.sample(name, "", value);
+        }
+        text.0
+    }
+}
+
+fn escape(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// Text in Prometheus's format.
+#[derive(Default)]
+struct Exposition(String);
+
+impl Exposition {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ = self.0.write_fmt(line);
+        self.0.push('\n');
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        match labels {
+            "" => self.line(format_args!("{name} {value}")),
+            _ => self.line(format_args!("{name}{{{labels}}} {value}")),
+        }
+    }
+
+    fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
+        let mut sum = 0;
+        for (bound, count) in BUCKETS.iter().zip(histogram.counts) {
+            sum += count;
+            self.sample(&format!("{name}_bucket"), &format!("{labels},le=\"{bound}\""), sum);
+        }
+        let all = format!("{labels},le=\"+Inf\"");
+        self.sample(&format!("{name}_bucket"), &all, histogram.count);
+        self.sample(&format!("{name}_sum"), labels, histogram.seconds);
+        self.sample(&format!("{name}_count"), labels, histogram.count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now { waiting: 3, workers: 2, modules: 1, ready: true };
+
+    fn observed() -> Observations {
+        let observations = Observations::default();
+        let ms = Duration::from_millis;
+        let times =
+            Times { request: ms(4), input: ms(1), queue: ms(0), compute: ms(2), output: ms(1) };
+        observations.answered("m\"", "1", times, Fuel(130));
+        observations.answered("m\"", "1", times, Fuel(130));
+        observations.failed("m\"", "1", ms(1));
+        observations.refused(Refused::Deadline);
+        observations
+    }
+
+    #[test]
+    fn statistics_are_sums_by_version() {
+        let statistics = observed().statistics("m\"", "1");
+        assert_eq!((statistics.inference_count, statistics.execution_count), (2, 2));
+        assert_eq!(statistics.inference_stats.fail.count, 1);
+        assert_eq!(statistics.inference_stats.compute_infer.ns, 4_000_000);
+        assert_eq!(statistics.batch_stats.len(), 1);
+        assert!(statistics.last_inference > 0);
+        assert_eq!(observed().statistics("m\"", "2").inference_count, 0);
+    }
+
+    #[test]
+    fn prometheus_gets_cumulative_buckets_and_escaped_labels() {
+        let text = observed().prometheus(NOW);
+        for line in [
+            r#"leeway_requests_total{model="m\"",version="1",outcome="answered"} 2"#,
+            r#"leeway_fuel_total{model="m\"",version="1"} 260"#,
+            r#"leeway_compute_seconds_bucket{model="m\"",version="1",le="0.001"} 0"#,
+            r#"leeway_compute_seconds_bucket{model="m\"",version="1",le="0.0025"} 2"#,
+            r#"leeway_compute_seconds_bucket{model="m\"",version="1",le="+Inf"} 2"#,
+            r#"leeway_compute_seconds_count{model="m\"",version="1"} 2"#,
+            r#"leeway_refusals_total{reason="deadline"} 1"#,
+            "leeway_queue_length 3",
+        ] {
+            assert!(text.lines().any(|seen| seen == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn models_without_number_are_counted_as_one() {
+        let observations = Observations::default();
+        for number in 0..MODELS + 10 {
+            observations.failed(&number.to_string(), "1", Duration::ZERO);
+        }
+        assert_eq!(observations.lock().models.len(), MODELS + 1);
+    }
+}

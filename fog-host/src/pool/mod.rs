@@ -1,0 +1,220 @@
+//! The workers: a fixed number of threads that run models, with a bounded queue
+//! before them that knows deadlines. Each worker keeps instances of the modules
+//! that it ran last.
+//!
+//! A job that cannot end in time is refused at the door, one whose client has gone
+//! is dropped from the queue, and so is one whose time is over. Nothing here is
+//! asynchronous but the answer's channel.
+
+mod cost;
+mod schedule;
+mod worker;
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use leeway_contract::{Digest, Tensor};
+use leeway_runtime::sandbox::{Execution, Module, RunError};
+use tokio::sync::oneshot;
+
+use cost::Costs;
+use schedule::{Refusal, Schedule};
+use worker::Worker;
+
+/// One run of a range of a module's stages.
+pub(crate) struct Job {
+    /// What to run.
+    pub(crate) module: Module,
+    /// Which of its stages.
+    pub(crate) range: RangeInclusive<u32>,
+    /// The inputs of the first of them.
+    pub(crate) inputs: Vec<Tensor>,
+    /// When it must have ended.
+    pub(crate) deadline: Instant,
+    /// The time that it had for that when its request arrived.
+    pub(crate) time: Duration,
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// The outputs, with fuel and compute time.
+    pub(crate) execution: Execution,
+    /// How long the job waited for a worker, and for its instance.
+    pub(crate) queue: Duration,
+}
+
+/// Why a job was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SubmitError {
+    /// All workers are busy and the queue is full.
+    #[error("overloaded: {waiting} requests wait already")]
+    Full {
+        /// The length of the queue.
+        waiting: usize,
+        /// When it may be worth another try, by the runs of late.
+        retry_after: Duration,
+    },
+    /// It would end too late, or have another end too late.
+    #[error("overloaded: it would take {end:?} from now, and {left:?} are left")]
+    Late {
+        /// The time that it would take.
+        end: Duration,
+        /// The time that it has.
+        left: Duration,
+        /// When it may be worth another try.
+        retry_after: Duration,
+    },
+    /// The host is shutting down.
+    #[error("shutting down")]
+    Stopped,
+}
+
+/// Why a job that was taken gave no outputs.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JobError {
+    /// The run failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// It waited for longer than it may take.
+    #[error("no worker was free within {limit:?}")]
+    TimedOut {
+        /// The job's time.
+        limit: Duration,
+    },
+    /// A defect of this program.
+    #[error("the worker panicked")]
+    Panicked,
+}
+
+type Answer = Result<Done, JobError>;
+
+struct Queued {
+    job: Job,
+    since: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+struct State {
+    schedule: Schedule<Queued>,
+    costs: Costs,
+    stopped: bool,
+    /// Modules of which no instance shall be kept, and how often this changed.
+    retired: HashSet<Digest>,
+    retirements: u64,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    instances: usize,
+}
+
+/// How many workers there are, and what is before them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolSize {
+    /// The threads.
+    pub(crate) workers: usize,
+    /// The jobs that may wait.
+    pub(crate) queue: usize,
+    /// The instances that each worker keeps.
+    pub(crate) instances: usize,
+    /// Whether each worker stays on one processor.
+    pub(crate) pin: bool,
+}
+
+/// The workers. They stop when this is dropped, after the run they are at.
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+}
+
+impl Pool {
+    /// Starts the workers.
+    pub(crate) fn start(size: PoolSize) -> std::io::Result<Self> {
+        let workers = size.workers.max(1);
+        let state = State {
+            schedule: Schedule::new(workers, size.queue),
+            costs: Costs::default(),
+            stopped: false,
+            retired: HashSet::new(),
+            retirements: 0,
+        };
+        let shared = Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            instances: size.instances.max(1),
+        };
+        let pool = Self { shared: Arc::new(shared) };
+        for number in 0..workers {
+            let shared = Arc::clone(&pool.shared);
+            let name = format!("leeway-worker-{number}");
+            let work = move || Worker::new(&shared, number, size.pin).work();
+            thread::Builder::new().name(name).spawn(work)?;
+        }
+        Ok(pool)
+    }
+
+    /// Takes a job, or refuses it at once. Dropping the receiver abandons it.
+    pub(crate) fn submit(&self, job: Job) -> Result<oneshot::Receiver<Answer>, SubmitError> {
+        let (answer, receiver) = oneshot::channel();
+        let fuel = job.module.certificate().fuel(job.range.clone()).unwrap_or_default();
+        let (now, deadline) = (Instant::now(), job.deadline);
+        let left = deadline.saturating_duration_since(now);
+        let mut state = self.shared.lock();
+        if state.stopped {
+            return Err(SubmitError::Stopped);
+        }
+        let cost = state.costs.expect(job.module.digest(), &job.range, fuel);
+        let queued = Queued { job, since: now, answer };
+        let taken = state.schedule.admit(now, deadline, cost, queued).or_else(|(_, queued)| {
+            // It may be in the way of nobody but clients that have gone.
+            state.schedule.retain(|queued| !queued.answer.is_closed());
+            state.schedule.admit(now, deadline, cost, queued)
+        });
+        if let Err((refusal, _)) = taken {
+            return Err(match refusal {
+                Refusal::Full { waiting, wait } => SubmitError::Full { waiting, retry_after: wait },
+                Refusal::Late { end, wait } => SubmitError::Late { end, left, retry_after: wait },
+            });
+        }
+        drop(state);
+        self.shared.changed.notify_one();
+        Ok(receiver)
+    }
+
+    /// How many jobs wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.lock().schedule.waiting()
+    }
+
+    /// Has the workers forget their instances of a module.
+    pub(crate) fn retire(&self, digest: Digest) {
+        let mut state = self.shared.lock();
+        state.retired.insert(digest);
+        state.retirements += 1;
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Takes back `retire`: the module is there again.
+    pub(crate) fn reinstate(&self, digest: Digest) {
+        self.shared.lock().retired.remove(&digest);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

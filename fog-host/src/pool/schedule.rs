@@ -1,0 +1,230 @@
+//! Which job runs next, and which is taken at all: earliest deadline first over as
+//! many workers as there are, with a test of feasibility at the door.
+//!
+//! A job is taken if, by the costs that are expected, it and all that were taken
+//! before it end by their deadlines: the queue is gone through in its order, each
+//! job onto the worker that is free first. Everything here is arithmetic on times
+//! that are handed in; there is no clock and no thread.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Why a job is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The queue is full.
+    Full {
+        /// How many jobs wait.
+        waiting: usize,
+        /// When all of them will have begun.
+        wait: Duration,
+    },
+    /// It would end too late, or have one that was taken before it end too late.
+    Late {
+        /// When it, or that one, would end.
+        end: Duration,
+        /// When all that wait will have begun.
+        wait: Duration,
+    },
+}
+
+struct Entry<T> {
+    cost: Duration,
+    job: T,
+}
+
+/// The jobs that wait, and what the workers are at.
+pub(super) struct Schedule<T> {
+    /// By deadline, and by number where these are equal.
+    queue: BTreeMap<(Instant, u64), Entry<T>>,
+    /// When each worker's run is expected to end; `None` for an idle one.
+    running: Vec<Option<Instant>>,
+    capacity: usize,
+    next: u64,
+}
+
+impl<T> Schedule<T> {
+    /// Of `capacity` jobs at most, besides those that find an idle worker.
+    pub(super) fn new(workers: usize, capacity: usize) -> Self {
+        Self { queue: BTreeMap::new(), running: vec![None; workers], capacity, next: 0 }
+    }
+
+    /// How many jobs wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Takes a job, or gives it back.
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+        cost: Duration,
+        job: T,
+    ) -> Result<(), (Refusal, T)> {
+        let idle = self.running.iter().filter(|end| end.is_none()).count();
+        if self.queue.len() >= self.capacity + idle {
+            let (waiting, wait) = (self.queue.len(), self.wait(now));
+            return Err((Refusal::Full { waiting, wait }, job));
+        }
+        let key = (deadline, self.next);
+        let before = self.ends(now, None);
+        let after = self.ends(now, Some((key, cost)));
+        let late = after.iter().find(|(key, end)| {
+            // One that is late already is so without this job.
+            let was_late = before.get(*key).is_some_and(|end| *end > key.0);
+            **end > key.0 && !was_late
+        });
+        if let Some((_, end)) = late {
+            let (end, wait) = (end.saturating_duration_since(now), self.wait(now));
+            return Err((Refusal::Late { end, wait }, job));
+        }
+        self.next += 1;
+        self.queue.insert(key, Entry { cost, job });
+        Ok(())
+    }
+
+    /// The most urgent job, for a worker that is idle from now on until its end.
+    pub(super) fn start(&mut self, now: Instant, worker: usize) -> Option<T> {
+        let (_, Entry { cost, job }) = self.queue.pop_first()?;
+        self.running[worker] = now.checked_add(cost);
+        Some(job)
+    }
+
+    /// A worker's run has ended.
+    pub(super) fn end(&mut self, worker: usize) {
+        self.running[worker] = None;
+    }
+
+    /// Drops the waiting jobs that are not to be kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        self.queue.retain(|_, entry| keep(&entry.job));
+    }
+
+    /// When the workers will be free, soonest first. A run that takes longer than
+    /// was expected may end at any time.
+    fn free(&self, now: Instant) -> Vec<Instant> {
+        let mut free: Vec<Instant> =
+            self.running.iter().map(|end| end.map_or(now, |end| end.max(now))).collect();
+        free.sort_unstable();
+        free
+    }
+
+    /// When each waiting job, and one more, will end.
+    fn ends(
+        &self,
+        now: Instant,
+        one_more: Option<((Instant, u64), Duration)>,
+    ) -> BTreeMap<(Instant, u64), Instant> {
+        let mut free = self.free(now);
+        let mut ends = BTreeMap::new();
+        let mut costs: Vec<_> = self.queue.iter().map(|(key, entry)| (*key, entry.cost)).collect();
+        if let Some((key, cost)) = one_more {
+            let place = costs.partition_point(|(other, _)| *other < key);
+            costs.insert(place, (key, cost));
+        }
+        for (key, cost) in costs {
+            let end = free[0].checked_add(cost).unwrap_or(free[0] + Duration::from_secs(1 << 40));
+            ends.insert(key, end);
+            let place = free[1..].partition_point(|other| *other < end);
+            free[..=place].rotate_left(1);
+            free[place] = end;
+        }
+        ends
+    }
+
+    /// When all that wait will have begun.
+    fn wait(&self, now: Instant) -> Duration {
+        let ends = self.ends(now, None);
+        let mut all = self.free(now);
+        all.extend(ends.into_values());
+        all.sort_unstable();
+        let first_free = all[all.len() - self.running.len()];
+        first_free.saturating_duration_since(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn schedule(workers: usize, capacity: usize) -> (Schedule<&'static str>, Instant) {
+        (Schedule::new(workers, capacity), Instant::now())
+    }
+
+    #[test]
+    fn the_earliest_deadline_runs_first_and_equal_ones_in_turn() {
+        let (mut schedule, now) = schedule(1, 10);
+        for (job, deadline) in [("c", 30), ("a", 10), ("b", 20), ("b2", 20)] {
+            schedule.admit(now, now + MS * deadline, MS, job).unwrap();
+        }
+        for job in ["a", "b", "b2", "c"] {
+            assert_eq!(schedule.start(now, 0), Some(job));
+            schedule.end(0);
+        }
+        assert!(schedule.start(now, 0).is_none());
+    }
+
+    #[test]
+    fn a_job_that_would_be_late_is_refused_with_its_end() {
+        let (mut schedule, now) = schedule(1, 10);
+        schedule.admit(now, now + MS * 20, MS * 10, "a").unwrap();
+        schedule.start(now, 0).unwrap();
+        schedule.admit(now, now + MS * 20, MS * 10, "b").unwrap();
+        let refused = schedule.admit(now, now + MS * 29, MS * 10, "c").unwrap_err();
+        assert_eq!(refused, (Refusal::Late { end: MS * 30, wait: MS * 20 }, "c"));
+        schedule.admit(now, now + MS * 30, MS * 10, "c").unwrap();
+    }
+
+    #[test]
+    fn what_was_taken_is_not_made_late_by_what_is_more_urgent() {
+        let (mut schedule, now) = schedule(1, 10);
+        schedule.admit(now, now + MS * 20, MS * 10, "a").unwrap();
+        schedule.admit(now, now + MS * 40, MS * 20, "b").unwrap();
+        // It would be in time itself.
+        let refused = schedule.admit(now, now + MS * 15, MS * 15, "c").unwrap_err();
+        assert!(matches!(refused, (Refusal::Late { end, .. }, "c") if end == MS * 25));
+        schedule.admit(now, now + MS * 15, MS * 10, "d").unwrap();
+    }
+
+    #[test]
+    fn one_that_is_late_already_keeps_nobody_out() {
+        let (mut schedule, now) = schedule(1, 10);
+        schedule.admit(now, now + MS * 10, MS * 5, "a").unwrap();
+        let later = now + MS * 8;
+        schedule.admit(later, later + MS * 100, MS * 5, "b").unwrap();
+    }
+
+    #[test]
+    fn workers_share_the_queue() {
+        let (mut schedule, now) = schedule(2, 10);
+        schedule.admit(now, now + MS * 100, MS * 30, "long").unwrap();
+        schedule.start(now, 0).unwrap();
+        for _ in 0..3 {
+            schedule.admit(now, now + MS * 30, MS * 10, "short").unwrap();
+        }
+        let refused = schedule.admit(now, now + MS * 30, MS * 10, "short").unwrap_err();
+        assert_eq!(refused.0, Refusal::Late { end: MS * 40, wait: MS * 30 });
+        // A run that has taken longer than expected may end at any time.
+        let later = now + MS * 31;
+        schedule.retain(|_| false);
+        schedule.admit(later, later + MS * 10, MS * 10, "next").unwrap();
+    }
+
+    #[test]
+    fn a_full_queue_refuses_whatever_the_deadlines() {
+        let (mut schedule, now) = schedule(1, 1);
+        let deadline = now + MS * 1000;
+        schedule.admit(now, deadline, MS, "finds an idle worker").unwrap();
+        schedule.admit(now, deadline, MS, "waits").unwrap();
+        let refused = schedule.admit(now, deadline, MS, "too many").unwrap_err();
+        assert_eq!(refused.0, Refusal::Full { waiting: 2, wait: MS * 2 });
+        schedule.start(now, 0).unwrap();
+        assert!(schedule.admit(now, deadline, MS, "still").is_err());
+        schedule.retain(|job| *job != "waits");
+        assert_eq!(schedule.waiting(), 0);
+        schedule.admit(now, deadline, MS, "fits").unwrap();
+    }
+}
