@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use leeway_contract::{Digest, Tensor};
+use leeway_contract::{Bound, Digest, Fuel, Stage, Tensor};
 use leeway_runtime::sandbox::{Execution, Module, RunError};
 use tokio::sync::oneshot;
 
@@ -36,6 +36,17 @@ pub(crate) struct Job {
     pub(crate) deadline: Instant,
     /// The time that it had for that when its request arrived.
     pub(crate) time: Duration,
+}
+
+impl Job {
+    /// What the run burns, where the certificate knows that and not only a bound.
+    fn exact_fuel(&self) -> Option<Fuel> {
+        let certificate = self.module.certificate();
+        let (first, last) = (*self.range.start() as usize, *self.range.end() as usize);
+        let exact = |stages: &[Stage]| stages.iter().all(|stage| stage.bound == Bound::Static);
+        let known = certificate.stages.get(first..=last).is_some_and(exact);
+        known.then(|| certificate.fuel(self.range.clone())).flatten()
+    }
 }
 
 /// What became of a job.
@@ -160,14 +171,13 @@ impl Pool {
     /// Takes a job, or refuses it at once. Dropping the receiver abandons it.
     pub(crate) fn submit(&self, job: Job) -> Result<oneshot::Receiver<Answer>, SubmitError> {
         let (answer, receiver) = oneshot::channel();
-        let fuel = job.module.certificate().fuel(job.range.clone()).unwrap_or_default();
         let (now, deadline) = (Instant::now(), job.deadline);
         let left = deadline.saturating_duration_since(now);
         let mut state = self.shared.lock();
         if state.stopped {
             return Err(SubmitError::Stopped);
         }
-        let cost = state.costs.expect(job.module.digest(), &job.range, fuel);
+        let cost = state.costs.expect(now, job.module.digest(), &job.range, job.exact_fuel());
         let queued = Queued { job, since: now, answer };
         let taken = state.schedule.admit(now, deadline, cost, queued).or_else(|(_, queued)| {
             // It may be in the way of nobody but clients that have gone.

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use leeway_contract::Digest;
-use leeway_runtime::sandbox::{Instance, Limits};
+use leeway_runtime::sandbox::{Instance, Limits, RunError};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::{Answer, Done, Job, JobError, Queued, Shared};
@@ -35,12 +35,18 @@ impl<'a> Worker<'a> {
                 continue;
             }
             let (started, digest, range) = (Instant::now(), job.module.digest(), job.range.clone());
-            let fuel = job.module.certificate().fuel(range.clone()).unwrap_or_default();
             let done = catch_unwind(AssertUnwindSafe(|| self.run(job, since)));
+            let (now, time) = (Instant::now(), started.elapsed());
             let mut state = self.shared.lock();
             state.schedule.end(self.number);
-            if matches!(done, Ok(Ok(_))) {
-                state.costs.observe(digest, &range, fuel, started.elapsed());
+            match &done {
+                Ok(Ok(Done { execution, .. })) => {
+                    state.costs.observe(now, digest, &range, execution.fuel, time);
+                }
+                Ok(Err(JobError::Run(RunError::DeadlinePassed { .. }))) => {
+                    state.costs.observe_longer(now, digest, &range, time);
+                }
+                _ => {}
             }
             drop(state);
             // The client may have gone in the meantime.

@@ -12,7 +12,16 @@ fn health_and_metadata() {
     while client.get("/v2/health/ready").status != 200 {}
     let server = client.get("/v2").json();
     assert_eq!(server["name"], "leeway-fog");
-    assert_eq!(server["extensions"], json!(["binary_tensor_data"]));
+    assert_eq!(
+        server["extensions"],
+        json!([
+            "binary_tensor_data",
+            "classification",
+            "model_configuration",
+            "model_repository",
+            "statistics"
+        ])
+    );
 
     let digest = client.push(&TestModel::chain(2, 2.0));
     client.alias("m", "7", digest);
