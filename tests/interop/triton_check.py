@@ -4,10 +4,11 @@
     python triton_check.py [--binaries DIR]
 
 A `leeway-fog` with a temporary store gets two reference models by digest, under
-names. Then `tritonclient.http` asks for health and metadata, runs inference with
-JSON and with binary data in both directions, by name, by version and by digest,
-one request at a time and several at once, and is refused in each way that a
-client can be wrong. The answers are bit for bit those of `leeway run`. At last
+names. Then `tritonclient.http` asks for health, metadata, configuration, the
+repository and statistics, runs inference with JSON and with binary data in both
+directions, by name, by version and by digest, one request at a time and several at
+once, asks for classes, unloads and loads a model, and is refused in each way that
+a client can be wrong. The answers are bit for bit those of `leeway run`. At last
 SIGTERM ends the host cleanly, and one that starts on the same store serves the
 same models.
 """
@@ -88,7 +89,8 @@ def check_server(tally: Tally, server: triton.InferenceServerClient) -> None:
     named = metadata["name"] == "leeway-fog" and metadata["version"]
     tally.check("server metadata", bool(named), metadata)
     extensions = metadata["extensions"]
-    tally.check("binary tensor extension", "binary_tensor_data" in extensions, extensions)
+    for name in ("binary_tensor_data", "classification", "model_repository", "statistics"):
+        tally.check(f"extension {name}", name in extensions, extensions)
 
 
 def check_metadata(tally: Tally, server: triton.InferenceServerClient, model: Model) -> None:
@@ -144,6 +146,87 @@ def check_infer(tally: Tally, server: triton.InferenceServerClient, model: Model
     check_result(tally, f"{model.name}, by digest", by_digest, model)
 
 
+def check_configuration(
+    tally: Tally, server: triton.InferenceServerClient, model: Model
+) -> None:
+    """A model's configuration, in Triton's form."""
+    config = server.get_model_config(model.name, VERSION)
+    head = (config["name"], config["max_batch_size"])
+    tally.check(f"{model.name}: configuration", head == (model.name, 0), config)
+    for key, name, array in (("input", INPUT, model.sample), ("output", OUTPUT, model.wanted)):
+        datatype = "TYPE_" + np_to_triton_dtype(array.dtype)
+        tensor = {"name": name, "data_type": datatype, "dims": list(array.shape)}
+        tally.check(f"{model.name}: configuration, {key}", config[key] == [tensor], config[key])
+
+
+def check_classes(tally: Tally, server: triton.InferenceServerClient, model: Model) -> None:
+    """The classification extension: the largest elements, with their places."""
+    wanted = np.argsort(-model.wanted.ravel(), kind="stable")[:3]
+    for binary in (False, True):
+        what = f"{model.name}, classes, binary {binary}"
+        output = triton.InferRequestedOutput(OUTPUT, binary_data=binary, class_count=3)
+        result = server.infer(model.name, [triton_input(model.sample)], outputs=[output])
+        texts = [
+            text.decode() if isinstance(text, bytes) else text
+            for text in result.as_numpy(OUTPUT).ravel()
+        ]
+        places = [int(text.split(":")[1]) for text in texts]
+        tally.check(f"{what}: the largest", places == wanted.tolist(), texts)
+        values = [float(text.split(":")[0]) for text in texts]
+        near = np.allclose(values, model.wanted.ravel()[wanted], rtol=1e-4)
+        tally.check(f"{what}: their values", bool(near), texts)
+
+
+def check_statistics(
+    tally: Tally, server: triton.InferenceServerClient, models: list[Model]
+) -> None:
+    """The statistics extension counts what was answered and what was not."""
+    def counts(model: Model) -> tuple[int, int, int]:
+        (stats,) = server.get_inference_statistics(model.name, VERSION)["model_stats"]
+        sums = stats["inference_stats"]
+        return stats["inference_count"], sums["success"]["count"], sums["fail"]["count"]
+
+    model = models[0]
+    before = counts(model)
+    server.infer(model.name, [triton_input(model.sample)])
+    try:
+        server.infer(model.name, [triton_input(model.sample, name="pixels")])
+    except InferenceServerException:
+        pass
+    after = counts(model)
+    wanted = tuple(count + 1 for count in before)
+    tally.check(f"{model.name}: counted", after == wanted, f"{before}, {after}")
+    every = server.get_inference_statistics()["model_stats"]
+    named = sorted(stats["name"] for stats in every)
+    tally.check("statistics of all", named == sorted(model.name for model in models), every)
+    (stats,) = server.get_inference_statistics(model.name, VERSION)["model_stats"]
+    times = stats["inference_stats"]
+    whole, compute = times["success"]["ns"], times["compute_infer"]["ns"]
+    tally.check(f"{model.name}: timed", 0 < compute < whole, stats)
+
+
+def check_repository(tally: Tally, server: triton.InferenceServerClient, model: Model) -> None:
+    """The model repository extension: index, unload and load."""
+    def state() -> str:
+        entries = server.get_model_repository_index()
+        (entry,) = [entry for entry in entries if entry["name"] == model.name]
+        return entry["state"]
+
+    tally.check(f"{model.name}: in the index", state() == "READY", state())
+    server.unload_model(model.name)
+    tally.check(f"{model.name}: unloaded", state() == "UNAVAILABLE", state())
+    tally.check(f"{model.name}: not ready", not server.is_model_ready(model.name))
+    data = [triton_input(model.sample)]
+    check_refused(
+        tally, "an unloaded model", "404", lambda: server.infer(model.name, data), ["unloaded"]
+    )
+    by_digest = server.infer(model.component.digest, data)
+    check_result(tally, f"{model.name}, unloaded, by digest", by_digest, model)
+    server.load_model(model.name)
+    tally.check(f"{model.name}: loaded", server.is_model_ready(model.name))
+    check_result(tally, f"{model.name}, loaded again", server.infer(model.name, data), model)
+
+
 def check_concurrent(tally: Tally, server: triton.InferenceServerClient, model: Model) -> None:
     """Several requests under way at once."""
     data = [triton_input(model.sample)]
@@ -181,7 +264,16 @@ def check_refusals(tally: Tally, server: triton.InferenceServerClient, model: Mo
         ("no input", "400", infer, [INPUT, "missing"]),
         ("a wrong output", "400", lambda: infer(*good, outputs=output("logits")), ["logits"]),
         ("no such stage", "400", lambda: infer(*good, parameters=no_stage), ["99"]),
-        ("no such extension", "404", server.get_trace_settings, []),
+        ("no load of it", "404", lambda: server.load_model("nobody"), ["nobody"]),
+        ("no trace settings", "404", server.get_trace_settings, ["trace"]),
+        (
+            "no shared memory",
+            "404",
+            lambda: server.register_system_shared_memory("room", "/room", 64),
+            ["shared memory"],
+        ),
+        ("no status of it", "404", server.get_system_shared_memory_status, ["shared memory"]),
+        ("nor of CUDA's", "404", server.get_cuda_shared_memory_status, ["shared memory"]),
     ]
     for what, status, request, words in refusals:
         check_refused(tally, what, status, request, words)
@@ -241,9 +333,13 @@ def main() -> None:
             check_server(tally, server)
             for model in models:
                 check_metadata(tally, server, model)
+                check_configuration(tally, server, model)
                 check_infer(tally, server, model)
+                check_classes(tally, server, model)
                 check_concurrent(tally, server, model)
+                check_repository(tally, server, model)
             check_refusals(tally, server, models[0])
+            check_statistics(tally, server, models)
             check_stop(tally, host)
         check_restart(tally, binaries, store, models)
     tally.exit()

@@ -110,7 +110,7 @@ struct Queued {
 }
 
 struct State {
-    schedule: Schedule<Queued>,
+    schedule: Schedule<Box<Queued>>,
     costs: Costs,
     stopped: bool,
     /// Modules of which no instance shall be kept, and how often this changed.
@@ -178,7 +178,7 @@ impl Pool {
             return Err(SubmitError::Stopped);
         }
         let cost = state.costs.expect(now, job.module.digest(), &job.range, job.exact_fuel());
-        let queued = Queued { job, since: now, answer };
+        let queued = Box::new(Queued { job, since: now, answer });
         let taken = state.schedule.admit(now, deadline, cost, queued).or_else(|(_, queued)| {
             // It may be in the way of nobody but clients that have gone.
             state.schedule.retain(|queued| !queued.answer.is_closed());

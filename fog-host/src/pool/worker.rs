@@ -29,7 +29,8 @@ impl<'a> Worker<'a> {
 
     /// Runs jobs until the pool has stopped.
     pub(super) fn work(mut self) {
-        while let Some(Queued { job, since, answer }) = self.next() {
+        while let Some(queued) = self.next() {
+            let Queued { job, since, answer } = *queued;
             if answer.is_closed() {
                 self.shared.lock().schedule.end(self.number);
                 continue;
@@ -55,7 +56,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Waits for the next job; `None` when the pool has stopped.
-    fn next(&mut self) -> Option<Queued> {
+    fn next(&mut self) -> Option<Box<Queued>> {
         let mut state = self.shared.lock();
         loop {
             if state.retirements != self.retirements {
