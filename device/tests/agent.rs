@@ -4,9 +4,9 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use leeway_client::Client;
 use leeway_contract::Digest;
-use leeway_device::Client;
-use leeway_device::control::DeployRequest;
+use leeway_control::DeployRequest;
 use leeway_runtime::sandbox::Sandbox;
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ impl Running {
         self.child.wait().unwrap();
     }
 
-    fn deploy(&self, module: &[u8]) -> Result<(), leeway_device::client::ClientError> {
+    fn deploy(&self, module: &[u8]) -> Result<(), leeway_client::ClientError> {
         let digest = self.client.send(module)?;
         let request = DeployRequest {
             digest,
@@ -64,7 +64,7 @@ impl Running {
         let request = json!({ "inputs": [{
             "name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 1, 1, 1]
         }] });
-        let answer: Value = self.client.infer("scaling", &request).unwrap();
+        let answer: Value = self.client.infer_json("scaling", &request).unwrap();
         answer["outputs"][0]["data"][0].as_f64().unwrap()
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use leeway_device::control::{DeployEvent, DeployRequest};
+use leeway_control::{DeployEvent, DeployRequest};
 
 use super::print;
 use crate::device::DeviceArguments;

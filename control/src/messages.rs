@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use leeway_contract::Digest;
-use leeway_deploy::deployer::Deployed;
-use leeway_deploy::state::{Settings, Slots};
-use leeway_deploy::transaction::{Progress, Step};
 use serde::{Deserialize, Serialize};
+
+use crate::{Deployed, Progress, Settings, Slots, Step};
 
 /// Asks to deploy a module that has been sent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
