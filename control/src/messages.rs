@@ -30,6 +30,20 @@ pub struct DeployRequest {
     pub reason: Option<String>,
 }
 
+impl DeployRequest {
+    /// A request for a module, with nothing else said.
+    pub fn new(digest: Digest) -> Self {
+        Self {
+            digest,
+            model: None,
+            signature: None,
+            allow_older: false,
+            settings: None,
+            reason: None,
+        }
+    }
+}
+
 /// What is told of a deployment, one JSON document for each line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
