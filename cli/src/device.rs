@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use leeway_device::client::Client;
+use leeway_client::Client;
 
 /// Where the agent is.
 #[derive(Args)]

@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod commands;
+mod deployment;
 mod device;
 mod energy;
 mod golden;
 mod npy;
 mod registry;
+mod source;
 mod streams;
 mod tune;
 mod units;
@@ -50,6 +52,8 @@ enum Command {
     Keygen(commands::keygen::Arguments),
     /// Sign a module.
     Sign(commands::sign::Arguments),
+    /// Check a module's digest, certificate and signatures.
+    Verify(commands::verify::Arguments),
     /// Send a module to a device and have it deployed.
     Deploy(commands::deploy::Arguments),
     /// Show a device's models.
@@ -91,6 +95,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Keygen(arguments) => commands::keygen::run(&arguments),
         Command::Sign(arguments) => commands::sign::run(&arguments),
+        Command::Verify(arguments) => return commands::verify::run(&arguments),
         Command::Deploy(arguments) => commands::deploy::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
         Command::Rollback(arguments) => commands::rollback::roll_back(&arguments),

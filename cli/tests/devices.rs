@@ -1,81 +1,9 @@
 //! `leeway` from a key to a device: keygen, sign, deploy, status, pin, rollback, and
 //! bundles, against an agent in this process.
 
-use std::path::Path;
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+mod bench;
 
-use leeway_device::Agent;
-
-struct Bench {
-    directory: tempfile::TempDir,
-}
-
-impl Bench {
-    /// Two versions of a model, a pair of keys, and an agent that trusts them.
-    fn new() -> Self {
-        let bench = Self { directory: tempfile::tempdir().unwrap() };
-        let model = leeway_guest_models::reference_model("mlp-tabular").unwrap();
-        std::fs::write(bench.path("model.onnx"), model.onnx).unwrap();
-        for version in ["1", "2"] {
-            let component = format!("{version}.wasm");
-            let build = ["build", "model.onnx", "-o", &component, "--name", "tabular"];
-            bench.succeed(&[&build[..], &["--version", version]].concat());
-        }
-        bench.succeed(&["keygen", "release"]);
-        bench.start();
-        bench
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Starts the agent, in a thread that ends with the process.
-    fn start(&self) {
-        let (root, socket) = (self.path("state"), self.path("device.sock"));
-        let config = format!(
-            "root = {root:?}\nsocket = {socket:?}\n[[trust.key]]\nname = \"release\"\nfile = \"release.pub.pem\"\n"
-        );
-        std::fs::write(self.path("device.toml"), config).unwrap();
-        let agent = Agent::open(&self.path("device.toml")).unwrap();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(agent.serve())
-        });
-        let begin = Instant::now();
-        while !Path::new(&socket).exists() {
-            assert!(begin.elapsed() < Duration::from_secs(30), "the agent does not serve");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn leeway(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leeway"));
-        command.current_dir(self.directory.path()).args(arguments).output().expect("leeway starts")
-    }
-
-    fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.leeway(arguments);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "leeway {arguments:?}: {stderr}");
-        String::from_utf8(output.stdout).expect("the output is text")
-    }
-
-    /// Runs a command that must fail; what it says last.
-    fn fail(&self, arguments: &[&str]) -> String {
-        let output = self.leeway(arguments);
-        assert!(!output.status.success(), "leeway {arguments:?} succeeded");
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        stderr.lines().rfind(|line| line.starts_with("error: ")).expect(&stderr).to_owned()
-    }
-}
-
-const DEVICE: [&str; 2] = ["--to", "unix:device.sock"];
-
-fn with_device<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
-    [arguments, &DEVICE[..]].concat()
-}
+use bench::{Bench, with_device};
 
 #[test]
 fn a_signed_release_is_deployed_and_an_unsigned_or_older_one_is_not() {

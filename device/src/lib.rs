@@ -6,19 +6,14 @@
 //! | `config`  | the configuration file                                  |
 //! | `agent`   | a deployer with sockets: how it begins, serves and ends |
 //! | `api`     | the routes: the Open Inference Protocol, and control    |
-//! | `control` | the messages of the control API                         |
 //! | `runner`  | what runs a version: through the offloader              |
 //! | `notify`  | what systemd is told                                    |
-//! | `client`  | a client of the control API, for programs without async |
 
 mod agent;
 mod api;
-pub mod client;
 pub mod config;
-pub mod control;
 mod notify;
 mod runner;
 
 pub use agent::{Agent, AgentError};
-pub use client::Client;
 pub use config::Config;

@@ -4,9 +4,9 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use leeway_client::Client;
 use leeway_contract::Digest;
-use leeway_device::Client;
-use leeway_device::control::DeployRequest;
+use leeway_control::DeployRequest;
 use leeway_runtime::sandbox::Sandbox;
 use serde_json::{Value, json};
 
@@ -47,24 +47,16 @@ impl Running {
         self.child.wait().unwrap();
     }
 
-    fn deploy(&self, module: &[u8]) -> Result<(), leeway_device::client::ClientError> {
+    fn deploy(&self, module: &[u8]) -> Result<(), leeway_client::ClientError> {
         let digest = self.client.send(module)?;
-        let request = DeployRequest {
-            digest,
-            model: None,
-            signature: None,
-            allow_older: false,
-            settings: None,
-            reason: None,
-        };
-        self.client.deploy(&request, |_| {}).map(|_| ())
+        self.client.deploy(&DeployRequest::new(digest), |_| {}).map(|_| ())
     }
 
     fn answer(&self) -> f64 {
         let request = json!({ "inputs": [{
             "name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 1, 1, 1]
         }] });
-        let answer: Value = self.client.infer("scaling", &request).unwrap();
+        let answer: Value = self.client.infer_json("scaling", &request).unwrap();
         answer["outputs"][0]["data"][0].as_f64().unwrap()
     }
 }
@@ -111,14 +103,7 @@ fn what_is_refused_says_so_and_changes_nothing() {
     let error = running.deploy(&bad.component(&Sandbox::engine_claim())).unwrap_err().to_string();
     assert!(error.contains("certificate") && error.contains("wasi:sockets"), "{error}");
     assert_eq!(running.answer(), 2.0);
-    let missing = DeployRequest {
-        digest: Digest::of(b"nothing"),
-        model: None,
-        signature: None,
-        allow_older: false,
-        settings: None,
-        reason: None,
-    };
+    let missing = DeployRequest::new(Digest::of(b"nothing"));
     let error = running.client.deploy(&missing, |_| {}).unwrap_err().to_string();
     assert!(error.contains("not in the store"), "{error}");
     let error = running.client.roll_back("scaling", None).unwrap_err().to_string();

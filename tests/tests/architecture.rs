@@ -72,6 +72,16 @@ fn the_protocol_depends_on_the_contract_only_and_does_no_io() {
 }
 
 #[test]
+fn the_device_s_client_carries_no_engine_and_nothing_asynchronous() {
+    for package in ["leeway-client", "leeway-control"] {
+        assert_lacks(package, |name| {
+            let engine = name.starts_with("wasmtime") || name.starts_with("cranelift");
+            engine || ["tokio", "hyper", "leeway-runtime", "leeway-deploy"].contains(&name)
+        });
+    }
+}
+
+#[test]
 fn distribution_depends_on_the_contract_only_and_on_no_engine() {
     assert_lacks("leeway-distribution", |name| {
         let ours = name.starts_with("leeway-");
@@ -167,6 +177,8 @@ fn every_source_says_its_subject_first() {
     let folders = [
         "wit/src",
         "protocol/src",
+        "control/src",
+        "client/src",
         "compiler/src",
         "guest-models/src",
         "runtime/src",

@@ -1,54 +1,62 @@
 //! `leeway deploy`: a module to a device, which verifies it and brings it in.
 
-use std::path::PathBuf;
-
-use anyhow::Context as _;
 use clap::Args;
-use leeway_device::control::{DeployEvent, DeployRequest};
+use indicatif::ProgressBar;
+use leeway_control::Progress;
 
-use super::print;
+use super::{print, print_json};
+use crate::deployment::{self, DeployArguments, Listener};
 use crate::device::DeviceArguments;
 use crate::registry;
+use crate::source::{ModuleSource, SourceArguments};
 
-/// Send a module to a device and have it deployed. Each step is told; what is refused
-/// leaves the version that serves as it is.
+/// Send a module with its signature to a device and have it deployed. Each step is
+/// told; what is refused leaves the version that serves as it is.
 #[derive(Args)]
 pub struct Arguments {
-    /// The component; its signature is beside it, as MODEL.wasm.sig.
-    component: PathBuf,
+    /// The module: a component, whose signature is beside it as MODEL.wasm.sig; one in a
+    /// registry or in a bundle; or the digest of one on a fog host (--from).
+    #[arg(value_name = "MODEL.wasm|oci://HOST/NAME:TAG|FILE.tar[#NAME]|sha256:...")]
+    module: ModuleSource,
+    #[command(flatten)]
+    source: SourceArguments,
     #[command(flatten)]
     device: DeviceArguments,
-    /// The model that it must be.
+    #[command(flatten)]
+    deploy: DeployArguments,
+    /// Print what was deployed as JSON.
     #[arg(long)]
-    model: Option<String>,
-    /// Whether its counter may be lower than that of a release that was active.
-    #[arg(long)]
-    allow_older: bool,
-    /// Why, for the device's history.
-    #[arg(long)]
-    reason: Option<String>,
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let path = &arguments.component;
-    let module = std::fs::read(path).with_context(|| path.display().to_string())?;
-    let signature = registry::signatures(path, &[])?.pop();
-    let signature = signature.map(String::from_utf8).transpose();
-    let signature = signature.context("the signature beside the module is no text")?;
     let client = arguments.device.client()?;
-    let digest = client.send(&module)?;
-    let request = DeployRequest {
-        digest,
-        model: arguments.model.clone(),
-        signature,
-        allow_older: arguments.allow_older,
-        settings: None,
-        reason: arguments.reason.clone(),
-    };
-    let deployed = client.deploy(&request, |event| {
-        if let DeployEvent::Progress(progress) = event {
-            eprintln!("{:12} {}", progress.step.to_string(), progress.found);
+    let module = arguments.source.fetch(&arguments.module)?;
+    let request = arguments.deploy.request(&module)?;
+    let mut told = Told { bar: None };
+    let deployed = deployment::deploy(&client, &module, &request, &mut told)?;
+    match arguments.json {
+        true => print_json(&deployed),
+        false => {
+            print(&format!("{} {} serves ({})", deployed.model, deployed.version, deployed.digest))
         }
-    })?;
-    print(&format!("{} {} serves ({})", deployed.model, deployed.version, deployed.digest))
+    }
+}
+
+/// A bar while the module is sent, a line for each step.
+struct Told {
+    bar: Option<ProgressBar>,
+}
+
+impl Listener for Told {
+    fn sent(&mut self, bytes: u64, total: u64) {
+        self.bar.get_or_insert_with(|| registry::bar(total)).set_position(bytes);
+    }
+
+    fn done(&mut self, progress: &Progress) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        eprintln!("{:12} {}", progress.step.to_string(), progress.found);
+    }
 }

@@ -22,6 +22,7 @@ pub mod rollback;
 pub mod run;
 pub mod sign;
 pub mod status;
+pub mod verify;
 
 /// Inputs of `--golden` that a component is measured on, where the compiler did
 /// not emit it.

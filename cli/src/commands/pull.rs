@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use leeway_contract::Digest;
-use leeway_distribution::cosign::CosignKey;
 use leeway_distribution::{ModuleReference, Registry};
 use serde::Serialize;
 
@@ -44,11 +42,7 @@ struct Pulled {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (reference, output) = (&arguments.reference, &arguments.output);
-    let keys = arguments.cosign_keys.iter().map(|path| {
-        let pem = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        CosignKey::from_pem(&pem).with_context(|| path.display().to_string())
-    });
-    let keys: Vec<CosignKey> = keys.collect::<anyhow::Result<_>>()?;
+    let keys = crate::source::cosign_keys(&arguments.cosign_keys)?;
     let (resolved, signatures) = registry::block_on(async {
         let registry = Registry::new(reference, arguments.registry.options()).await?;
         let resolved = registry.resolve(reference).await?;

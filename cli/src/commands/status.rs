@@ -1,8 +1,8 @@
 //! `leeway status`: what a device has and how it is.
 
 use clap::Args;
-use leeway_deploy::state::Release;
-use leeway_device::control::ModelStatus;
+use leeway_control::ModelStatus;
+use leeway_control::slots::Release;
 
 use super::{print, print_json};
 use crate::device::DeviceArguments;

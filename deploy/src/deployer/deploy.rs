@@ -6,28 +6,14 @@ use std::sync::Arc;
 
 use leeway_contract::{Certificate, Digest, section};
 use leeway_runtime::sandbox::{LoadError, Module, Sandbox};
-use serde::{Deserialize, Serialize};
 
-use super::{Deployer, clock, lock};
+use super::{Deployed, Deployer, clock, lock};
 use crate::serving::{Routing, Trial, Version};
 use crate::state::{Release, Settings, Slots};
 use crate::store::{StoreError, Upload};
 use crate::transaction::admit::{self, Load};
 use crate::transaction::{Cancel, Cause, Opened, Progress, Refusal, Request, Source, Step, trial};
 use crate::trust::{Accepted, Memory, Subject};
-
-/// A version that was brought in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deployed {
-    /// The model.
-    pub model: String,
-    /// Its version.
-    pub version: String,
-    /// The module.
-    pub digest: Digest,
-    /// Whether it answers only a share of the inputs until it has proven itself.
-    pub canary: bool,
-}
 
 /// A transaction under way.
 struct Transaction<'a> {

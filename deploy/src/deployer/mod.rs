@@ -25,8 +25,8 @@ mod keeper;
 mod routes;
 mod start;
 
-pub use deploy::Deployed;
-pub use routes::{RollBackError, Rolled};
+pub use leeway_control::{Deployed, Rolled};
+pub use routes::RollBackError;
 
 /// The settings of a [`Deployer`].
 #[derive(Clone)]

@@ -3,24 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leeway_contract::Digest;
 use leeway_runtime::sandbox::Module;
-use serde::{Deserialize, Serialize};
 
-use super::{Deployer, clock, lock};
+use super::{Deployer, Rolled, clock, lock};
 use crate::serving::{Routing, Trial, Version};
 use crate::state::{Release, Rules, Settings, SlotError, StateError};
 use crate::transaction::Cause;
 use crate::transaction::admit::{self, Load};
-
-/// A rollback that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rolled {
-    /// What was active.
-    pub from: Digest,
-    /// What is.
-    pub to: Digest,
-}
 
 /// Why there was no rollback.
 #[derive(Debug, thiserror::Error)]

@@ -19,12 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{Files, replace};
 
-mod settings;
-mod slots;
-
-pub(crate) use settings::milliseconds;
-pub use settings::{DriftRule, Rollout, Rules, Settings, StreamSettings};
-pub use slots::{Event, HistoryEntry, Release, SlotError, Slots};
+pub(crate) use leeway_control::settings::milliseconds;
+pub use leeway_control::settings::{DriftRule, Rollout, Rules, Settings, StreamSettings};
+pub use leeway_control::slots::{Event, HistoryEntry, Release, SlotError, Slots};
 
 /// The version of the format that this program writes and reads.
 pub const FORMAT: u32 = 1;

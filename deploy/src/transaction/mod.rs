@@ -7,12 +7,11 @@
 //!   calibration.
 //! - [`admit`]: the whole set of streams with the candidate in it.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use leeway_contract::Digest;
-use serde::{Deserialize, Serialize};
+pub use leeway_control::{Progress, Step};
 
 use crate::state::Settings;
 
@@ -24,57 +23,6 @@ pub(crate) mod trial;
 pub use refusal::{Cause, Refusal};
 pub use source::{BytesSource, FileSource, Opened, Source};
 pub use trial::TrialOptions;
-
-/// A step of the transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Step {
-    /// The bytes come and are hashed, or are here already.
-    Fetch,
-    /// World and certificate are checked, before anything is compiled.
-    Certificate,
-    /// The signature is checked.
-    Signature,
-    /// The version becomes the model's candidate.
-    Propose,
-    /// It is compiled, or taken from the cache.
-    Compile,
-    /// Its golden vectors are replayed: bits and fuel.
-    Golden,
-    /// It is measured on this device.
-    Calibrate,
-    /// The whole set of streams is tested with it.
-    Admit,
-    /// It is made active.
-    Switch,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Step::Fetch => "fetch",
-            Step::Certificate => "certificate",
-            Step::Signature => "signature",
-            Step::Propose => "propose",
-            Step::Compile => "compile",
-            Step::Golden => "golden",
-            Step::Calibrate => "calibrate",
-            Step::Admit => "admit",
-            Step::Switch => "switch",
-        })
-    }
-}
-
-/// A step is done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// The module.
-    pub digest: Digest,
-    /// The step.
-    pub step: Step,
-    /// What it found, in words.
-    pub found: String,
-}
 
 /// Asks a transaction to stop. A clone asks the same one.
 #[derive(Clone, Debug, Default)]

@@ -174,6 +174,25 @@ impl Envelope {
     }
 }
 
+/// Puts the signatures of the same statement together. The newest release comes first.
+pub fn merge(envelopes: impl IntoIterator<Item = Envelope>) -> Vec<Envelope> {
+    let mut merged: Vec<Envelope> = Vec::new();
+    for envelope in envelopes {
+        match merged.iter_mut().find(|other| other.payload == envelope.payload) {
+            Some(same) => {
+                for signature in envelope.signatures {
+                    if !same.signatures.contains(&signature) {
+                        same.signatures.push(signature);
+                    }
+                }
+            }
+            None => merged.push(envelope),
+        }
+    }
+    merged.sort_by_key(|envelope| std::cmp::Reverse(envelope.statement.counter));
+    merged
+}
+
 fn decode(text: &str) -> Result<Vec<u8>, EnvelopeError> {
     STANDARD.decode(text).map_err(|error| EnvelopeError(format!("base64: {error}")))
 }

@@ -202,3 +202,20 @@ fn what_is_no_envelope_is_an_error() {
     let error = Envelope::parse(other.as_bytes()).unwrap_err().to_string();
     assert!(error.contains("vnd.leeway.other") && error.contains("vnd.leeway.release"), "{error}");
 }
+
+#[test]
+fn signatures_of_one_statement_are_put_together_and_the_newest_release_is_first() {
+    let mut world = world();
+    let second = SecretKey::generate().unwrap();
+    let key = TrustedKey { name: "second".into(), key: second.public(), expires: None };
+    world.trust.keys.push(key);
+    world.trust.threshold = 2;
+    let one = |key: &SecretKey, counter| {
+        Envelope::parse(&signed(&[key], statement(counter, 100))).unwrap()
+    };
+    let apart = [one(&world.secret, 1), one(&world.stranger, 7), one(&second, 1), one(&second, 1)];
+    let merged = statement::merge(apart);
+    assert_eq!(merged.iter().map(|e| e.statement.counter).collect::<Vec<_>>(), [7, 1]);
+    assert_eq!(merged[1].key_ids().count(), 2);
+    world.check(merged[1].to_json().as_bytes()).unwrap();
+}

@@ -8,7 +8,7 @@ use leeway_deploy::deployer::Rolled;
 
 use super::error::HttpError;
 use super::{Shared, blocking};
-use crate::control::{ModelStatus, ProbationStatus, Reason, Status};
+use leeway_control::messages::{ModelStatus, ProbationStatus, Reason, Status};
 
 pub(super) async fn status(State(deployer): State<Shared>) -> Result<Json<Status>, HttpError> {
     Ok(Json(blocking(move || status_of(&deployer)).await?))

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::Shared;
 use super::stream::{Lines, send};
-use crate::control::{DeployEvent, DeployRequest, Refused};
+use leeway_control::messages::{DeployEvent, DeployRequest, Refused};
 
 pub(super) async fn deploy(
     State(deployer): State<Shared>,

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use super::error::HttpError;
 use super::{Shared, blocking};
-use crate::control::Sent;
+use leeway_control::messages::Sent;
 
 fn digest(text: &str) -> Result<Digest, HttpError> {
     text.parse().map_err(HttpError::bad_request)

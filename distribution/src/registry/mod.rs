@@ -6,6 +6,8 @@
 mod pull;
 mod push;
 #[cfg(test)]
+mod server;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -2,67 +2,24 @@
 //! `cargo test -p leeway-distribution -- --ignored`; `.ci/run` does.
 
 use std::io::Read as _;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::{Ipv4Addr, TcpListener};
 
 use leeway_contract::Digest;
 
+use super::server::Server;
 use super::{Registry, RegistryOptions, testing};
 use crate::{Artifact, DistributionError, ModuleReference};
 
-/// A registry in a process of its own, with an empty folder.
-struct Server {
-    process: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
+/// A module of this name in the registry.
+fn named(server: &Server, name: &str) -> ModuleReference {
+    server.reference(name).parse().unwrap()
 }
 
-impl Server {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let config = folder.path().join("config.yml");
-        let storage = folder.path().join("storage");
-        let text = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
-            storage.display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is needed (Debian: apt install docker-registry)");
-        let server = Self { process, port, _folder: folder };
-        let start = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(30), "the registry does not start");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        server
-    }
-
-    fn reference(&self, name: &str) -> ModuleReference {
-        format!("oci://127.0.0.1:{}/{name}", self.port).parse().unwrap()
-    }
-
-    /// The file in which the registry keeps a blob.
-    fn blob_file(&self, digest: Digest) -> std::path::PathBuf {
-        let hex = digest.to_hex();
-        let blobs = "storage/docker/registry/v2/blobs/sha256";
-        self._folder.path().join(blobs).join(&hex[..2]).join(hex).join("data")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// The file in which the registry keeps a blob.
+fn blob_file(server: &Server, digest: Digest) -> std::path::PathBuf {
+    let hex = digest.to_hex();
+    let blobs = server.storage().join("docker/registry/v2/blobs/sha256");
+    blobs.join(&hex[..2]).join(hex).join("data")
 }
 
 async fn open(reference: &ModuleReference) -> Registry {
@@ -78,12 +35,12 @@ fn artifact(version: &str) -> Artifact {
 #[ignore = "needs Debian's docker-registry"]
 async fn a_module_comes_back_by_tag_and_by_digest() {
     let server = Server::start();
-    let reference = server.reference("models/digits:1.2.0");
+    let reference = named(&server, "models/digits:1.2.0");
     let (registry, artifact) = (open(&reference).await, artifact("1.2.0"));
     let digest = registry.push(&reference, &artifact).await.unwrap();
     assert_eq!(registry.push(&reference, &artifact).await.unwrap(), digest);
 
-    let by_digest = server.reference(&format!("models/digits@{digest}"));
+    let by_digest = named(&server, &format!("models/digits@{digest}"));
     for reference in [&reference, &by_digest] {
         let resolved = registry.resolve(reference).await.unwrap();
         assert_eq!(resolved.manifest.digest, digest);
@@ -94,7 +51,7 @@ async fn a_module_comes_back_by_tag_and_by_digest() {
         assert_eq!(std::fs::read(&path).unwrap(), artifact.component);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
-    let missing = server.reference("models/digits:9");
+    let missing = named(&server, "models/digits:9");
     let error = registry.resolve(&missing).await.unwrap_err();
     assert!(error.is_not_found() && error.to_string().contains("models/digits:9"), "{error}");
 }
@@ -103,7 +60,7 @@ async fn a_module_comes_back_by_tag_and_by_digest() {
 #[ignore = "needs Debian's docker-registry"]
 async fn what_arrived_is_not_fetched_again() {
     let server = Server::start();
-    let reference = server.reference("digits:1");
+    let reference = named(&server, "digits:1");
     let (registry, artifact) = (open(&reference).await, artifact("1"));
     registry.push(&reference, &artifact).await.unwrap();
     let resolved = registry.resolve(&reference).await.unwrap();
@@ -129,11 +86,11 @@ async fn what_arrived_is_not_fetched_again() {
 #[ignore = "needs Debian's docker-registry"]
 async fn a_registry_that_lies_is_found_out() {
     let server = Server::start();
-    let reference = server.reference("digits:1");
+    let reference = named(&server, "digits:1");
     let (registry, artifact) = (open(&reference).await, artifact("1"));
     registry.push(&reference, &artifact).await.unwrap();
     let resolved = registry.resolve(&reference).await.unwrap();
-    let file = server.blob_file(resolved.component.digest);
+    let file = blob_file(&server, resolved.component.digest);
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[50] ^= 1;
     std::fs::write(&file, &bytes).unwrap();
@@ -151,7 +108,7 @@ async fn a_registry_that_lies_is_found_out() {
 #[ignore = "needs Debian's docker-registry"]
 async fn signatures_are_found_by_what_they_sign() {
     let server = Server::start();
-    let reference = server.reference("digits:1");
+    let reference = named(&server, "digits:1");
     let (registry, one) = (open(&reference).await, artifact("1"));
     registry.push(&reference, &one).await.unwrap();
     let resolved = registry.resolve(&reference).await.unwrap();
@@ -162,7 +119,7 @@ async fn signatures_are_found_by_what_they_sign() {
     let signatures = registry.signatures(&reference, &resolved).await.unwrap();
     assert_eq!(signatures, [b"first".to_vec(), b"second".to_vec()]);
 
-    let other = server.reference("digits:2");
+    let other = named(&server, "digits:2");
     registry.push(&other, &artifact("2")).await.unwrap();
     let resolved = registry.resolve(&other).await.unwrap();
     assert!(registry.signatures(&other, &resolved).await.unwrap().is_empty());

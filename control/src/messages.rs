@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use leeway_contract::Digest;
-use leeway_deploy::deployer::Deployed;
-use leeway_deploy::state::{Settings, Slots};
-use leeway_deploy::transaction::{Progress, Step};
 use serde::{Deserialize, Serialize};
+
+use crate::{Deployed, Progress, Settings, Slots, Step};
 
 /// Asks to deploy a module that has been sent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +28,20 @@ pub struct DeployRequest {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl DeployRequest {
+    /// A request for a module, with nothing else said.
+    pub fn new(digest: Digest) -> Self {
+        Self {
+            digest,
+            model: None,
+            signature: None,
+            allow_older: false,
+            settings: None,
+            reason: None,
+        }
+    }
 }
 
 /// What is told of a deployment, one JSON document for each line.

@@ -7,7 +7,7 @@
 use leeway_contract::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::Settings;
+use crate::Settings;
 
 /// How much of its history a model keeps.
 const HISTORY: usize = 32;

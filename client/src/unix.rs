@@ -1,7 +1,7 @@
 //! HTTP over a Unix socket, for ureq.
 
 use std::fmt;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -66,7 +66,7 @@ impl fmt::Debug for UnixTransport {
 
 fn timed_out(error: io::Error, timeout: NextTimeout) -> Error {
     match error.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Error::Timeout(timeout.reason),
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => Error::Timeout(timeout.reason),
         _ => Error::Io(error),
     }
 }
@@ -90,8 +90,16 @@ impl Transport for UnixTransport {
         Ok(amount > 0)
     }
 
-    /// A connection is used for one request: the agent is on the same machine.
+    /// Whether the agent has not closed it meanwhile. What it said without being asked
+    /// is no answer to the next request.
     fn is_open(&mut self) -> bool {
-        false
+        if self.stream.set_nonblocking(true).is_err() {
+            return false;
+        }
+        let silent = match self.stream.read(&mut [0]) {
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+            Ok(_) => false,
+        };
+        silent && self.stream.set_nonblocking(false).is_ok()
     }
 }

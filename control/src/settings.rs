@@ -126,6 +126,6 @@ impl Settings {
 }
 
 /// A time of a file that was checked.
-pub(crate) fn milliseconds(ms: f64) -> Duration {
+pub fn milliseconds(ms: f64) -> Duration {
     Duration::try_from_secs_f64(ms / 1000.0).unwrap_or(Duration::MAX)
 }

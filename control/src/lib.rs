@@ -1,0 +1,17 @@
+//! What is said between a device's agent and those who operate it: no I/O, no HTTP,
+//! and no engine, so that a program that only speaks to an agent has none.
+//!
+//! - [`messages`]: the messages of the control API.
+//! - [`deployment`]: what a deployment goes through and comes to.
+//! - [`slots`]: which versions of a model a device has, and what may happen to them.
+//! - [`settings`]: what is asked of a model on a device.
+
+pub mod deployment;
+pub mod messages;
+pub mod settings;
+pub mod slots;
+
+pub use deployment::{Deployed, Progress, Rolled, Step};
+pub use messages::{DeployEvent, DeployRequest, ModelStatus, Status};
+pub use settings::Settings;
+pub use slots::Slots;
