@@ -3,13 +3,16 @@
 
 use leeway_contract::DType;
 
-use crate::emit::nest::{dense_strides, is_dense};
+use crate::emit::nest::{broadcast_strides, collapse, dense_strides, is_dense};
 use crate::expr::{Binary, Fusion, Node};
 use crate::kernels::map::{Map, Operand};
+use crate::kernels::normal::Normal;
+use crate::kernels::rows::{Fold, Reduce, Rows};
 use crate::schedule::{Origin, Schedule, ValueId};
 
 /// Merges what can be merged, until nothing more can.
 pub fn fuse(schedule: &mut Schedule) {
+    while centre_one(schedule) {}
     while fuse_one_into_producer(schedule) {}
     while merge_two_maps(schedule) {}
     remove_unread_steps(schedule);
@@ -64,6 +67,77 @@ fn fuse_one_into_producer(schedule: &mut Schedule) -> bool {
         }
     }
     false
+}
+
+/// A normalisation of what the mean was taken from before: it takes the mean itself.
+fn centre_one(schedule: &mut Schedule) -> bool {
+    for at in 0..schedule.steps.len() {
+        let step = &schedule.steps[at];
+        let Some(normal) = step.kernel.as_any().downcast_ref::<Normal>() else { continue };
+        if normal.centred || !read_only_by(schedule, step.inputs[0], at) {
+            continue;
+        }
+        let Some(whole) = whole_of_centred(schedule, step.inputs[0], normal.rows) else { continue };
+        let centred = Normal { centred: true, ..normal.clone() };
+        schedule.steps[at].kernel = Box::new(centred);
+        schedule.steps[at].inputs = vec![whole];
+        remove_unread_steps(schedule);
+        return true;
+    }
+    false
+}
+
+/// The tensor of which this one is the difference to its mean along the rows, if it is.
+fn whole_of_centred(schedule: &Schedule, value: ValueId, rows: Rows) -> Option<ValueId> {
+    let (map, inputs) = map_of(schedule, value)?;
+    let &[Node::Operand(whole), Node::Operand(mean), Node::Binary(Binary::Sub, 0, 1)] =
+        map.expr.nodes()
+    else {
+        return None;
+    };
+    let of_rows = [rows.outer, rows.axis, rows.inner];
+    let is_along = |operand: usize, axis: usize| {
+        let from = [rows.outer, axis, rows.inner];
+        is_broadcast(&map.operands[operand], &map.shape, &from, &of_rows)
+    };
+    if map.output != DType::F32 || !is_along(whole, rows.axis) || !is_along(mean, 1) {
+        return None;
+    }
+    let (scaled, sums) = map_of(schedule, inputs[mean])?;
+    let &[Node::Operand(0), Node::Constant(part), Node::Binary(function, 0, 1)] =
+        scaled.expr.nodes()
+    else {
+        return None;
+    };
+    let size = rows.axis as f32;
+    let is_mean = match function {
+        Binary::Mul => part == 1.0 / size,
+        Binary::Div => part == size,
+        _ => false,
+    };
+    let is_whole = is_dense(&scaled.operands[0].strides, &scaled.shape)
+        && schedule.value(sums[0]).elements() == scaled.shape.iter().product::<usize>();
+    let sum = &schedule.steps[producer(schedule, sums[0])?];
+    let reduce = sum.kernel.as_any().downcast_ref::<Reduce>()?;
+    let is_sum = reduce.rows == rows && reduce.fold == Fold::Sum && reduce.scale == 1.0;
+    let same = schedule.root(sum.inputs[0]) == schedule.root(inputs[whole]);
+    (is_mean && is_whole && is_sum && same).then_some(inputs[whole])
+}
+
+/// The map that makes a value, and its inputs.
+fn map_of(schedule: &Schedule, value: ValueId) -> Option<(&Map, &[ValueId])> {
+    let step = &schedule.steps[producer(schedule, value)?];
+    Some((step.kernel.as_any().downcast_ref::<Map>()?, &step.inputs))
+}
+
+/// Whether the operand of a map is a dense tensor of shape `from`, broadcast to `to`, when
+/// axes are joined to these.
+fn is_broadcast(operand: &Operand, shape: &[usize], from: &[usize], to: &[usize]) -> bool {
+    let strides = broadcast_strides(from, to);
+    operand.first == 0
+        && operand.dtype == DType::F32
+        && collapse(shape, &[&operand.strides, &dense_strides(shape)])
+            == collapse(to, &[&strides, &dense_strides(to)])
 }
 
 /// A map as work on its one computed operand.

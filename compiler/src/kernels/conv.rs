@@ -10,6 +10,7 @@ use std::any::Any;
 
 use wasm_encoder::Instruction as I;
 
+use super::by_pixels::ByPixels;
 use super::depthwise::Depthwise;
 use super::planes::{Axis, Planes};
 use super::product::{self, Form, MOST_FORMS, Numbers};
@@ -124,6 +125,8 @@ pub struct Conv {
 pub enum Choice {
     /// Directly, in register tiles of this form.
     Direct(Form),
+    /// Without a window, as a product of pixels and channels in tiles of this form.
+    ByPixels(Form),
     /// By Winograd's filtering, with so many pixels of the output in a tile.
     Winograd {
         /// Rows.
@@ -236,11 +239,16 @@ impl Conv {
         forms.sort_by_key(|&form| self.cost_of(form));
         forms.truncate(MOST_FORMS);
         let direct = forms.into_iter().map(|form| (Choice::Direct(form), describe(form)));
+        let by_pixels = ByPixels::of(self).map_or_else(Vec::new, |by_pixels| by_pixels.forms());
+        let by_pixels = by_pixels.into_iter().filter_map(|form| {
+            let name = ByPixels::of(self)?.with(form).describe();
+            Some((Choice::ByPixels(form), name))
+        });
         let winograd = Winograd::all(self).into_iter().map(|winograd| {
             let (y, x) = winograd.outputs();
             (Choice::Winograd { y, x }, winograd.describe())
         });
-        direct.chain(winograd).collect()
+        direct.chain(by_pixels).chain(winograd).collect()
     }
 
     /// How many different tiles there are with this one.
@@ -274,6 +282,7 @@ impl Conv {
 enum Way<'a> {
     Depthwise(Depthwise<'a>),
     Winograd(Winograd<'a>),
+    ByPixels(ByPixels<'a>),
     Direct,
 }
 
@@ -285,12 +294,20 @@ impl Conv {
         }
         match self.choice {
             Some(Choice::Direct(_)) => return Way::Direct,
+            Some(Choice::ByPixels(form)) => {
+                let chosen = ByPixels::of(self).map(|by_pixels| by_pixels.with(form));
+                return chosen.map_or(Way::Direct, Way::ByPixels);
+            }
             Some(Choice::Winograd { y, x }) => {
                 let mut all = Winograd::all(self).into_iter();
                 let chosen = all.find(|winograd| winograd.outputs() == (y, x));
                 return chosen.map_or(Way::Direct, Way::Winograd);
             }
             None => {}
+        }
+        if let Some(by_pixels) = ByPixels::of(self) {
+            let is_faster = by_pixels.time() < self.time();
+            return if is_faster { Way::ByPixels(by_pixels) } else { Way::Direct };
         }
         match Winograd::of(self) {
             Some((winograd, time)) if time < self.time() => Way::Winograd(winograd),
@@ -304,6 +321,7 @@ impl Kernel for Conv {
         match self.way() {
             Way::Depthwise(depthwise) => depthwise.describe(),
             Way::Winograd(winograd) => winograd.describe(),
+            Way::ByPixels(by_pixels) => by_pixels.describe(),
             Way::Direct => describe(self.tile()),
         }
     }
@@ -318,6 +336,7 @@ impl Kernel for Conv {
         let weights = match self.way() {
             Way::Depthwise(depthwise) => depthwise.weights(),
             Way::Winograd(winograd) => winograd.weights(),
+            Way::ByPixels(by_pixels) => return by_pixels.weights(),
             Way::Direct => self.direct_weights(),
         };
         vec![weights, bias]
@@ -327,21 +346,27 @@ impl Kernel for Conv {
         match self.way() {
             Way::Depthwise(depthwise) => depthwise.scratch_bytes(),
             Way::Winograd(winograd) => winograd.scratch_bytes(),
+            Way::ByPixels(by_pixels) => by_pixels.scratch_bytes(),
             Way::Direct => {
                 self.layout(self.channels()).planes.map_or(0, |planes| planes.size_bytes())
             }
         }
     }
 
-    /// Where the images are padded or split as a whole.
+    /// Where the images are padded, split or transposed as a whole.
     fn reads_first(&self) -> bool {
-        matches!(self.way(), Way::Direct) && self.layout(self.channels()).planes.is_some()
+        match self.way() {
+            Way::Direct => self.layout(self.channels()).planes.is_some(),
+            Way::ByPixels(_) => self.batch == 1,
+            Way::Depthwise(_) | Way::Winograd(_) => false,
+        }
     }
 
     fn emit(&self, code: &mut Code, places: &Places) {
         match self.way() {
             Way::Depthwise(depthwise) => depthwise.emit(code, places),
             Way::Winograd(winograd) => winograd.emit(code, places),
+            Way::ByPixels(by_pixels) => by_pixels.emit(code, places),
             Way::Direct => self.emit_direct(code, places),
         }
     }

@@ -14,7 +14,7 @@ use crate::schedule::{Kernel, Places};
 
 /// Vectors that one iteration of the inner loop works on, by the length of the code.
 /// From one iteration to the next, the engine keeps the constants in memory.
-const UNROLL: [usize; 4] = [4, 4, 2, 2];
+const UNROLL: [usize; 4] = [4, 8, 2, 2];
 
 /// One operand: the element for the index `i` of the output is at
 /// `first + sum(i[axis] * strides[axis])`.

@@ -2,6 +2,7 @@
 //! strides and addresses, and nothing of graphs.
 
 pub mod argument;
+mod by_pixels;
 pub mod contraction;
 pub mod conv;
 pub mod copy;
@@ -24,6 +25,7 @@ pub mod map;
 pub mod matmul;
 pub mod non_max_suppression;
 pub mod non_zero;
+pub mod normal;
 pub mod planes;
 pub mod pool;
 pub mod product;

@@ -27,6 +27,9 @@ pub const MOST_FORMS: usize = 6;
 /// from one iteration to the next.
 const STEPS_PER_ITERATION: usize = 12;
 
+/// Steps that are not worth a loop.
+const MOST_STRAIGHT: usize = 40;
+
 /// What is multiplied and added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbers {
@@ -153,7 +156,7 @@ impl Form {
     /// times after it. Few or none of these, as they need code of their own.
     fn iterations(self, count: usize, steps: usize) -> (usize, usize, usize) {
         let at_once = self.unroll().div_ceil(steps);
-        if count <= 2 * at_once {
+        if count <= 2 * at_once || count * steps <= MOST_STRAIGHT {
             return (1, count, 0);
         }
         let near = (at_once * 3 / 4).max(1)..=at_once * 4 / 3;
@@ -329,7 +332,8 @@ mod tests {
         for (count, steps) in (1..100).flat_map(|count| (1..20).map(move |steps| (count, steps))) {
             let (iterations, times, rest) = form.iterations(count, steps);
             assert_eq!(iterations * times + rest, count);
-            assert!(times * steps <= 2 * STEPS_PER_ITERATION.next_multiple_of(steps));
+            let most = 2 * STEPS_PER_ITERATION.next_multiple_of(steps);
+            assert!(times * steps <= most.max(MOST_STRAIGHT));
         }
         for count in [8, 16, 24, 32, 64, 96, 144, 160, 192, 320, 384, 576, 960, 1280] {
             assert_eq!(form.iterations(count, 1).2, 0, "{count}");

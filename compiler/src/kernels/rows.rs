@@ -11,7 +11,10 @@ use crate::expr::Unary;
 use crate::schedule::{Kernel, Places};
 
 /// Elements of a row that are emitted one after the other; more are a loop.
-const UNROLL: usize = 4;
+const UNROLL: usize = 8;
+
+/// What a row is accumulated in at once, so that one addition does not wait for another.
+const PARTS: usize = 4;
 
 /// A tensor seen along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +90,7 @@ impl Rows {
     /// neighbours, `row(code, lanes)` is called for one row at a time, with
     /// `lanes` 0. Elsewhere for up to four neighbouring rows at a time. Each
     /// pointer advances by its number of bytes for each row.
-    fn emit_rows(
+    pub(super) fn emit_rows(
         &self,
         code: &mut Code,
         pointers: &[(Local, i64)],
@@ -118,75 +121,98 @@ impl Rows {
         });
     }
 
+    /// How many vectors a row has, the bytes from one to the next, and how many elements
+    /// after them, of the row(s) that [`Rows::emit_rows`] emits with so many `lanes`.
+    pub(super) fn vectors(&self, lanes: usize) -> (usize, u64, usize) {
+        match lanes {
+            0 => (self.axis / 4, 16, self.axis % 4),
+            _ => (self.axis, self.step(), 0),
+        }
+    }
+
     /// Emits a fold of the row(s) at `from` and leaves it on the stack: of one
     /// row in all lanes, or of four rows in a lane each.
     fn emit_fold(&self, code: &mut Code, from: Local, lanes: usize, fold: Fold) {
-        let sum = code.v128_local();
-        code.splat(fold.neutral()).set(sum);
-        let along_row = lanes == 0;
-        let (steps, step) = match along_row {
-            true => (self.axis / 4, 16),
-            false => (self.axis, self.step()),
-        };
+        let folding = Folding { neutral: fold.neutral(), combine: fold.combine() };
+        self.emit_folding(code, from, lanes, &folding, &|code| fold.prepare(code));
+    }
+
+    /// The same of what `prepare` makes of the elements on the stack.
+    pub(super) fn emit_folding(
+        &self,
+        code: &mut Code,
+        from: Local,
+        lanes: usize,
+        Folding { neutral, combine }: &Folding,
+        prepare: &dyn Fn(&mut Code),
+    ) {
+        let (steps, step, tail) = self.vectors(lanes);
+        let sums = code.v128_locals(steps.clamp(1, PARTS));
+        for &sum in &sums {
+            code.splat(*neutral).set(sum);
+        }
         let pointer = code.i32_local();
         code.copy(pointer, from);
-        let add = |code: &mut Code, offset: u64| {
-            code.get(sum).load(pointer, offset);
-            fold.prepare(code);
-            code.op(fold.combine()).set(sum);
-        };
-        code.repeat(steps / UNROLL, |code| {
-            (0..UNROLL as u64).for_each(|u| add(code, u * step));
-            code.advance(pointer, (UNROLL as u64 * step) as i64);
+        unrolled(code, steps, &[(pointer, step)], |code, number| {
+            let sum = sums[number as usize % PARTS];
+            code.get(sum).load(pointer, number * step);
+            prepare(code);
+            code.op(combine.clone()).set(sum);
         });
-        (0..(steps % UNROLL) as u64).for_each(|u| add(code, u * step));
-        let tail = self.axis % 4;
-        if along_row && tail > 0 {
-            let offset = (steps % UNROLL) as u64 * step;
-            code.get(sum);
-            load_tail(code, pointer, offset, tail, fold.neutral());
-            fold.prepare(code);
-            code.op(fold.combine()).set(sum);
+        code.get(sums[0]);
+        for &sum in &sums[1..] {
+            code.get(sum).op(combine.clone());
         }
-        code.get(sum);
-        if along_row {
-            across_lanes(code, fold);
+        if tail > 0 {
+            code.load(pointer, 0);
+            prepare(code);
+            instead_of_tail(code, tail, *neutral);
+            code.op(combine.clone());
         }
-        code.release([sum, pointer]);
+        if lanes == 0 {
+            across_lanes(code, combine);
+        }
+        code.release(sums);
+        code.release([pointer]);
     }
 }
 
-/// Pushes the first `lanes` of the vector at `address + offset`, with `other`
-/// in the rest.
-fn load_tail(code: &mut Code, address: Local, offset: u64, lanes: usize, other: f32) {
+/// How elements become one.
+pub(super) struct Folding {
+    /// What changes nothing.
+    pub(super) neutral: f32,
+    /// Of two vectors.
+    pub(super) combine: I<'static>,
+}
+
+/// Replaces what comes after the first `lanes` of the vector on the stack by `other`.
+fn instead_of_tail(code: &mut Code, lanes: usize, other: f32) {
     let mask = (0..lanes).fold(0u128, |mask, lane| mask | 0xffff_ffff << (32 * lane));
-    code.load(address, offset).splat(other);
-    code.op(I::V128Const(mask as i128)).op(I::V128Bitselect);
+    code.splat(other).op(I::V128Const(mask as i128)).op(I::V128Bitselect);
 }
 
 /// Replaces a vector by the fold of its lanes, in all lanes.
-fn across_lanes(code: &mut Code, fold: Fold) {
+fn across_lanes(code: &mut Code, combine: &I<'static>) {
     const SWAP_HALVES: [u8; 16] = [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7];
     const SWAP_PAIRS: [u8; 16] = [4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11];
     let x = code.v128_local();
     for lanes in [SWAP_HALVES, SWAP_PAIRS] {
-        code.tee(x).get(x).get(x).op(I::I8x16Shuffle(lanes)).op(fold.combine());
+        code.tee(x).get(x).get(x).op(I::I8x16Shuffle(lanes)).op(combine.clone());
     }
     code.release([x]);
 }
 
-/// Emits `body` at each of `steps` offsets from where the pointers are, several in one
-/// iteration of a loop, and moves the pointers past them.
-fn unrolled(
+/// Emits `body` for each of `steps` vectors, several in one iteration of a loop, with its
+/// number from where the pointers are, and moves these on by their bytes for each vector.
+pub(super) fn unrolled(
     code: &mut Code,
     steps: usize,
-    step: u64,
-    pointers: &[Local],
+    pointers: &[(Local, u64)],
     body: impl Fn(&mut Code, u64),
 ) {
     let emit = |code: &mut Code, count: usize| {
-        (0..count as u64).for_each(|number| body(code, number * step));
-        for &pointer in pointers {
+        (0..count as u64).for_each(|number| body(code, number));
+        for &(pointer, step) in pointers {
             code.advance(pointer, (count as u64 * step) as i64);
         }
     };
@@ -239,16 +265,14 @@ impl Kernel for Softmax {
 impl Softmax {
     fn emit_row(&self, code: &mut Code, from: Local, to: Local, lanes: usize) {
         let (max, sum) = (code.v128_local(), code.v128_local());
-        self.rows.emit_fold(code, from, lanes, Fold::Max);
+        // The larger of two in one instruction, which passes over a NaN: the exponential of
+        // that is NaN as well, and so is the sum.
+        let larger = Folding { neutral: f32::NEG_INFINITY, combine: I::F32x4PMax };
+        self.rows.emit_folding(code, from, lanes, &larger, &|_| {});
         code.set(max).splat(0.0).set(sum);
 
-        let along_row = lanes == 0;
-        let (steps, step) = match along_row {
-            true => (self.rows.axis / 4, 16),
-            false => (self.rows.axis, self.rows.step()),
-        };
-        let tail = if along_row { self.rows.axis % 4 } else { 0 };
-        let stored = if along_row { 4 } else { lanes };
+        let (steps, step, tail) = self.rows.vectors(lanes);
+        let stored = if lanes == 0 { 4 } else { lanes };
         let (source, target) = (code.i32_local(), code.i32_local());
         let value = code.v128_local();
         // From `x - max` on the stack.
@@ -263,31 +287,31 @@ impl Softmax {
                 code.store_lanes(target, offset, value, lanes);
             }
         };
-        let whole = |code: &mut Code, offset: u64| {
-            code.load(source, offset).get(max).op(I::F32x4Sub);
-            add(code, offset, stored);
-        };
         code.copy(source, from);
         code.copy(target, to);
-        unrolled(code, steps, step, &[source, target], whole);
+        unrolled(code, steps, &[(source, step), (target, step)], |code, number| {
+            code.load(source, number * step).get(max).op(I::F32x4Sub);
+            add(code, number * step, stored);
+        });
         if tail > 0 {
             // e^-inf is 0: lanes that are not there add nothing.
-            load_tail(code, source, 0, tail, f32::NEG_INFINITY);
+            code.load(source, 0);
+            instead_of_tail(code, tail, f32::NEG_INFINITY);
             code.get(max).op(I::F32x4Sub);
             add(code, 0, tail);
         }
 
         code.get(sum);
-        if along_row {
-            across_lanes(code, Fold::Sum);
+        if lanes == 0 {
+            across_lanes(code, &I::F32x4Add);
         }
         math::unary(code, if self.logarithm { Unary::Ln } else { Unary::Recip });
         code.set(sum);
         let scale = if self.logarithm { I::F32x4Sub } else { I::F32x4Mul };
         code.copy(target, to);
-        unrolled(code, steps, step, &[target], |code, offset| {
-            code.load(target, offset).get(sum).op(scale.clone()).set(value);
-            code.store_lanes(target, offset, value, stored);
+        unrolled(code, steps, &[(target, step)], |code, number| {
+            code.load(target, number * step).get(sum).op(scale.clone()).set(value);
+            code.store_lanes(target, number * step, value, stored);
         });
         if tail > 0 {
             code.load(target, 0).get(sum).op(scale).set(value);

@@ -1,19 +1,20 @@
 //! `GRU` over a whole sequence, as tract keeps it where the reset gate comes after
 //! the recurrent product (`linear_before_reset`, as PyTorch exports it): one
-//! product of all inputs, then the steps one by one.
+//! product of all inputs, then a loop over the steps.
 
 use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::TypedNode;
 use tract_onnx::tract_hir::tract_core::ops::gru_seq::GruSeq;
+use tract_onnx::tract_hir::tract_core::ops::scan::ScanInfo;
 
 use super::recurrent::{Gates, gru_cell};
+use super::scan;
 use crate::error::CompileError;
 use crate::expr::Expr;
-use crate::kernels::copy::Part;
 use crate::kernels::dense::Dense;
+use crate::kernels::repeat::{Repeat, State};
 use crate::lower::Lowering;
-use crate::schedule::ValueId;
-use crate::unroll::MOST_ITERATIONS;
+use crate::schedule::{Origin, Schedule, Value, ValueId};
 
 pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
     let op = node.op_as::<GruSeq>()?;
@@ -32,10 +33,6 @@ fn lower_sequence(
     let &[batch, steps, size] = &lowering.shape(input)[..] else {
         return Err(lowering.unsupported(node, "its input has not three axes"));
     };
-    if steps > MOST_ITERATIONS {
-        let detail = format!("a sequence of {steps} steps; up to {MOST_ITERATIONS} are supported");
-        return Err(lowering.unsupported(node, detail));
-    }
     let at = if op.projected { 1 } else { 2 };
     let bias = match op.has_bias {
         true => lowering.constant_f32(node, at + 1),
@@ -57,35 +54,57 @@ fn lower_sequence(
         lowering.step(node, product, &[input], DType::F32, shape)
     };
 
-    let shape = vec![batch, hidden];
-    let mut state = lowering.view(node, first, shape.clone());
-    let mut states: Vec<ValueId> = vec![state; steps];
-    for step in 0..steps {
-        let step = if op.chunk < 0 { steps - 1 - step } else { step };
-        let product = dense(batch, &recurrence, hidden, bias[width..].to_vec());
-        let of_state = lowering.step(node, product, &[state], DType::F32, vec![batch, width]);
-        let of_input = Gates { value: of_inputs, first: step * width, row: steps * width };
-        let of_state = Gates { value: of_state, first: 0, row: width };
-        state = gru_cell(lowering, node, [of_input, of_state], state, hidden, &shape);
-        states[step] = state;
-    }
+    let (body, of_input, before, after) = cell(lowering, node, batch, &recurrence, &bias[width..]);
+    let along = ScanInfo { axis: 1, chunk: op.chunk.signum() };
+    let mut repeat = Repeat::new(steps);
+    let shape = lowering.shape(of_inputs);
+    repeat.taken.push(scan::slice(0, of_input, &shape, along, steps));
+    repeat.states.push(State { outside: 1, inside: before, next: after });
+    let mut types = Vec::new();
     if op.emit_y {
-        let part = |step: usize| Part {
-            input: step,
-            shape: shape.clone(),
-            from: 0,
-            from_strides: vec![hidden, 1],
-            to: step * hidden,
-            to_strides: vec![steps * hidden, 1],
-        };
-        let parts = (0..steps).map(part).collect();
         let all = vec![batch, steps, hidden];
-        let all = lowering.copy(node, "states", &states, None, parts, all);
-        lowering.bind(node, 0, all);
+        repeat.given.push(scan::slice(0, after, &all, along, steps));
+        types.push((DType::F32, all));
     }
-    let last = lowering.view(node, state, vec![batch, 1, hidden]);
-    lowering.bind(node, 1, last);
+    repeat.last.push((after, types.len()));
+    types.push((DType::F32, vec![batch, 1, hidden]));
+    let repeat = repeat.over(body).map_err(|bytes| {
+        lowering.unsupported(node, format!("one of its steps needs {bytes} bytes of memory"))
+    })?;
+    let outputs = lowering.step_with_outputs(node, repeat, &[of_inputs, first], types);
+    let first_slot = usize::from(!op.emit_y);
+    for (slot, output) in outputs.into_iter().enumerate() {
+        lowering.bind(node, first_slot + slot, output);
+    }
     Ok(())
+}
+
+/// One step as a schedule, and in it: what is of the input, `[batch, 1, 3 hidden]`, the
+/// state before and the state after it. The weights of the state lie as `[3 hidden][hidden]`.
+fn cell(
+    lowering: &mut Lowering,
+    node: &TypedNode,
+    batch: usize,
+    weights: &[f32],
+    bias: &[f32],
+) -> (Schedule, ValueId, ValueId, ValueId) {
+    let (width, hidden) = (bias.len(), bias.len() / 3);
+    let outer = std::mem::take(&mut lowering.schedule);
+    let mut input = |number: usize, shape: Vec<usize>| {
+        let (name, dtype, origin) = (node.name.clone(), DType::F32, Origin::Input(number));
+        let id = lowering.schedule.add(Value { name, dtype, shape, origin });
+        lowering.schedule.inputs.push(id);
+        id
+    };
+    let of_input = input(0, vec![batch, 1, width]);
+    let before = input(1, vec![batch, hidden]);
+    let product = dense(batch, weights, hidden, bias.to_vec());
+    let of_state = lowering.step(node, product, &[before], DType::F32, vec![batch, width]);
+    let gates = [of_input, of_state].map(|value| Gates { value, first: 0, row: width });
+    let after = gru_cell(lowering, node, gates, before, hidden, &[batch, hidden]);
+    // The state is read until the next one is there.
+    lowering.schedule.outputs.extend([after, before]);
+    (std::mem::replace(&mut lowering.schedule, outer), of_input, before, after)
 }
 
 /// A product with weights that lie as `[n][k]`.

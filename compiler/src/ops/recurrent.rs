@@ -1,6 +1,8 @@
 //! The cells of `LSTM` and `GRU`, which tract keeps whole: what is done with the
 //! products of a step's input and state with the weights.
 
+use std::ops::Range;
+
 use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::TypedNode;
 use tract_onnx::tract_hir::tract_core::ops::gru_cell::GruEpilogue;
@@ -28,26 +30,25 @@ fn lstm(lowering: &mut Lowering, node: &TypedNode, hidden: usize) -> Result<(), 
     lowering.want_f32(node, &[gates, cell])?;
     let shape = lowering.shape(cell);
     let gates = Gates { value: gates, first: 0, row: 4 * hidden };
-    let [i, o, f, c] = std::array::from_fn(|at| gates.gate(at, hidden));
+    let sigmoid = Expr::of(vec![Node::Operand(0), Node::Unary(Unary::Sigmoid, 0)]);
+    let open = gates_of(lowering, node, sigmoid, &[gates.gates(0..3, hidden)]);
+    let ([i, o, f], c) = (std::array::from_fn(|at| open.gate(at, hidden)), gates.gate(3, hidden));
     let new_cell = Expr::of(vec![
         Node::Operand(0),
-        Node::Unary(Unary::Sigmoid, 0),
         Node::Operand(1),
-        Node::Binary(Binary::Mul, 1, 2),
+        Node::Binary(Binary::Mul, 0, 1),
         Node::Operand(2),
-        Node::Unary(Unary::Sigmoid, 4),
         Node::Operand(3),
-        Node::Unary(Unary::Tanh, 6),
-        Node::Binary(Binary::Mul, 5, 7),
-        Node::Binary(Binary::Add, 3, 8),
+        Node::Unary(Unary::Tanh, 4),
+        Node::Binary(Binary::Mul, 3, 5),
+        Node::Binary(Binary::Add, 2, 6),
     ]);
     let new_cell = map(lowering, node, new_cell, &[f, state(cell, hidden), i, c], &shape);
     let new_state = Expr::of(vec![
         Node::Operand(0),
-        Node::Unary(Unary::Sigmoid, 0),
         Node::Operand(1),
-        Node::Unary(Unary::Tanh, 2),
-        Node::Binary(Binary::Mul, 1, 3),
+        Node::Unary(Unary::Tanh, 1),
+        Node::Binary(Binary::Mul, 0, 2),
     ]);
     let new_state = map(lowering, node, new_state, &[o, state(new_cell, hidden)], &shape);
     lowering.bind(node, 0, new_state);
@@ -76,22 +77,37 @@ pub fn gru_cell(
     hidden: usize,
     shape: &[usize],
 ) -> ValueId {
-    let gates = (0..3).flat_map(|at| [of_input, of_state].map(|gates| gates.gate(at, hidden)));
-    let parts: Vec<Part> = gates.chain([state(before, hidden)]).collect();
-    let mut nodes: Vec<Node> = (0..7).map(Node::Operand).collect();
+    let sum = vec![Node::Operand(0), Node::Operand(1), Node::Binary(Binary::Add, 0, 1)];
+    let sigmoid = Expr::of([sum, vec![Node::Unary(Unary::Sigmoid, 2)]].concat());
+    let both = [of_input, of_state].map(|gates| gates.gates(0..2, hidden));
+    let open = gates_of(lowering, node, sigmoid, &both);
+    let parts = [
+        of_input.gate(2, hidden),
+        of_state.gate(2, hidden),
+        open.gate(1, hidden),
+        open.gate(0, hidden),
+        state(before, hidden),
+    ];
+    let mut nodes: Vec<Node> = (0..parts.len()).map(Node::Operand).collect();
     nodes.extend([
-        Node::Binary(Binary::Add, 0, 1),
-        Node::Unary(Unary::Sigmoid, 7),
-        Node::Binary(Binary::Add, 2, 3),
-        Node::Unary(Unary::Sigmoid, 9),
-        Node::Binary(Binary::Mul, 10, 5),
-        Node::Binary(Binary::Add, 4, 11),
-        Node::Unary(Unary::Tanh, 12),
-        Node::Binary(Binary::Sub, 6, 13),
-        Node::Binary(Binary::Mul, 8, 14),
-        Node::Binary(Binary::Add, 13, 15),
+        Node::Binary(Binary::Mul, 2, 1),
+        Node::Binary(Binary::Add, 0, 5),
+        Node::Unary(Unary::Tanh, 6),
+        Node::Binary(Binary::Sub, 4, 7),
+        Node::Binary(Binary::Mul, 3, 8),
+        Node::Binary(Binary::Add, 7, 9),
     ]);
     map(lowering, node, Expr::of(nodes), &parts, shape)
+}
+
+/// An expression of several gates at once, in a step of its own: what waits for a
+/// long function is not in the code that computes it, of which the processor then has
+/// several in hand.
+fn gates_of(lowering: &mut Lowering, node: &TypedNode, expr: Expr, parts: &[Part]) -> Gates {
+    let width = parts[0].hidden;
+    let rows = lowering.shape(parts[0].value).iter().product::<usize>() / parts[0].row;
+    let value = map(lowering, node, expr, parts, &[rows, width]);
+    Gates { value, first: 0, row: width }
 }
 
 /// Where the values of several gates lie beside each other.
@@ -108,8 +124,13 @@ pub struct Gates {
 impl Gates {
     /// The values of one gate.
     fn gate(self, at: usize, hidden: usize) -> Part {
+        self.gates(at..at + 1, hidden)
+    }
+
+    /// The values of neighbouring gates.
+    fn gates(self, gates: Range<usize>, hidden: usize) -> Part {
         let Self { value, first, row } = self;
-        Part { value, first: first + at * hidden, row, hidden }
+        Part { value, first: first + gates.start * hidden, row, hidden: gates.len() * hidden }
     }
 }
 

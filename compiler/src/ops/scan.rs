@@ -89,7 +89,13 @@ fn lower_loop(lowering: &mut Lowering, node: &TypedNode, scan: &Scan) -> Result<
 
 /// What an iteration takes from, or gives to, the tensor of this shape that the loop
 /// runs along.
-fn slice(outside: usize, inside: ValueId, shape: &[usize], info: ScanInfo, trips: usize) -> Slice {
+pub(super) fn slice(
+    outside: usize,
+    inside: ValueId,
+    shape: &[usize],
+    info: ScanInfo,
+    trips: usize,
+) -> Slice {
     let strides = dense_strides(shape);
     let mut of_one = shape.to_vec();
     of_one[info.axis] = info.chunk.unsigned_abs();

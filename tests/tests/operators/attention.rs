@@ -66,7 +66,7 @@ fn einstein_sums_with_moved_axes() {
 fn layer_normalisation_and_gelu() {
     let sandbox = sandbox(EngineKind::Native);
     let mut random = Random::new(52);
-    for size in [1, 3, 16, 37] {
+    for size in [1, 3, 16, 37, 130] {
         let mut graph = Graph::new();
         let x = graph.input("x", FLOAT, &dims(&[2, 5, size]));
         let scale = graph.floats(&[size], &random.numbers(size));
@@ -74,6 +74,45 @@ fn layer_normalisation_and_gelu() {
         let normal = graph.node("LayerNormalization", &[&x, &scale, &shift], &[]);
         let output = gelu(&mut graph, &normal);
         check(&sandbox, &format!("layer norm {size}"), &graph.finish(&[&output]), &mut random);
+    }
+}
+
+/// What takes the mean, divides, scales and shifts, is one kernel, also as exporters write
+/// it before opset 17, and along an axis that is not the last.
+#[test]
+fn normalisation_in_one_kernel() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(55);
+    for shape in [[3, 4, 1], [1, 9, 35], [7, 67, 5]] {
+        for axis in [1, 2] {
+            let size = shape[axis];
+            let mut graph = Graph::new();
+            let x = graph.input("x", FLOAT, &dims(&shape));
+            let along = [("axes", Attribute::Ints(&[axis as i64]))];
+            let mean = graph.node("ReduceMean", &[&x], &along);
+            let centred = graph.node("Sub", &[&x, &mean], &[]);
+            let two = graph.floats(&[], &[2.0]);
+            let squares = graph.node("Pow", &[&centred, &two], &[]);
+            let square = graph.node("ReduceMean", &[&squares], &along);
+            let epsilon = graph.floats(&[], &[1e-5]);
+            let above = graph.node("Add", &[&square, &epsilon], &[]);
+            let root = graph.node("Sqrt", &[&above], &[]);
+            let normal = graph.node("Div", &[&centred, &root], &[]);
+            let mut affine = [1, 1, 1];
+            affine[axis] = size;
+            let scale = graph.floats(&affine, &random.numbers(size));
+            let scaled = graph.node("Mul", &[&normal, &scale], &[]);
+            let shift = graph.floats(&affine, &random.numbers(size));
+            let output = graph.node("Add", &[&scaled, &shift], &[]);
+            let onnx = graph.finish(&[&output]);
+            let what = format!("normalisation of {shape:?} along {axis}");
+            check(&sandbox, &what, &onnx, &mut random);
+            let options = Options { name: "test".into(), ..Options::default() };
+            let sealed = leeway_compiler::compile(&onnx, &options).unwrap().seal(&[]);
+            let layers = sealed.certificate.stages.iter().flat_map(|stage| &stage.layers);
+            let kernels: Vec<&str> = layers.map(|layer| layer.kernel.as_str()).collect();
+            assert!(size == 1 || kernels == ["layer norm"], "{what}: {kernels:?}");
+        }
     }
 }
 

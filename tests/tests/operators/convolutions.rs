@@ -48,6 +48,36 @@ fn with_enough_channels_for_winograds_filtering() {
 }
 
 #[test]
+fn without_a_window_by_pixels() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(84);
+    let mut by_pixels = 0;
+    for case in 0..40 {
+        let batch = random.pick(&[1, 1, 2, 3]);
+        let inputs = random.pick(&[1, 5, 16, 40, 67]);
+        let outputs = random.pick(&[3, 8, 31, 40]);
+        let size = [random.within(1..=7), random.within(1..=9)];
+        let mut graph = Graph::new();
+        let shape = [batch, inputs, size[0], size[1]];
+        let x = graph.input("x", FLOAT, &dims(&shape));
+        let numbers: Vec<f32> = random.numbers(inputs * outputs);
+        let numbers: Vec<f32> = numbers.iter().map(|n| n / (inputs as f32).sqrt()).collect();
+        let weights = graph.floats(&[outputs, inputs, 1, 1], &numbers);
+        let bias = graph.floats(&[outputs], &random.numbers(outputs));
+        let output = graph.node("Conv", &[&x, &weights, &bias], &[]);
+        let output = graph.node(random.pick(&["Relu", "Sigmoid"]), &[&output], &[]);
+        let onnx = graph.finish(&[&output]);
+        let what = format!("case {case}: {shape:?} to {outputs}");
+        check(&sandbox, &what, &onnx, &mut random);
+        let options = Options { name: "test".into(), ..Options::default() };
+        let certificate = leeway_compiler::compile(&onnx, &options).unwrap().seal(&[]).certificate;
+        let mut layers = certificate.stages.iter().flat_map(|stage| &stage.layers);
+        by_pixels += usize::from(layers.any(|layer| layer.kernel.contains("by pixels")));
+    }
+    assert!(by_pixels > 5, "{by_pixels} of 40 are computed so");
+}
+
+#[test]
 fn of_each_channel_by_itself() {
     let sandbox = sandbox(EngineKind::Native);
     let mut random = Random::new(83);

@@ -93,6 +93,17 @@ fn recurrent_layers() {
 }
 
 #[test]
+fn a_sequence_of_hundreds_of_steps() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(76);
+    for direction in ["forward", "reverse"] {
+        let sizes = [301, 3, 5];
+        let onnx = recurrent("GRU after", direction, sizes, &mut random);
+        check(&sandbox, &format!("GRU {direction} {sizes:?}"), &onnx, &mut random);
+    }
+}
+
+#[test]
 fn iterations_share_their_weights() {
     let mut random = Random::new(71);
     let options = Options { name: "test".into(), ..Options::default() };
@@ -137,7 +148,7 @@ fn a_loop_backwards_is_one_forwards_over_the_other_order() {
 #[test]
 fn the_code_of_a_loop_does_not_grow_with_its_iterations() {
     let options = Options { name: "test".into(), ..Options::default() };
-    for operator in ["LSTM", "GRU", "RNN"] {
+    for operator in ["LSTM", "GRU", "GRU after", "RNN"] {
         let bytes = |steps: usize| {
             let onnx = recurrent(operator, "forward", [steps, 2, 3], &mut Random::new(72));
             compile(&onnx, &options).unwrap().seal(&[]).component.len()
