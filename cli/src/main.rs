@@ -62,6 +62,8 @@ enum Command {
     Rollback(commands::rollback::RollbackArguments),
     /// Keep the version of a model that a device serves.
     Pin(commands::rollback::PinArguments),
+    /// Operate many devices at once.
+    Fleet(commands::fleet::Arguments),
     /// Play a slow device, a real link and a fog host on this machine, and report.
     Lab(commands::lab::Arguments),
 }
@@ -100,6 +102,7 @@ fn main() -> ExitCode {
         Command::Status(arguments) => commands::status::run(&arguments),
         Command::Rollback(arguments) => commands::rollback::roll_back(&arguments),
         Command::Pin(arguments) => commands::rollback::pin(&arguments),
+        Command::Fleet(arguments) => return commands::fleet::run(&arguments),
         Command::Lab(arguments) => commands::lab::run(&arguments),
     };
     match result {

@@ -63,6 +63,13 @@ pub struct Fetched {
     _folder: Option<TempDir>,
 }
 
+impl Fetched {
+    /// The texts of its signatures' files.
+    pub fn signatures(&self) -> Vec<String> {
+        self.envelopes.iter().map(Envelope::to_json).collect()
+    }
+}
+
 impl FromStr for ModuleSource {
     type Err = anyhow::Error;
 
@@ -130,14 +137,7 @@ impl SourceArguments {
         let host = self.from.as_deref();
         let host = host.context("a module by digest is on a fog host: give it with --from")?;
         let url = format!("{}/v1/modules/{digest}", host.trim_end_matches('/'));
-        let mut request = ureq::get(&url);
-        if let Some(path) = &self.from_token_file {
-            let token =
-                std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            request = request.header("authorization", format!("Bearer {}", token.trim()));
-        }
-        let request = request.config().http_status_as_error(false).build();
-        let mut response = request.call().with_context(|| url.clone())?;
+        let mut response = self.ask(&url)?;
         if !response.status().is_success() {
             let text = response.body_mut().read_to_string()?;
             let message = leeway_protocol::client::error_message(text.as_bytes());
@@ -161,7 +161,25 @@ impl SourceArguments {
         bar.finish_and_clear();
         let seen = hash.finish();
         ensure!(seen == digest, "{url} has other bytes: their digest is {seen}");
-        Ok(Fetched { digest, path, envelopes: vec![], _folder: Some(folder) })
+        // A host that has none says so, and an older one knows of none.
+        let mut signature = self.ask(&format!("{url}/signature"))?;
+        let signatures = match signature.status().is_success() {
+            true => vec![signature.body_mut().read_to_vec()?],
+            false => vec![],
+        };
+        Ok(Fetched { digest, path, envelopes: readable(&signatures), _folder: Some(folder) })
+    }
+
+    /// The fog host's answer, whatever it is.
+    fn ask(&self, url: &str) -> anyhow::Result<ureq::http::Response<ureq::Body>> {
+        let mut request = ureq::get(url);
+        if let Some(path) = &self.from_token_file {
+            let token =
+                std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            request = request.header("authorization", format!("Bearer {}", token.trim()));
+        }
+        let request = request.config().http_status_as_error(false).build();
+        request.call().with_context(|| url.to_owned())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use leeway_contract::Digest;
 use leeway_control::messages::{Reason, Sent};
-use leeway_control::{DeployEvent, DeployRequest, Deployed, Rolled, Status};
+use leeway_control::{DeployEvent, DeployRequest, Deployed, Rolled, Status, Step};
 use ureq::SendBody;
 
 use super::{Client, ClientError};
@@ -117,6 +117,25 @@ impl Client {
             }
         }
         Err(ClientError::Answer("it ended before the deployment did".into()))
+    }
+
+    /// Deploys a module with one of several signatures, each the text of a signature's
+    /// file: the device is asked with one after the other until it believes one.
+    pub fn deploy_signed(
+        &self,
+        request: &DeployRequest,
+        signatures: &[String],
+        mut progress: impl FnMut(&DeployEvent),
+    ) -> Result<Deployed, ClientError> {
+        let mut left = signatures.iter().cloned().peekable();
+        loop {
+            let request = DeployRequest { signature: left.next(), ..request.clone() };
+            match self.deploy(&request, &mut progress) {
+                Err(ClientError::Refused(refused))
+                    if refused.step == Step::Signature && left.peek().is_some() => {}
+                result => return result,
+            }
+        }
     }
 
     /// Returns to the version before.

@@ -73,7 +73,7 @@ fn the_protocol_depends_on_the_contract_only_and_does_no_io() {
 
 #[test]
 fn the_device_s_client_carries_no_engine_and_nothing_asynchronous() {
-    for package in ["leeway-client", "leeway-control"] {
+    for package in ["leeway-client", "leeway-control", "leeway-fleet"] {
         assert_lacks(package, |name| {
             let engine = name.starts_with("wasmtime") || name.starts_with("cranelift");
             engine || ["tokio", "hyper", "leeway-runtime", "leeway-deploy"].contains(&name)
@@ -179,6 +179,7 @@ fn every_source_says_its_subject_first() {
         "protocol/src",
         "control/src",
         "client/src",
+        "fleet/src",
         "compiler/src",
         "guest-models/src",
         "runtime/src",

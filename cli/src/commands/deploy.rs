@@ -1,11 +1,13 @@
 //! `leeway deploy`: a module to a device, which verifies it and brings it in.
 
+use std::fs::File;
+
+use anyhow::Context as _;
 use clap::Args;
-use indicatif::ProgressBar;
-use leeway_control::Progress;
+use leeway_control::DeployEvent;
 
 use super::{print, print_json};
-use crate::deployment::{self, DeployArguments, Listener};
+use crate::deployment::DeployArguments;
 use crate::device::DeviceArguments;
 use crate::registry;
 use crate::source::{ModuleSource, SourceArguments};
@@ -33,30 +35,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let client = arguments.device.client()?;
     let module = arguments.source.fetch(&arguments.module)?;
     let request = arguments.deploy.request(&module)?;
-    let mut told = Told { bar: None };
-    let deployed = deployment::deploy(&client, &module, &request, &mut told)?;
+    let mut file = File::open(&module.path).with_context(|| module.path.display().to_string())?;
+    let bar = registry::bar(0);
+    client.send_from(module.digest, &mut file, &mut |bytes, total| {
+        bar.set_length(total);
+        bar.set_position(bytes);
+    })?;
+    bar.finish_and_clear();
+    let deployed = client.deploy_signed(&request, &module.signatures(), |event| {
+        if let DeployEvent::Progress(progress) = event {
+            eprintln!("{:12} {}", progress.step.to_string(), progress.found);
+        }
+    })?;
     match arguments.json {
         true => print_json(&deployed),
         false => {
             print(&format!("{} {} serves ({})", deployed.model, deployed.version, deployed.digest))
         }
-    }
-}
-
-/// A bar while the module is sent, a line for each step.
-struct Told {
-    bar: Option<ProgressBar>,
-}
-
-impl Listener for Told {
-    fn sent(&mut self, bytes: u64, total: u64) {
-        self.bar.get_or_insert_with(|| registry::bar(total)).set_position(bytes);
-    }
-
-    fn done(&mut self, progress: &Progress) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-        eprintln!("{:12} {}", progress.step.to_string(), progress.found);
     }
 }

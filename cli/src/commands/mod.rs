@@ -13,6 +13,7 @@ pub mod calibrate;
 pub mod certify;
 pub mod deploy;
 pub mod doctor;
+pub mod fleet;
 pub mod inspect;
 pub mod keygen;
 pub mod lab;

@@ -33,18 +33,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
+/// Whether and how a model serves, in words.
+pub fn state(model: &ModelStatus) -> String {
+    match (&model.broken, &model.probation) {
+        (Some(reason), _) => format!("does not serve: {reason}"),
+        (None, Some(probation)) => format!("on probation, {} inferences", probation.inferences),
+        (None, None) if model.slots.pinned => "serves, pinned".to_owned(),
+        (None, None) => "serves".to_owned(),
+    }
+}
+
 fn text(name: &str, model: &ModelStatus) -> String {
     let release = |release: &Option<Release>| match release {
         Some(release) => format!("{} {}", release.version, release.digest.short()),
         None => "none".to_owned(),
     };
-    let slots = &model.slots;
-    let state = match (&model.broken, &model.probation) {
-        (Some(reason), _) => format!("does not serve: {reason}"),
-        (None, Some(probation)) => format!("on probation, {} inferences", probation.inferences),
-        (None, None) if slots.pinned => "serves, pinned".to_owned(),
-        (None, None) => "serves".to_owned(),
-    };
+    let (slots, state) = (&model.slots, state(model));
     let last = slots.history.last().map(|entry| format!("\n  last       {}", entry.reason));
     format!(
         "{name}: {state}\n  active     {}\n  previous   {}\n  candidate  {}{}",

@@ -1,6 +1,6 @@
 //! What the tests share that need a device: an agent in this process.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -23,31 +23,37 @@ impl Bench {
             bench.succeed(&[&build[..], &["--version", version]].concat());
         }
         bench.succeed(&["keygen", "release"]);
-        bench.start();
+        bench.agent("device", "release");
         bench
     }
 
-    pub fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Starts the agent, in a thread that ends with the process.
-    fn start(&self) {
-        let (root, socket) = (self.path("state"), self.path("device.sock"));
+    /// Starts another agent, `NAME.sock`, that trusts the key in `KEY.pub.pem`.
+    pub fn agent(&self, name: &str, key: &str) {
+        let (root, socket) = (self.path(&format!("{name}.state")), self.socket(name));
         let config = format!(
-            "root = {root:?}\nsocket = {socket:?}\n[[trust.key]]\nname = \"release\"\nfile = \"release.pub.pem\"\n"
+            "root = {root:?}\nsocket = {socket:?}\n[[trust.key]]\nname = \"release\"\nfile = \"{key}.pub.pem\"\n"
         );
-        std::fs::write(self.path("device.toml"), config).unwrap();
-        let agent = Agent::open(&self.path("device.toml")).unwrap();
+        let file = self.path(&format!("{name}.toml"));
+        std::fs::write(&file, config).unwrap();
+        let agent = Agent::open(&file).unwrap();
+        // It ends with the process.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(agent.serve())
         });
         let begin = Instant::now();
-        while !Path::new(&socket).exists() {
+        while !socket.exists() {
             assert!(begin.elapsed() < Duration::from_secs(30), "the agent does not serve");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    fn socket(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.sock"))
     }
 
     pub fn leeway(&self, arguments: &[&str]) -> Output {
@@ -71,10 +77,7 @@ impl Bench {
     }
 }
 
-/// Where its agent is.
-pub const DEVICE: [&str; 2] = ["--to", "unix:device.sock"];
-
-/// Arguments for its agent.
+/// Arguments for the agent that every bench has.
 pub fn with_device<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
-    [arguments, &DEVICE[..]].concat()
+    [arguments, &["--to", "unix:device.sock"]].concat()
 }
