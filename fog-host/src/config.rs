@@ -27,6 +27,8 @@ pub struct FogConfig {
     /// The address to listen on; port 0 takes any free one. Default: any free
     /// port on the loopback interface.
     pub listen: SocketAddr,
+    /// The address to listen on for gRPC. Default: none, and there is no gRPC.
+    pub listen_grpc: Option<SocketAddr>,
     /// Where modules and aliases are stored. Default: a temporary directory.
     pub store: StoreLocation,
     /// What executes the components. Default: native.
@@ -82,6 +84,7 @@ impl Default for FogConfig {
     fn default() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            listen_grpc: None,
             store: StoreLocation::Temporary,
             engine: EngineKind::Native,
             workers: std::thread::available_parallelism().map_or(1, |n| n.get()),

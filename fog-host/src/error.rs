@@ -76,6 +76,31 @@ impl HttpError {
         Self::new(StatusCode::FORBIDDEN, format!("{client} has not the scope {scope:?}"))
     }
 
+    /// Its status over HTTP.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Whether there is no such thing here.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
+    /// After which time another try may be worth it.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Tells the log.
+    pub(crate) fn log(&self) {
+        let (status, detail) = (self.status, self.detail.as_ref().unwrap_or(&self.message));
+        if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
+            tracing::error!(status = status.as_u16(), detail, "request failed");
+        } else {
+            tracing::debug!(status = status.as_u16(), detail, "request refused");
+        }
+    }
+
     /// What the client is told.
     pub(crate) fn message(&self) -> &str {
         &self.message
@@ -179,13 +204,8 @@ impl From<RepositoryError> for HttpError {
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let Self { status, message, detail, retry_after } = self;
-        let detail = detail.as_deref().unwrap_or(&message);
-        if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
-            tracing::error!(status = status.as_u16(), detail, "request failed");
-        } else {
-            tracing::debug!(status = status.as_u16(), detail, "request refused");
-        }
+        self.log();
+        let Self { status, message, retry_after, .. } = self;
         let mut response = (status, Json(ErrorObject { error: message })).into_response();
         if let Some(wait) = retry_after {
             let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;

@@ -13,6 +13,7 @@
 //! | `server`      | the listening socket, its life and its end          |
 //! | `running`     | a host on a thread of its own, for synchronous code |
 //! | `api`         | the routes, one file for each group                 |
+//! | `grpc`        | the same over gRPC                                  |
 //! | `listener`    | connections: TLS, HTTP/1.1 and HTTP/2               |
 //! | `tls`         | certificates and keys                               |
 //! | `access`      | who may do what                                     |
@@ -22,12 +23,14 @@
 //! | `observe`     | statistics and metrics                              |
 //! | `compile`     | compiling in a program of its own                   |
 //! | `host`        | what the routes share                               |
+//! | `about`       | what the host says of itself and its models         |
 //! | `modules`     | loaded modules, by digest                           |
 //! | `catalog`     | names and versions, and the digests they stand for  |
 //! | `repository`  | what is stored, and where                           |
 //! | `pool`        | the workers                                         |
 //! | `error`       | what the client is told, and what the log is told   |
 
+mod about;
 mod access;
 mod api;
 mod audit;
@@ -36,6 +39,7 @@ mod clients;
 mod compile;
 mod config;
 mod error;
+mod grpc;
 mod host;
 mod inference;
 mod listener;

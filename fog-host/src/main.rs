@@ -43,6 +43,9 @@ struct Serve {
     /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// The address to listen on for gRPC, for example 127.0.0.1:8081 [default: none].
+    #[arg(long, value_name = "LISTEN")]
+    listen_grpc: Option<SocketAddr>,
     /// Where modules, aliases, compiled code and the audit log are kept. Without it
     /// they are lost at the end.
     #[arg(long, value_name = "DIR")]
@@ -117,6 +120,7 @@ impl Serve {
         let program = std::env::current_exe().context("cannot find this program's file")?;
         Ok(FogConfig {
             listen: self.listen,
+            listen_grpc: self.listen_grpc,
             store: self.store.map_or(StoreLocation::Temporary, StoreLocation::Directory),
             engine: self.engine,
             pin_workers: self.workers.is_none(),

@@ -13,6 +13,7 @@ use crate::{BindError, FogConfig, FogHost};
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    grpc_address: Option<SocketAddr>,
     end: Option<oneshot::Sender<End>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -34,7 +35,7 @@ impl Running {
             .build()
             .map_err(BindError::Workers)?;
         let host = runtime.block_on(FogHost::bind(config))?;
-        let address = host.local_addr();
+        let (address, grpc_address) = (host.local_addr(), host.grpc_addr());
         let (end, ended) = oneshot::channel();
         let serve = move || {
             let result = runtime.block_on(serve(host, ended));
@@ -44,12 +45,17 @@ impl Running {
         };
         let thread = thread::Builder::new().name("leeway-fog-host".into()).spawn(serve);
         let thread = Some(thread.map_err(BindError::Workers)?);
-        Ok(Self { address, end: Some(end), thread })
+        Ok(Self { address, grpc_address, end: Some(end), thread })
     }
 
     /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address that it listens on for gRPC, if it does.
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.grpc_address
     }
 
     /// Its URL, as devices and other clients want it.

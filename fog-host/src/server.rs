@@ -10,7 +10,7 @@ use std::{fmt, io};
 use leeway_runtime::sandbox::{Sandbox, SandboxConfig, SandboxError};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::access::{Access, AccessError};
 use crate::api;
@@ -18,6 +18,7 @@ use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::compile::Compiler;
 use crate::config::{FogConfig, StoreLocation};
+use crate::grpc;
 use crate::host::{Host, Parts};
 use crate::listener::{Connections, Tls};
 use crate::modules::Modules;
@@ -81,6 +82,7 @@ pub enum BindError {
 pub struct FogHost {
     listener: TcpListener,
     address: SocketAddr,
+    grpc: Option<(TcpListener, SocketAddr)>,
     host: Arc<Host>,
     tls: Option<Arc<Tls>>,
     /// Removed when the host is.
@@ -136,18 +138,25 @@ impl FogHost {
         let (instances, pin) = (config.instances_per_worker, config.pin_workers);
         let pool = Pool::start(PoolSize { workers, queue, instances, pin });
         let pool = pool.map_err(BindError::Workers)?;
-        let listen = |source| BindError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config.listen).await?;
+        let grpc = match config.listen_grpc {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
         let modules = Modules::new(sandbox, compiler);
         let parts = Parts { config, repository, catalog, modules, pool, audit, access };
         let host = Arc::new(Host::new(parts));
-        Ok(Self { listener, address, host, tls, _temporary: temporary })
+        Ok(Self { listener, address, grpc, host, tls, _temporary: temporary })
     }
 
     /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address that it listens on for gRPC, if it does.
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(|(_, address)| *address)
     }
 
     /// What reads its files again while it serves.
@@ -164,19 +173,30 @@ impl FogHost {
         let warm_up = Arc::clone(&self.host);
         let warm_up = tokio::spawn(async move { warm_up.warm_up().await });
         let (began, shutdown_began) = oneshot::channel();
+        let (both, mut grpc_shutdown) = watch::channel(());
         let shutdown = async move {
             shutdown.await;
             tracing::info!("shutting down: accepted requests are finished");
-            // The receiver lives as long as the server.
+            // The receivers live as long as the server.
             let _ = began.send(());
+            drop(both);
         };
         let config = &self.host.config;
         let (time, most, idle_time) = (config.shutdown_time, config.connections, config.idle_time);
         let (engine, tls) = (config.engine, self.tls.is_some());
         tracing::info!(address = %self.address, %engine, tls, "serving");
-        let router = api::router(self.host);
-        let connections = Connections { router, tls: self.tls, most, idle_time };
-        let server = connections.serve(self.listener, shutdown);
+        let serving = |router, tls| Connections { router, tls, most, idle_time };
+        let http = serving(api::router(Arc::clone(&self.host)), self.tls.clone());
+        let grpc = async {
+            let Some((listener, address)) = self.grpc else { return };
+            tracing::info!(%address, "serving gRPC");
+            let shutdown = async move {
+                // It never changes, it ends.
+                while grpc_shutdown.changed().await.is_ok() {}
+            };
+            serving(grpc::router(self.host), self.tls).serve(listener, shutdown).await;
+        };
+        let server = async { tokio::join!(http.serve(self.listener, shutdown), grpc) };
         let too_late = async {
             if shutdown_began.await.is_err() {
                 std::future::pending::<()>().await;
@@ -184,7 +204,7 @@ impl FogHost {
             tokio::time::sleep(time).await;
         };
         tokio::select! {
-            () = server => {}
+            ((), ()) = server => {}
             () = too_late => tracing::warn!(?time, "some requests were not finished in time"),
         }
         warm_up.abort();
@@ -192,12 +212,19 @@ impl FogHost {
     }
 }
 
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let listen = |source| BindError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    Ok((listener, address))
+}
+
 /// Refuses an address that other machines reach and nothing protects.
 fn check_exposure(config: &FogConfig) -> Result<(), BindError> {
-    let address = config.listen;
-    if address.ip().is_loopback() {
+    let mut addresses = [Some(config.listen), config.listen_grpc].into_iter().flatten();
+    let Some(address) = addresses.find(|address| !address.ip().is_loopback()) else {
         return Ok(());
-    }
+    };
     let exposed = |missing, flag| Err(BindError::Exposed { address, missing, flag });
     if config.tls.is_none() && !config.without_tls {
         return exposed("give it --tls-certificate and --tls-key", "--without-tls");

@@ -25,12 +25,15 @@
 //! | `metadata`       | what a server and a model say of themselves         |
 //! | `repository`     | the model repository extension                      |
 //! | `statistics`     | the statistics extension                            |
+//! | `grpc`           | the messages of gRPC; with the feature of that name |
 //! | `scalars`        | tensors' elements in JSON                           |
 
 pub mod classification;
 pub mod client;
 pub mod configuration;
 pub mod datatype;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod metadata;
 pub mod repository;
 pub mod request;

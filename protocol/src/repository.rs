@@ -65,10 +65,14 @@ pub fn check_load(body: &[u8]) -> Result<(), ProtocolError> {
     let request: LoadRequest = decode(body, "load request")?;
     match request.parameters.unwrap_or_default().keys().next() {
         None => Ok(()),
-        Some(name) => Err(wrong(format!(
-            "the parameter {name:?}: a module here is as it was built, nothing can be set"
-        ))),
+        Some(name) => Err(no_parameter(name)),
     }
+}
+
+/// The refusal of a parameter of a request to load a model.
+pub(crate) fn no_parameter(name: &str) -> ProtocolError {
+    let why = "a module here is as it was built, nothing can be set";
+    wrong(format!("the parameter {name:?}: {why}"))
 }
 
 /// Checks the body of a request to unload a model. No model here has dependents.

@@ -152,6 +152,14 @@ impl Request {
         self.parameters.timeout.filter(|micros| *micros > 0).map(Duration::from_micros)
     }
 
+    /// Leaves the client no more time than this.
+    pub fn shorten(&mut self, time: Duration) {
+        let time = self.timeout().map_or(time, |timeout| timeout.min(time));
+        // 0 would be no limit.
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.parameters.timeout = Some(micros);
+    }
+
     /// The stages to run: all, or those that the parameters say. Only all where machines
     /// do not agree to the bit: parts of two would be the result of neither.
     pub fn range(&self, certificate: &Certificate) -> Result<RangeInclusive<u32>, ProtocolError> {

@@ -118,7 +118,8 @@ impl OutputTensor<'_> {
         }
     }
 
-    fn binary_bytes(&self) -> usize {
+    /// How many bytes [`Self::write`] appends.
+    pub fn binary_bytes(&self) -> usize {
         match self {
             OutputTensor::Tensor(tensor) => tensor.data.len(),
             OutputTensor::Classes { texts, .. } => texts.iter().map(|text| 4 + text.len()).sum(),

@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,9 +29,12 @@ class Answer:
 class FogHost:
     """A running `leeway-fog`, killed at the latest when the `with` block ends."""
 
-    def __init__(self, binaries: Path, store: Path, log: Path) -> None:
+    def __init__(
+        self, binaries: Path, store: Path, log: Path, options: Sequence[str] = ()
+    ) -> None:
         self._log = log
         command = [str(binaries / "leeway-fog"), "--listen", "127.0.0.1:0", "--store", str(store)]
+        command += options
         environment = {**os.environ, "NO_COLOR": "1", "RUST_LOG": "info"}
         with log.open("w") as stderr:
             self._process = subprocess.Popen(command, stderr=stderr, env=environment)

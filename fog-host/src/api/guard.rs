@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 
 use super::body;
-use crate::access::{Peer, Scope};
+use crate::access::{Client, Peer, Scope};
 use crate::error::HttpError;
 use crate::host::Host;
 use crate::observe::Refused;
@@ -27,14 +27,25 @@ async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(peer) = request.extensions().get::<Peer>().copied() else {
-        return HttpError::internal("a request without a peer").into_response();
-    };
-    let (name, refusal) = match host.access().client(&peer, request.headers()) {
-        Some(client) if client.may(scope) => {
+    match admit(&host, scope, &request) {
+        Ok(client) => {
             request.extensions_mut().insert(client);
-            return next.run(request).await;
+            next.run(request).await
         }
+        Err(refusal) => body::drain(request.body_mut(), refusal).await.into_response(),
+    }
+}
+
+/// Who asks, if they may.
+pub(crate) fn admit(
+    host: &Host,
+    scope: Scope,
+    request: &Request,
+) -> Result<Arc<Client>, HttpError> {
+    let peer = request.extensions().get::<Peer>();
+    let peer = peer.ok_or_else(|| HttpError::internal("a request without a peer"))?;
+    let (name, refusal) = match host.access().client(peer, request.headers()) {
+        Some(client) if client.may(scope) => return Ok(client),
         Some(client) => {
             host.observations.refused(Refused::Forbidden);
             (client.name.to_string(), HttpError::forbidden(&client.name, scope))
@@ -46,5 +57,5 @@ async fn guard(
     };
     let object = format!("{} {}", request.method(), request.uri().path());
     host.audit.refused(&name, scope.name(), &object, refusal.message());
-    body::drain(request.body_mut(), refusal).await.into_response()
+    Err(refusal)
 }

@@ -24,6 +24,8 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use http::{Method, Uri, header};
 
+pub(crate) use guard::admit;
+
 use crate::access::Scope;
 use crate::error::HttpError;
 use crate::host::Host;

@@ -15,13 +15,7 @@ use crate::observe::Now;
 
 /// The statistics of all versions of all names.
 pub(super) async fn all(State(host): State<Arc<Host>>) -> Json<Statistics> {
-    let versions = host.catalog.all().into_iter().flat_map(|(name, model)| {
-        let name = name.to_string();
-        model.versions.into_keys().map(move |version| (name.clone(), version.to_string()))
-    });
-    let model_stats =
-        versions.map(|(name, version)| host.observations.statistics(&name, &version)).collect();
-    Json(Statistics { model_stats })
+    Json(Statistics { model_stats: host.all_statistics() })
 }
 
 /// The statistics of a name or a digest, of one version or of all.
@@ -30,13 +24,7 @@ pub(super) async fn model(
     Params(params): Params<ModelParams>,
 ) -> Result<Json<Statistics>, HttpError> {
     let target = host.target(&params.name, params.version.as_deref()).await?;
-    let aliases = target.name.parse().ok().and_then(|name| host.catalog.get(&name));
-    let versions = match (params.version, aliases) {
-        (None, Some(model)) => model.versions.into_keys().map(String::from).collect(),
-        _ => vec![target.version],
-    };
-    let of = |version: String| host.observations.statistics(&target.name, &version);
-    Ok(Json(Statistics { model_stats: versions.into_iter().map(of).collect() }))
+    Ok(Json(Statistics { model_stats: host.statistics(&target, params.version.is_some()) }))
 }
 
 /// Everything, for Prometheus.

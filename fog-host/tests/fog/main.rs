@@ -1,6 +1,7 @@
 //! The fog host over real sockets on the loopback interface.
 
 mod device;
+mod grpc;
 mod infer;
 mod lifecycle;
 mod modules;

@@ -61,6 +61,7 @@ impl Answer {
 pub struct Client {
     agent: Agent,
     base: String,
+    token: Option<String>,
 }
 
 impl Client {
@@ -69,7 +70,12 @@ impl Client {
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
             .build();
-        Self { agent: config.into(), base: host.url() }
+        Self { agent: config.into(), base: host.url(), token: None }
+    }
+
+    /// The same client, which pushes with this token.
+    pub fn authorised(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
     fn answer(response: Result<Response<ureq::Body>, ureq::Error>) -> Answer {
@@ -95,7 +101,11 @@ impl Client {
     }
 
     pub fn put(&self, path: &str, body: &[u8]) -> Answer {
-        Self::answer(self.agent.put(self.url(path)).send(body))
+        let mut request = self.agent.put(self.url(path));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        Self::answer(request.send(body))
     }
 
     pub fn post(&self, path: &str, body: &[u8]) -> Answer {

@@ -1,0 +1,108 @@
+//! What each method does.
+
+use leeway_protocol::grpc::{
+    ConfigResponse, Empty, IndexRequest, IndexResponse, InferRequest, InferResponse, Is,
+    LoadRequest, MetadataResponse, ModelRequest, ServerMetadata, StatisticsResponse,
+};
+
+use super::Call;
+use crate::error::HttpError;
+use crate::host::Target;
+use crate::inference::Inference;
+
+/// An empty version is none.
+fn version(version: &str) -> Option<&str> {
+    Some(version).filter(|version| !version.is_empty())
+}
+
+impl Call {
+    async fn target(&self, model: &ModelRequest) -> Result<Target, HttpError> {
+        self.host.target(&model.name, version(&model.version)).await
+    }
+
+    fn did(&self, action: &str, object: &str) {
+        if let Some(client) = &self.client {
+            self.host.audit.did(client, action, object);
+        }
+    }
+}
+
+pub(super) async fn live(_: Call, _: Empty) -> Result<Is, HttpError> {
+    Ok(Is { so: true })
+}
+
+pub(super) async fn ready(call: Call, _: Empty) -> Result<Is, HttpError> {
+    Ok(Is { so: call.host.is_ready() })
+}
+
+pub(super) async fn server(call: Call, _: Empty) -> Result<ServerMetadata, HttpError> {
+    Ok(call.host.metadata().into())
+}
+
+/// Whether a model is there and loads.
+pub(super) async fn model_ready(call: Call, model: ModelRequest) -> Result<Is, HttpError> {
+    match call.target(&model).await {
+        Ok(_) => Ok(Is { so: true }),
+        Err(error) if error.is_not_found() => Ok(Is { so: false }),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) async fn model(call: Call, model: ModelRequest) -> Result<MetadataResponse, HttpError> {
+    let target = call.target(&model).await?;
+    Ok(call.host.model_metadata(target).into())
+}
+
+pub(super) async fn config(call: Call, model: ModelRequest) -> Result<ConfigResponse, HttpError> {
+    let target = call.target(&model).await?;
+    Ok(ConfigResponse::new(target.name, target.module.certificate()))
+}
+
+pub(super) async fn statistics(
+    call: Call,
+    model: ModelRequest,
+) -> Result<StatisticsResponse, HttpError> {
+    if model.name.is_empty() {
+        return Ok(call.host.all_statistics().into_iter().collect());
+    }
+    let target = call.target(&model).await?;
+    let statistics = call.host.statistics(&target, version(&model.version).is_some());
+    Ok(statistics.into_iter().collect())
+}
+
+pub(super) async fn index(call: Call, asked: IndexRequest) -> Result<IndexResponse, HttpError> {
+    Ok(call.host.index(asked.ready).into_iter().collect())
+}
+
+pub(super) async fn load(call: Call, asked: LoadRequest) -> Result<Empty, HttpError> {
+    asked.check().map_err(HttpError::bad_request)?;
+    call.host.load(&asked.model_name).await?;
+    call.did("load", &asked.model_name);
+    Ok(Empty {})
+}
+
+pub(super) async fn unload(call: Call, asked: LoadRequest) -> Result<Empty, HttpError> {
+    call.host.unload(&asked.model_name)?;
+    call.did("unload", &asked.model_name);
+    Ok(Empty {})
+}
+
+/// Runs a range of a model's stages. Of the parameter `timeout` and the call's own, the
+/// shorter counts.
+pub(super) async fn infer(call: Call, message: InferRequest) -> Result<InferResponse, HttpError> {
+    let Call { host, client, arrived, timeout } = call;
+    let client = client.ok_or_else(|| HttpError::internal("an inference without a client"))?;
+    let target = host.target(&message.model_name, version(&message.model_version)).await?;
+    let inference = Inference { host: &host, client: &client, target: &target, arrived };
+    let decode = async {
+        let mut request = message.into_request().map_err(HttpError::bad_request)?;
+        if let Some(timeout) = timeout {
+            request.shorten(timeout);
+        }
+        Ok(request)
+    };
+    let encode = |answer: &leeway_protocol::Answer<'_>, request: &leeway_protocol::Request| {
+        answer.to_message(request).map_err(HttpError::bad_request)
+    };
+    inference.answer(decode, encode).await
+}
