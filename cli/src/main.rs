@@ -56,6 +56,8 @@ enum Command {
     Verify(commands::verify::Arguments),
     /// Send a module to a device and have it deployed.
     Deploy(commands::deploy::Arguments),
+    /// Tell a device what it shall be: its models, by one file.
+    Apply(commands::apply::Arguments),
     /// Show a device's models.
     Status(commands::status::Arguments),
     /// Return a device's model to the version before.
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         Command::Sign(arguments) => commands::sign::run(&arguments),
         Command::Verify(arguments) => return commands::verify::run(&arguments),
         Command::Deploy(arguments) => commands::deploy::run(&arguments),
+        Command::Apply(arguments) => commands::apply::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
         Command::Rollback(arguments) => commands::rollback::roll_back(&arguments),
         Command::Pin(arguments) => commands::rollback::pin(&arguments),

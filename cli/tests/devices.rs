@@ -34,6 +34,41 @@ fn a_signed_release_is_deployed_and_an_unsigned_or_older_one_is_not() {
 }
 
 #[test]
+fn a_device_becomes_what_a_file_says_and_tells_how_far_it_is() {
+    let bench = Bench::new();
+    bench.succeed(&["sign", "1.wasm", "--key", "release.pem", "--counter", "1"]);
+    bench.succeed(&["sign", "2.wasm", "--key", "release.pem", "--counter", "2"]);
+    let write = |generation: u32, model: &str, version: &str| {
+        let source = bench.path(&format!("{version}.wasm"));
+        let text = format!(
+            "generation = {generation}\n[[model]]\nname = {model:?}\nversion = {version:?}\n\
+             source = {source:?}\n[[model.stream]]\nname = \"camera\"\nperiod_ms = 1000\n\
+             deadline_ms = 1000\n"
+        );
+        std::fs::write(bench.path("desired.toml"), text).unwrap();
+    };
+    let apply = with_device(&["apply", "desired.toml", "--wait", "60"]);
+    write(1, "tabular", "1");
+    let told = bench.succeed(&apply);
+    assert!(told.contains("generation 1") && told.contains("tabular: wanted 1"), "{told}");
+    assert!(told.contains("reached"), "{told}");
+    // Older and other states are refused, a newer one is taken.
+    write(1, "tabular", "2");
+    assert!(bench.fail(&apply).contains("generation 1 holds already"));
+    write(2, "tabular", "2");
+    bench.succeed(&apply);
+    write(3, "other", "2");
+    let error = bench.fail(&apply);
+    assert!(error.contains("not what it shall be"), "{error}");
+    let status = bench.succeed(&with_device(&["status"]));
+    assert!(status.contains("generation 3") && status.contains("refused"), "{status}");
+    assert!(status.contains("wanted the model \"other\""), "{status}");
+    assert!(status.contains("active     2 "), "{status}");
+    std::fs::write(bench.path("desired.toml"), "generation = \"x\"\n").unwrap();
+    assert!(bench.fail(&apply).contains("desired.toml"));
+}
+
+#[test]
 fn a_stranger_s_signature_is_refused_and_keys_are_not_overwritten() {
     let bench = Bench::new();
     let before = std::fs::read(bench.path("release.pem")).unwrap();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::Method;
 use leeway_contract::Digest;
-use leeway_control::messages::{Reason, Sent};
+use leeway_control::desired::DesiredStatus;
+use leeway_control::messages::{Cancelled, Reason, Sent};
 use leeway_control::{DeployEvent, DeployRequest, Deployed, Rolled, Status, Step};
 use ureq::SendBody;
 
@@ -136,6 +137,23 @@ impl Client {
                 result => return result,
             }
         }
+    }
+
+    /// Asks the deployments of a module to stop. Returns how many there were.
+    pub fn cancel(&self, digest: Digest) -> Result<usize, ClientError> {
+        let path = format!("/v1/deployments/{digest}");
+        Ok(self.ask::<Cancelled>(Method::DELETE, &path, ())?.deployments)
+    }
+
+    /// The device shall be this: the text of a desired state. `force`: also where its
+    /// generation is not higher than that of the one that holds.
+    pub fn apply(&self, desired: &str, force: bool) -> Result<DesiredStatus, ClientError> {
+        self.ask(Method::PUT, &format!("/v1/desired?force={force}"), desired)
+    }
+
+    /// How far the device is with what it shall be.
+    pub fn desired(&self) -> Result<DesiredStatus, ClientError> {
+        self.get("/v1/desired")
     }
 
     /// Returns to the version before.

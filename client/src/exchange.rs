@@ -51,6 +51,16 @@ impl Client {
         self.exchange(builder, &text[..])
     }
 
+    /// Sends a text or nothing.
+    pub(crate) fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl AsSendBody,
+    ) -> Result<T, ClientError> {
+        json(self.exchange(self.builder(method, path), body)?)
+    }
+
     pub(crate) fn post<T: DeserializeOwned>(
         &self,
         path: &str,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use leeway_contract::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::desired::DesiredStatus;
 use crate::{Deployed, Progress, Settings, Slots, Step};
 
 /// Asks to deploy a module that has been sent.
@@ -25,6 +26,10 @@ pub struct DeployRequest {
     /// What is asked of the model from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
+    /// Where the device fetches the module itself, where it was not sent: as in a
+    /// desired state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -39,6 +44,7 @@ impl DeployRequest {
             signature: None,
             allow_older: false,
             settings: None,
+            source: None,
             reason: None,
         }
     }
@@ -75,6 +81,13 @@ pub struct Reason {
     pub reason: Option<String>,
 }
 
+/// How many deployments were asked to stop.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// So many of the module were under way.
+    pub deployments: usize,
+}
+
 /// How much of a module has been sent.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Sent {
@@ -97,6 +110,9 @@ pub struct Status {
     pub store_bytes: Option<u64>,
     /// The most that they may.
     pub quota_bytes: u64,
+    /// How far it is with what it shall be, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<DesiredStatus>,
 }
 
 /// How a model is.

@@ -40,6 +40,8 @@ pub enum Event {
     RolledBack,
     /// It was not taken.
     Refused,
+    /// The model went.
+    Removed,
     /// It stays active until it is unpinned.
     Pinned,
     /// It may be replaced again.
@@ -187,6 +189,18 @@ impl Slots {
         self.starts = 0;
         self.note(at, Event::RolledBack, active, reason);
         Ok((active, to))
+    }
+
+    /// Nothing of it is active or waits any more.
+    pub fn remove(&mut self, at: u64, reason: &str) -> Result<(), SlotError> {
+        let digest = self.active.as_ref().ok_or(SlotError::NothingActive)?.digest;
+        if self.pinned {
+            return Err(SlotError::Pinned(digest));
+        }
+        (self.active, self.previous, self.candidate) = (None, None, None);
+        (self.proven, self.starts) = (false, 0);
+        self.note(at, Event::Removed, digest, reason);
+        Ok(())
     }
 
     /// What is active stays so, or may be replaced again.

@@ -10,10 +10,12 @@
 //! - [`serving`]: what answers, behind one pointer for each model.
 //! - [`probation`]: whether what has just begun to answer is healthy.
 //! - [`deployer`]: puts them together: [`Deployer`].
+//! - [`desired`]: brings the device to what it shall be, by one file.
 //!
 //! There is no HTTP here and nothing asynchronous: the agent around it has that.
 
 pub mod deployer;
+pub mod desired;
 pub mod files;
 pub mod probation;
 pub mod serving;

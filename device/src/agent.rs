@@ -4,8 +4,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fs, io};
 
+use leeway_deploy::desired::Reconciler;
+use leeway_deploy::desired::machine::RetryRule;
 use leeway_deploy::files::RealFiles;
 use leeway_deploy::transaction::TrialOptions;
 use leeway_deploy::{Deployer, OpenError};
@@ -18,7 +21,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Config, ConfigError};
+use crate::desired::DesiredFile;
 use crate::notify::Notify;
+use crate::origin::Places;
 use crate::{api, runner};
 
 /// Why the agent did not begin, or ended.
@@ -54,6 +59,8 @@ pub struct Agent {
     path: PathBuf,
     config: Config,
     deployer: Arc<Deployer>,
+    reconciler: Arc<Reconciler>,
+    desired: Option<DesiredFile>,
 }
 
 impl Agent {
@@ -76,25 +83,44 @@ impl Agent {
                 trial: TrialOptions::default(),
                 bound: BoundRule::default(),
                 executor: Executor::default(),
-                launch: runner::launch(fog),
+                launch: runner::launch(fog).map_err(using("a thread for the fog host"))?,
             },
         )?;
-        Ok(Self { path: path.to_owned(), config, deployer })
+        // Many devices that lost the same network do not come back in step.
+        let rule = RetryRule { seed: u64::from(std::process::id()), ..RetryRule::default() };
+        let places = Box::new(Places::new());
+        let reconciler = Reconciler::start(Arc::clone(&deployer), places, rule)
+            .map_err(using("a thread for the desired state"))?;
+        let desired = config.desired.clone().map(DesiredFile::new);
+        Ok(Self { path: path.to_owned(), config, deployer, reconciler, desired })
     }
 
-    /// Serves until SIGTERM or SIGINT; SIGHUP reads again whom to believe.
-    pub async fn serve(self) -> Result<(), AgentError> {
+    /// What serves.
+    pub fn deployer(&self) -> &Arc<Deployer> {
+        &self.deployer
+    }
+
+    /// What brings the device to what it shall be.
+    pub fn reconciler(&self) -> &Arc<Reconciler> {
+        &self.reconciler
+    }
+
+    /// Serves until SIGTERM or SIGINT; SIGHUP reads again whom to believe and what the
+    /// device shall be.
+    pub async fn serve(mut self) -> Result<(), AgentError> {
         let notify = Notify::from_environment();
         let (end, ended) = watch::channel(());
         let unix = self.listen_unix()?;
-        let router = api::router(Arc::clone(&self.deployer), None);
+        let (deployer, reconciler) = (Arc::clone(&self.deployer), Arc::clone(&self.reconciler));
+        let both = api::Both { deployer, reconciler };
+        let router = api::router(both.clone(), None);
         let unix = axum::serve(unix, router).with_graceful_shutdown(until(ended.clone()));
         let mut servers = tokio::task::JoinSet::new();
         servers.spawn(async move { unix.await });
         if let Some(tcp) = &self.config.tcp {
             let token = tcp.token()?;
             let listener = TcpListener::bind(tcp.listen).await.map_err(using(tcp.listen))?;
-            let router = api::router(Arc::clone(&self.deployer), Some(token));
+            let router = api::router(both, Some(token));
             let tcp = axum::serve(listener, router).with_graceful_shutdown(until(ended));
             servers.spawn(async move { tcp.await });
         }
@@ -121,30 +147,40 @@ impl Agent {
     }
 
     /// Gives signs of life and hears signals, until one ends it.
-    async fn live(&self, notify: &Notify) -> Result<(), AgentError> {
+    async fn live(&mut self, notify: &Notify) -> Result<(), AgentError> {
         let hear = |kind| signal(kind).map_err(using("signals"));
         let mut terminate = hear(SignalKind::terminate())?;
         let mut interrupt = hear(SignalKind::interrupt())?;
         let mut reload = hear(SignalKind::hangup())?;
+        let mut life = notify.watchdog.map(tokio::time::interval);
+        let mut look = self.desired.as_ref().map(|_| tokio::time::interval(LOOK));
         loop {
-            let life = async {
-                match notify.watchdog {
-                    Some(interval) => tokio::time::sleep(interval).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
                 _ = reload.recv() => self.reload(notify),
-                () = life => notify.tell("WATCHDOG=1"),
+                () = tick(&mut life) => notify.tell("WATCHDOG=1"),
+                () = tick(&mut look) => self.look(false),
+            }
+        }
+    }
+
+    /// Reads what the device shall be, where the file has changed.
+    fn look(&mut self, again: bool) {
+        let Some(file) = &mut self.desired else { return };
+        let read = if again { Some(file.read()) } else { file.changed() };
+        let Some(read) = read else { return };
+        match read.and_then(|state| Ok(self.reconciler.want(state, false)?)) {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::error!(%error, path = %file.path().display(), "it is not what the device shall be");
             }
         }
     }
 
     /// Reads again whom to believe. What is wrong leaves what was.
-    fn reload(&self, notify: &Notify) {
-        notify.tell("RELOADING=1");
+    fn reload(&mut self, notify: &Notify) {
+        notify.tell_reloading();
         match Config::read(&self.path).and_then(|config| config.trust()) {
             Ok(trust) => {
                 self.deployer.set_trust(trust);
@@ -152,7 +188,21 @@ impl Agent {
             }
             Err(error) => tracing::error!(%error, "the configuration was not read again"),
         }
+        self.look(true);
+        self.reconciler.retry();
         notify.tell("READY=1");
+    }
+}
+
+/// How often the file is looked at that says what the device shall be.
+const LOOK: Duration = Duration::from_secs(2);
+
+async fn tick(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

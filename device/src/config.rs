@@ -3,6 +3,7 @@
 //! ```toml
 //! root = "/var/lib/leeway"            # modules, state, compiled code
 //! socket = "/run/leeway/device.sock"
+//! desired = "desired.toml"            # what the device shall be; optional, read when it changes
 //!
 //! [trust]
 //! threshold = 1                       # how many keys must have signed
@@ -58,6 +59,8 @@ pub struct Config {
     pub tcp: Option<TcpConfig>,
     /// Its fog host.
     pub fog: Option<FogConfig>,
+    /// The file that says what the device shall be.
+    pub desired: Option<PathBuf>,
 }
 
 /// Whom the agent believes.
@@ -188,7 +191,8 @@ impl Config {
         let beside = path.parent().unwrap_or(Path::new("."));
         let files = config.trust.keys.iter_mut().map(|key| &mut key.file);
         let token = config.tcp.iter_mut().map(|tcp| &mut tcp.token_file);
-        for file in files.chain(token).chain([&mut config.root, &mut config.socket]) {
+        let own = [&mut config.root, &mut config.socket].into_iter().chain(&mut config.desired);
+        for file in files.chain(token).chain(own) {
             *file = beside.join(&*file);
         }
         Ok(config)

@@ -7,12 +7,16 @@
 //! | `agent`   | a deployer with sockets: how it begins, serves and ends |
 //! | `api`     | the routes: the Open Inference Protocol, and control    |
 //! | `runner`  | what runs a version: through the offloader              |
+//! | `desired` | the file that says what the device shall be             |
+//! | `origin`  | where it fetches modules itself                         |
 //! | `notify`  | what systemd is told                                    |
 
 mod agent;
 mod api;
 pub mod config;
+mod desired;
 mod notify;
+mod origin;
 mod runner;
 
 pub use agent::{Agent, AgentError};

@@ -33,6 +33,12 @@ impl Notify {
         Self { socket, watchdog }
     }
 
+    /// Tells it that the configuration is being read again, and when that began, as
+    /// `Type=notify-reload` wants it.
+    pub(crate) fn tell_reloading(&self) {
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_usec()));
+    }
+
     /// Tells it something.
     pub(crate) fn tell(&self, message: &str) {
         if let Some((socket, address)) = &self.socket
@@ -41,6 +47,16 @@ impl Notify {
             tracing::warn!(%error, message, "the service manager was not told");
         }
     }
+}
+
+/// CLOCK_MONOTONIC, in microseconds.
+fn monotonic_usec() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a timespec that this function owns, and the clock exists on
+    // every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0) / 1000
 }
 
 #[test]

@@ -15,32 +15,36 @@ use leeway_runtime::sandbox::{Limits, Module};
 /// How often the offloader looks whether it should probe.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How versions are run, with this fog host.
-pub(crate) fn launch(fog: Option<HttpFog>) -> Launch {
-    let Some(fog) = fog else { return Arc::new(Instances::launch) };
-    let fog = Arc::new(fog);
-    Arc::new(move |module, deadline| {
-        let runner = Offloaded::new(module, deadline, Arc::clone(&fog))?;
+/// How versions are run, with this fog host. What is known of the link and of the host
+/// outlives versions: it is the host's.
+pub(crate) fn launch(fog: Option<HttpFog>) -> std::io::Result<Launch> {
+    let Some(fog) = fog else { return Ok(Arc::new(Instances::launch)) };
+    let clock = Arc::new(MonotonicClock::new());
+    let policy = Box::new(Threshold::default());
+    let host = Offloader::new(policy, Arc::new(fog), clock, Options::default());
+    let probing = host.prober().spawn(PROBE_INTERVAL)?;
+    let hub = Arc::new(Mutex::new((host, probing)));
+    Ok(Arc::new(move |module, deadline| {
+        let runner = Offloaded::new(module, deadline, &hub)?;
         Ok(Box::new(runner) as Box<dyn Runner>)
-    })
+    }))
 }
+
+/// The offloader of the fog host itself, which has no task, and its prober.
+type Hub = Mutex<(Offloader, ProbeThread)>;
 
 /// One version behind an offloader: one input at a time.
 struct Offloaded {
     offloader: Mutex<Offloader>,
     task: TaskId,
-    _probing: ProbeThread,
 }
 
 impl Offloaded {
-    fn new(
-        module: &Module,
-        deadline: Option<Duration>,
-        fog: Arc<HttpFog>,
-    ) -> Result<Self, RunFailure> {
+    fn new(module: &Module, deadline: Option<Duration>, hub: &Hub) -> Result<Self, RunFailure> {
         let policy = Box::new(Threshold::default());
-        let clock = Arc::new(MonotonicClock::new());
-        let mut offloader = Offloader::new(policy, fog, clock, Options::default());
+        let hub = hub.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offloader = hub.0.beside(policy);
+        drop(hub);
         let mut instance = module.instantiate()?;
         // One run tells the threshold's side of the device.
         let zeros = |spec: &leeway_contract::TensorSpec| Tensor {
@@ -59,9 +63,7 @@ impl Offloaded {
             deadline,
             component: None,
         });
-        let probing = offloader.prober().spawn(PROBE_INTERVAL);
-        let probing = probing.map_err(|error| RunFailure::new(error, false))?;
-        Ok(Self { offloader: Mutex::new(offloader), task, _probing: probing })
+        Ok(Self { offloader: Mutex::new(offloader), task })
     }
 }
 

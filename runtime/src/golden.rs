@@ -70,11 +70,24 @@ pub fn replay(module: &Module) -> Result<(), GoldenError> {
 
 /// [`replay`], with limits to the run of each vector.
 pub fn replay_within(module: &Module, limits: &Limits) -> Result<(), GoldenError> {
+    replay_while(module, limits, &|| true).map(|_| ())
+}
+
+/// [`replay_within`], as long as `wanted` before each vector. Returns whether all were
+/// replayed.
+pub fn replay_while(
+    module: &Module,
+    limits: &Limits,
+    wanted: &dyn Fn() -> bool,
+) -> Result<bool, GoldenError> {
     let certificate = module.certificate();
     let exact = module.metered() && certificate.bound() == Bound::Static;
     let failed = |vector| move |source| GoldenError::Run { vector, source };
     let mut instance = module.instantiate().map_err(failed(0))?;
     for (vector, golden) in module.golden().iter().enumerate() {
+        if !wanted() {
+            return Ok(false);
+        }
         let execution = instance
             .run(0..=certificate.last_stage(), &golden.inputs, limits)
             .map_err(failed(vector))?;
@@ -93,7 +106,7 @@ pub fn replay_within(module: &Module, limits: &Limits) -> Result<(), GoldenError
             return Err(GoldenError::Fuel { vector, wanted, seen });
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The first element in which two tensors of the same type and shape differ,

@@ -8,3 +8,4 @@ pub mod forests;
 pub mod mutate;
 pub mod onnx;
 pub mod random;
+pub mod swaps;

@@ -205,6 +205,7 @@ fn unsafe_code_says_why_it_is_sound() {
         "compiler/src",
         "runtime/src",
         "deploy/src",
+        "device/src",
         "fog-host/src",
         "lab/src",
         "cli/src",

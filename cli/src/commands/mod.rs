@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 pub mod admit;
+pub mod apply;
 pub mod build;
 pub mod bundle;
 pub mod calibrate;

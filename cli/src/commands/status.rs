@@ -2,6 +2,7 @@
 
 use clap::Args;
 use leeway_control::ModelStatus;
+use leeway_control::desired::{DesiredStatus, GoalState, GoalStatus};
 use leeway_control::slots::Release;
 
 use super::{print, print_json};
@@ -25,6 +26,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for (name, model) in &status.models {
         print(&text(name, model))?;
     }
+    if let Some(desired) = &status.desired {
+        print(&desired_text(desired))?;
+    }
     let stored = status.store_bytes.unwrap_or_default();
     print(&format!("store: {stored} of {} bytes", status.quota_bytes))?;
     match status.read_only {
@@ -41,6 +45,45 @@ pub fn state(model: &ModelStatus) -> String {
         (None, None) if model.slots.pinned => "serves, pinned".to_owned(),
         (None, None) => "serves".to_owned(),
     }
+}
+
+/// How far a device is with what it shall be.
+pub(super) fn desired_text(desired: &DesiredStatus) -> String {
+    let generation = desired.generation.unwrap_or_default();
+    let mut text = format!("desired since generation {generation}:");
+    for (name, goal) in &desired.models {
+        text.push_str(&goal_text(name, goal));
+    }
+    text
+}
+
+fn goal_text(name: &str, goal: &GoalStatus) -> String {
+    let wanted = match &goal.wanted {
+        None => "none".to_owned(),
+        Some(wanted) => {
+            let version = wanted.version.clone();
+            let digest = wanted.digest.map(|digest| digest.short());
+            let parts: Vec<String> = version.into_iter().chain(digest).collect();
+            if parts.is_empty() { "what the source has".to_owned() } else { parts.join(" ") }
+        }
+    };
+    let observed = goal.observed.map_or("none".to_owned(), |digest| digest.short());
+    let state = match (goal.state, goal.step, goal.retry_in_ms) {
+        (GoalState::Working, Some(step), _) => format!("working, after the step {step}"),
+        (GoalState::Working, None, _) => "working".to_owned(),
+        (GoalState::Waiting, _, Some(ms)) => format!("tried again in {:.0} s", ms as f64 / 1e3),
+        (GoalState::Waiting, ..) => "waiting".to_owned(),
+        (GoalState::Canary, ..) => "a canary".to_owned(),
+        (GoalState::Reached, ..) => "reached".to_owned(),
+        (GoalState::Refused, ..) => "refused".to_owned(),
+        (GoalState::Lost, ..) => "lost".to_owned(),
+    };
+    let reason = goal.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let attempts = match goal.attempts {
+        0 | 1 => String::new(),
+        more => format!(", {more} attempts"),
+    };
+    format!("\n  {name}: wanted {wanted}, active {observed}; {state}{attempts}{reason}")
 }
 
 fn text(name: &str, model: &ModelStatus) -> String {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use leeway_contract::{Certificate, Digest, section};
 use leeway_runtime::sandbox::{LoadError, Module, Sandbox};
 
-use super::{Deployed, Deployer, clock, lock};
+use super::{Deployed, Deployer, Running, clock, lock};
 use crate::serving::{Routing, Trial, Version};
 use crate::state::{Release, Settings, Slots};
 use crate::store::{StoreError, Upload};
 use crate::transaction::admit::{self, Load};
+use crate::transaction::quiet::quietly;
 use crate::transaction::{Cancel, Cause, Opened, Progress, Refusal, Request, Source, Step, trial};
 use crate::trust::{Accepted, Memory, Subject};
 
@@ -24,10 +25,17 @@ struct Transaction<'a> {
     step: Step,
 }
 
+/// A candidate that is what it says it is.
+struct Examined {
+    name: String,
+    release: Release,
+    accepted: Accepted,
+    module: Module,
+}
+
 /// A candidate that may become active.
 struct Candidate {
     version: Arc<Version>,
-    load: Load,
     settings: Settings,
 }
 
@@ -37,11 +45,11 @@ impl Deployer {
     pub fn deploy(
         &self,
         request: &Request,
-        source: Option<&mut dyn Source>,
+        source: Option<&mut (dyn Source + Send)>,
         cancel: &Cancel,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Deployed, Refusal> {
-        self.hold(request.digest);
+        let running = Running::begin(self, request.digest, cancel);
         let mut transaction =
             Transaction { deployer: self, request, cancel, progress, step: Step::Fetch };
         let result = transaction.run(source).map_err(|cause| {
@@ -51,6 +59,7 @@ impl Deployer {
             refusal
         });
         self.release(request.digest);
+        drop(running);
         if let Err(error) = self.collect() {
             tracing::warn!(%error, "what is not needed is not removed");
         }
@@ -74,8 +83,8 @@ impl Deployer {
         if let (Some(model), None) = (model, self.read_only()) {
             let reason = refusal.to_string();
             let note = |state: &mut crate::state::State| {
-                state.slots(&model).refuse(clock(), refusal.digest, &reason);
-                Ok(())
+                let wanted = state.still_wants(&model, refusal.digest, request.goal);
+                wanted.map(|()| state.slots(&model).refuse(clock(), refusal.digest, &reason))
             };
             if let Err(error) = self.change(note) {
                 tracing::warn!(%error, "the refusal is not noted");
@@ -85,6 +94,7 @@ impl Deployer {
 
     /// A canary has proven itself: it answers everything.
     pub(super) fn promote(&self, model: &str, digest: Digest, reason: &str) -> Result<(), String> {
+        let _switching = lock(&self.switching);
         let served = self.serving.model(model).ok_or("the model does not serve any more")?;
         let routing = served.routing();
         let canary = routing.other.clone().filter(|other| other.digest() == digest);
@@ -93,9 +103,13 @@ impl Deployer {
         self.change(|state| {
             let slots = state.slots(model);
             slots.activate(at, digest, "it was a canary")?;
-            slots.prove(at, reason)
+            slots.prove(at, reason)?;
+            state.desired.iter_mut().for_each(|desired| desired.settle(model, digest));
+            Ok(())
         })
         .map_err(|error| error.to_string())?;
+        let settings = self.inspect(|state| state.models[model].settings.clone());
+        self.load_is(model, &canary, &settings);
         let other = Some(Arc::clone(&routing.primary));
         let (share, shadow, trial) = (0.0, 0.0, Trial::None);
         self.serving.route(model, Routing { primary: canary, other, share, shadow, trial }, None);
@@ -104,11 +118,14 @@ impl Deployer {
 
     /// A canary has failed: it answers nothing any more.
     pub(super) fn withdraw(&self, model: &str, digest: Digest, reason: &str) -> Result<(), String> {
+        let _switching = lock(&self.switching);
         if let Some(served) = self.serving.model(model) {
             let routing = served.routing();
             if routing.other.as_ref().is_some_and(|other| other.digest() == digest) {
                 let (share, shadow, trial) = (0.0, 0.0, Trial::None);
                 let primary = Arc::clone(&routing.primary);
+                let settings = self.inspect(|state| state.models[model].settings.clone());
+                self.load_is(model, &primary, &settings);
                 let next = Routing { primary, other: None, share, shadow, trial };
                 self.serving.route(model, next, None);
             }
@@ -117,6 +134,7 @@ impl Deployer {
         let reason = format!("as a canary: {reason}");
         self.change(|state| {
             state.slots(model).refuse(clock(), digest, &reason);
+            state.desired.iter_mut().for_each(|desired| desired.settle(model, digest));
             Ok(())
         })
         .map_err(|error| error.to_string())
@@ -124,11 +142,18 @@ impl Deployer {
 }
 
 impl Transaction<'_> {
-    fn run(&mut self, source: Option<&mut dyn Source>) -> Result<Deployed, Cause> {
-        let (deployer, request) = (self.deployer, self.request);
+    fn run(&mut self, source: Option<&mut (dyn Source + Send)>) -> Result<Deployed, Cause> {
+        let request = self.request;
         if let Some(settings) = &request.settings {
             settings.check().map_err(Cause::Settings)?;
         }
+        let examined = quietly(|| self.examine(source))??;
+        let candidate = self.calibrate(&examined)?;
+        self.switch(&examined, candidate)
+    }
+
+    /// All that needs neither the device's time nor its streams.
+    fn examine(&mut self, source: Option<&mut (dyn Source + Send)>) -> Result<Examined, Cause> {
         let bytes = self.fetch(source)?;
         let certificate = self.certificate(&bytes)?;
         let accepted = self.signature(&bytes, &certificate)?;
@@ -136,11 +161,9 @@ impl Transaction<'_> {
         let module = self.compile(&bytes)?;
         drop(bytes);
         self.at(Step::Golden)?;
-        let found = trial::replay(&module, &deployer.config.trial)?;
+        let found = trial::replay(&module, &self.deployer.config.trial, self.cancel)?;
         self.done(found);
-        let name = certificate.model.name;
-        let candidate = self.calibrate(&name, &release, module)?;
-        self.switch(&name, &release, candidate, &accepted)
+        Ok(Examined { name: certificate.model.name, release, accepted, module })
     }
 
     /// Begins a step, unless something newer was asked for.
@@ -155,7 +178,7 @@ impl Transaction<'_> {
     }
 
     /// The module's bytes, from the store or from the source.
-    fn fetch(&mut self, source: Option<&mut dyn Source>) -> Result<Vec<u8>, Cause> {
+    fn fetch(&mut self, source: Option<&mut (dyn Source + Send)>) -> Result<Vec<u8>, Cause> {
         self.at(Step::Fetch)?;
         let (store, digest) = (&self.deployer.store, self.request.digest);
         match store.read(digest) {
@@ -229,6 +252,10 @@ impl Transaction<'_> {
             let (wanted, seen) = (wanted.clone(), model.name.clone());
             return Err(Cause::OtherModel { wanted, seen });
         }
+        let (wanted, seen) = (self.request.version.as_ref(), &model.version);
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != seen) {
+            return Err(Cause::OtherVersion { wanted: wanted.clone(), seen: seen.clone() });
+        }
         self.done(format!(
             "{} {}, {} units of fuel, {} bytes of memory, no imports",
             model.name,
@@ -278,7 +305,11 @@ impl Transaction<'_> {
             counter: accepted.counter,
             signed_by: accepted.signed_by.iter().map(ToString::to_string).collect(),
         };
-        self.deployer.change(|state| state.slots(&model.name).propose(release.clone()))?;
+        let goal = self.request.goal;
+        self.deployer.change(|state| {
+            state.still_wants(&model.name, release.digest, goal)?;
+            state.slots(&model.name).propose(release.clone())
+        })?;
         self.done(format!("the candidate of {}", model.name));
         Ok(release)
     }
@@ -291,51 +322,57 @@ impl Transaction<'_> {
         Ok(module)
     }
 
-    fn calibrate(
-        &mut self,
-        name: &str,
-        release: &Release,
-        module: Module,
-    ) -> Result<Candidate, Cause> {
+    fn calibrate(&mut self, examined: &Examined) -> Result<Candidate, Cause> {
+        let Examined { name, release, module, .. } = examined;
         self.at(Step::Calibrate)?;
         let deployer = self.deployer;
         let known = deployer.inspect(|state| state.models[name].settings.clone());
         let settings = self.request.settings.clone().unwrap_or(known);
-        let claims = trial::claims(&module, deployer.sandbox.engine_hash());
+        let claims = trial::claims(module, deployer.sandbox.engine_hash());
         let trial = &deployer.config.trial;
-        let (calibration, found) = trial::measured(&module, claims, &deployer.calibrations, trial)?;
+        let kept = &deployer.calibrations;
+        let (calibration, found) = trial::measured(module, claims, kept, trial, self.cancel)?;
         let (bound, stages) = deployer.bounds(&calibration);
         self.done(format!("{found}; at most {bound:.1?} is promised"));
-        let (version, load) = deployer.version(release, module, Some(bound), stages, &settings)?;
-        Ok(Candidate { version, load, settings })
+        let version =
+            quietly(|| deployer.version(release, module.clone(), Some(bound), stages, &settings))??;
+        Ok(Candidate { version, settings })
     }
 
     /// Tests the whole set with the candidate and makes it active. One at a time:
     /// the set must not change in between.
-    fn switch(
-        &mut self,
-        name: &str,
-        release: &Release,
-        candidate: Candidate,
-        accepted: &Accepted,
-    ) -> Result<Deployed, Cause> {
+    fn switch(&mut self, examined: &Examined, candidate: Candidate) -> Result<Deployed, Cause> {
+        let Examined { name, release, accepted, .. } = examined;
         self.at(Step::Admit)?;
         let deployer = self.deployer;
-        let Candidate { version, load, settings } = candidate;
-        let mut loads = lock(&deployer.loads);
-        let mut next: BTreeMap<String, Load> = loads.clone();
-        next.insert(name.to_owned(), load.clone());
+        let Candidate { version, settings } = candidate;
+        let _switching = lock(&deployer.switching);
+        let serves = deployer.serving.model(name).map(|model| model.routing());
+        let same = serves.as_ref().is_some_and(|r| r.primary.digest() == release.digest);
+        let canary = settings.rollout.canary.filter(|_| serves.is_some() && !same);
+        let beside = serves.as_deref().map(|routing| &*routing.primary).filter(|_| !same);
+        let shadow = settings.rollout.shadow;
+        let both = beside.filter(|_| canary.is_some() || shadow > 0.0);
+        let load = Load::of(&version, &settings);
+        let load = match both {
+            Some(beside) => load.beside(&Load::of(beside, &settings), shadow),
+            None => load,
+        };
+        let mut next: BTreeMap<String, Load> = lock(&deployer.loads).clone();
+        next.insert(name.clone(), load);
         let admission = admit::admit(&next, &deployer.config.executor)?;
         let streams = admission.as_ref().map_or(0, |admission| admission.streams.len());
         self.done(format!("{streams} streams keep their deadlines"));
 
         self.at(Step::Switch)?;
-        let serves = deployer.serving.model(name);
-        let same = serves.as_ref().is_some_and(|m| m.routing().primary.digest() == release.digest);
-        let canary = settings.rollout.canary.filter(|_| serves.is_some() && !same);
-        let reason = self.request.reason.as_str();
+        let (digest, reason) = (release.digest, self.request.reason.as_str());
         deployer.change(|state| {
+            state.still_wants(name, digest, self.request.goal)?;
             state.newest_signature = state.newest_signature.max(accepted.signed_at);
+            if self.request.goal.is_some() {
+                let desired = state.desired.iter_mut();
+                desired.for_each(|desired| desired.tried(name, Some(digest), canary.is_none()));
+            }
             let slots = state.slots(name);
             slots.settings = settings.clone();
             match canary {
@@ -345,12 +382,11 @@ impl Transaction<'_> {
                     if self.request.allow_older {
                         slots.highest_counter = release.counter.unwrap_or(slots.highest_counter);
                     }
-                    slots.activate(clock(), release.digest, reason)
+                    slots.activate(clock(), digest, reason)
                 }
             }
         })?;
-        *loads = next;
-        drop(loads);
+        *lock(&deployer.loads) = next;
         *lock(&deployer.admission) = admission;
         match canary {
             Some(share) => {
@@ -358,12 +394,12 @@ impl Transaction<'_> {
             }
             None => {
                 let proven = deployer.inspect(|state| state.models[name].proven);
-                let before = self.before(name, serves.map(|model| model.routing()), &version);
-                deployer.serve(name, (version, load), before, &settings, !proven);
+                let before = self.before(name, serves, &version);
+                deployer.serve(name, version, before, &settings, !proven);
             }
         }
         self.done(if canary.is_some() { "it answers a share" } else { "it answers" });
-        let (model, version) = (name.to_owned(), release.version.clone());
+        let (model, version) = (name.clone(), release.version.clone());
         Ok(Deployed { model, version, digest: release.digest, canary: canary.is_some() })
     }
 

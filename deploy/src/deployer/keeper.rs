@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::{Deployer, clock};
+use super::{Deployer, clock, lock};
 use crate::probation::Verdict;
 use crate::serving::{Outcome, Trial};
 use crate::state::State;
@@ -68,6 +68,7 @@ impl Deployer {
     /// The active version has proven itself.
     fn settle(&self, model: &str, outcome: &Outcome, reason: &str) -> Result<(), String> {
         tracing::info!(model, digest = %outcome.digest, reason, "a version has proven itself");
+        let _switching = lock(&self.switching);
         if let Some(served) = self.serving.model(model) {
             let routing = served.routing();
             if routing.primary.digest() == outcome.digest {
@@ -76,6 +77,8 @@ impl Deployer {
                     shadow: 0.0,
                     ..(*routing).clone()
                 };
+                let settings = self.inspect(|state| state.models[model].settings.clone());
+                self.load_is(model, &next.primary, &settings);
                 self.serving.route(model, next, None);
             }
         }

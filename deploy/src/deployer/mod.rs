@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use leeway_contract::{Digest, Tensor};
@@ -12,16 +12,19 @@ use leeway_runtime::admission::{Admission, Executor};
 use leeway_runtime::sandbox::{Sandbox, SandboxConfig, SandboxError};
 use leeway_runtime::timing::{self, BoundRule, Calibration};
 
+use crate::desired::Kept;
 use crate::files::Files;
 use crate::serving::{Answer, Launch, ServeError, Serving};
 use crate::state::{SlotError, State, StateError, StateFile};
 use crate::store::{Limits, Store, StoreError};
+use crate::transaction::Cancel;
 use crate::transaction::admit::Load;
 use crate::transaction::trial::TrialOptions;
 use crate::trust::Trust;
 
 mod deploy;
 mod keeper;
+mod removal;
 mod routes;
 mod start;
 
@@ -94,10 +97,35 @@ pub struct Deployer {
     /// The promise to all streams.
     admission: Mutex<Option<Admission>>,
     held: Mutex<VecDeque<Digest>>,
+    /// The transactions under way.
+    running: Mutex<Vec<(Digest, Cancel)>>,
+    /// One that changes what is active at a time: state and pointer change together.
+    switching: Mutex<()>,
+    /// Who hears that the state has changed.
+    listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Why the disk takes nothing, where it does not.
     read_only: Mutex<Option<String>>,
     /// Models that are active and do not serve, and why.
     broken: Mutex<BTreeMap<String, String>>,
+}
+
+/// A transaction under way, until it is dropped.
+struct Running<'a> {
+    deployer: &'a Deployer,
+    cancel: &'a Cancel,
+}
+
+impl<'a> Running<'a> {
+    fn begin(deployer: &'a Deployer, digest: Digest, cancel: &'a Cancel) -> Self {
+        lock(&deployer.running).push((digest, cancel.clone()));
+        Self { deployer, cancel }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        lock(&self.deployer.running).retain(|(_, cancel)| !cancel.is(self.cancel));
+    }
 }
 
 impl fmt::Debug for Deployer {
@@ -162,12 +190,25 @@ impl Deployer {
         *lock(&self.trust) = trust;
     }
 
+    /// Whoever this is hears each time that the state has changed. There is one at most.
+    pub fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
+        self.listener.set(Box::new(listener)).ok();
+    }
+
     /// The modules that must not be removed: those of the state, and those that
-    /// came to be deployed.
+    /// came to be deployed or are being deployed.
     pub fn keep(&self) -> BTreeSet<Digest> {
         let mut keep = self.state.inspect(State::keep);
         keep.extend(lock(&self.held).iter());
+        keep.extend(lock(&self.running).iter().map(|(digest, _)| digest));
         keep
+    }
+
+    /// Asks the transactions of a module to stop. Returns how many there are.
+    pub fn cancel(&self, digest: Digest) -> usize {
+        let running = lock(&self.running);
+        let of_module = running.iter().filter(|(module, _)| *module == digest);
+        of_module.map(|(_, cancel)| cancel.cancel()).count()
     }
 
     /// A module that came is kept until it is deployed, or until many others came.
@@ -199,10 +240,23 @@ impl Deployer {
     ) -> Result<T, StateError> {
         let result = self.state.change(change);
         match &result {
-            Ok(_) => *lock(&self.read_only) = None,
+            Ok(_) => {
+                *lock(&self.read_only) = None;
+                if let Some(listener) = self.listener.get() {
+                    listener();
+                }
+            }
             Err(error) => self.note_disk(matches!(error, StateError::Io { .. }), error),
         }
         result
+    }
+
+    /// Remembers what the device shall be.
+    pub(crate) fn keep_desired(&self, kept: Kept) -> Result<(), StateError> {
+        self.change(|state| {
+            state.desired = Some(kept);
+            Ok(())
+        })
     }
 
     fn note_disk(&self, refused: bool, error: &dyn fmt::Display) {

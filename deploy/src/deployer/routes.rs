@@ -35,18 +35,26 @@ impl Deployer {
         bound: Option<Duration>,
         stages: Vec<Duration>,
         settings: &Settings,
-    ) -> Result<(Arc<Version>, Load), Cause> {
-        let deadline = settings.deadline();
-        let version = Version::new(release.clone(), module, bound, deadline, &self.config.launch)?;
-        let load = Load { streams: settings.streams.clone(), stages };
-        Ok((Arc::new(version), load))
+    ) -> Result<Arc<Version>, Cause> {
+        let (deadline, launch) = (settings.deadline(), &self.config.launch);
+        let version = Version::new(release.clone(), module, bound, deadline, stages, launch)?;
+        Ok(Arc::new(version))
+    }
+
+    /// The device's time is spent on a version of a model alone from now on.
+    pub(super) fn load_is(&self, name: &str, version: &Version, settings: &Settings) {
+        let load = Load::of(version, settings);
+        if !load.stages.is_empty() {
+            lock(&self.loads).insert(name.to_owned(), load);
+        }
+        self.readmit();
     }
 
     /// Has a version answer, with another one to fall back to.
     pub(super) fn serve(
         &self,
         name: &str,
-        (version, load): (Arc<Version>, Load),
+        version: Arc<Version>,
         before: Option<Arc<Version>>,
         settings: &Settings,
         on_trial: bool,
@@ -56,9 +64,6 @@ impl Deployer {
         let routing = Routing { primary: version, other: before, share: 0.0, shadow, trial };
         let rules: Option<Rules> = on_trial.then(|| settings.probation.clone());
         self.serving.route(name, routing, rules);
-        if !load.stages.is_empty() {
-            lock(&self.loads).insert(name.to_owned(), load);
-        }
         lock(&self.broken).remove(name);
     }
 
@@ -90,14 +95,18 @@ impl Deployer {
         let ready = routing.as_ref().and_then(|routing| {
             routing.versions().find(|version| version.digest() == previous.digest).cloned()
         });
-        let loaded = match ready {
-            Some(version) => self.prepare_again(&version, &slots.settings),
-            None => self.load_release(&previous, &slots.settings),
-        };
-        let loaded = loaded.map_err(|cause| RollBackError::Start(Box::new(cause)))?;
+        let ready = ready.map_or_else(|| self.load_release(&previous, &slots.settings), Ok);
+        let ready = ready.map_err(|cause| RollBackError::Start(Box::new(cause)))?;
+        let _switching = lock(&self.switching);
         // What goes waits, where it had proven itself.
         let left = routing.map(|routing| Arc::clone(&routing.primary)).filter(|_| slots.proven);
-        let kept = self.change(|state| state.slots(name).roll_back(clock(), reason));
+        let kept = self.change(|state| {
+            let slots = state.slots(name);
+            match &slots.previous {
+                Some(still) if still.digest == previous.digest => slots.roll_back(clock(), reason),
+                _ => Err(SlotError::Superseded(previous.digest)),
+            }
+        });
         let (from, to) = match kept {
             Ok(rolled) => rolled,
             Err(StateError::Slots(error)) => return Err(error.into()),
@@ -106,20 +115,10 @@ impl Deployer {
                 (from, previous.digest)
             }
         };
-        self.serve(name, loaded, left, &slots.settings, false);
-        self.readmit();
+        self.load_is(name, &ready, &slots.settings);
+        self.serve(name, ready, left, &slots.settings, false);
         tracing::warn!(model = name, %from, %to, reason, "rolled back");
         Ok(Rolled { from, to })
-    }
-
-    /// A version that is loaded, with the load that it was admitted with.
-    fn prepare_again(
-        &self,
-        version: &Arc<Version>,
-        settings: &Settings,
-    ) -> Result<(Arc<Version>, Load), Cause> {
-        let (_, load) = self.prepare(&version.release, version.module.clone(), settings)?;
-        Ok((Arc::clone(version), load))
     }
 
     /// Tests the whole set again, after a model went back to another version.

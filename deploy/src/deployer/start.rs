@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use leeway_runtime::sandbox::{Module, Sandbox, SandboxConfig};
 use leeway_runtime::timing;
@@ -13,7 +13,6 @@ use crate::files::Files;
 use crate::serving::{Serving, Version};
 use crate::state::{Release, Settings, Slots, StateFile};
 use crate::store::Store;
-use crate::transaction::admit::{self, Load};
 use crate::transaction::{Cause, trial};
 
 pub(super) fn open(files: Arc<dyn Files>, config: Config) -> Result<Arc<Deployer>, OpenError> {
@@ -35,17 +34,15 @@ pub(super) fn open(files: Arc<dyn Files>, config: Config) -> Result<Arc<Deployer
         loads: Mutex::new(BTreeMap::new()),
         admission: Mutex::new(None),
         held: Mutex::new(VecDeque::new()),
+        running: Mutex::new(Vec::new()),
+        switching: Mutex::new(()),
+        listener: OnceLock::new(),
         read_only: Mutex::new(None),
         broken: Mutex::new(BTreeMap::new()),
     });
     deployer.count_starts();
     for (name, slots) in deployer.inspect(|state| state.models.clone()) {
         deployer.serve_from_disk(&name, &slots);
-    }
-    let admission = admit::admit(&lock(&deployer.loads), &deployer.config.executor);
-    match admission {
-        Ok(admission) => *lock(&deployer.admission) = admission,
-        Err(refusal) => tracing::error!(%refusal, "the streams are not admitted any more"),
     }
     if let Err(error) = deployer.collect() {
         tracing::warn!(%error, "what is not needed is not removed");
@@ -85,29 +82,30 @@ impl Deployer {
     fn serve_from_disk(&self, name: &str, slots: &Slots) {
         let Some(active) = &slots.active else { return };
         let failure = match self.load_release(active, &slots.settings) {
-            Ok(loaded) => {
+            Ok(version) => {
                 let before = slots.previous.as_ref().and_then(|previous| {
                     let loaded = self.load_release(previous, &slots.settings);
                     loaded
                         .inspect_err(|error| tracing::warn!(model = name, %error, "no way back"))
                         .ok()
                 });
-                let before = before.map(|(version, _)| version);
-                return self.serve(name, loaded, before, &slots.settings, !slots.proven);
+                self.load_is(name, &version, &slots.settings);
+                return self.serve(name, version, before, &slots.settings, !slots.proven);
             }
             Err(failure) => failure,
         };
         tracing::error!(model = name, %failure, "the active version does not start");
         let previous = slots.previous.as_ref().map(|p| self.load_release(p, &slots.settings));
         match previous {
-            Some(Ok(loaded)) => {
+            Some(Ok(version)) => {
                 let reason = format!("it does not start: {failure}");
                 let kept =
                     self.change(|state| state.slots(name).roll_back(clock(), &reason).map(|_| ()));
                 if let Err(error) = kept {
                     tracing::warn!(%error, "the way back is not kept");
                 }
-                self.serve(name, loaded, None, &slots.settings, false);
+                self.load_is(name, &version, &slots.settings);
+                self.serve(name, version, None, &slots.settings, false);
             }
             previous => {
                 let also = previous.and_then(Result::err);
@@ -122,7 +120,7 @@ impl Deployer {
         &self,
         release: &Release,
         settings: &Settings,
-    ) -> Result<(Arc<Version>, Load), Cause> {
+    ) -> Result<Arc<Version>, Cause> {
         let bytes = self.store.read(release.digest)?;
         let module = self.sandbox.load_expecting(&bytes, release.digest)?;
         drop(bytes);
@@ -135,7 +133,7 @@ impl Deployer {
         release: &Release,
         module: Module,
         settings: &Settings,
-    ) -> Result<(Arc<Version>, Load), Cause> {
+    ) -> Result<Arc<Version>, Cause> {
         let claims = trial::claims(&module, self.sandbox.engine_hash());
         let calibration = self.calibrations.load(&claims);
         let bounds = match &calibration {

@@ -1,6 +1,7 @@
 //! Whole deployments: of good versions, of bad ones, and with the power going at
 //! every operation.
 
+mod desired;
 mod faults;
 mod health;
 mod refused;

@@ -24,6 +24,7 @@ mod shadow;
 mod version;
 
 pub use routing::{Routing, Trial};
+pub(crate) use version::zeros;
 pub use version::{Instances, Launch, Ran, RunFailure, Runner, Version};
 
 use routing::is_turn;
@@ -81,6 +82,9 @@ pub struct Serving {
     outcomes: Sender<Outcome>,
     shadow: Shadow,
     began: Instant,
+    /// What answered before, until no inference holds it any more: unmapping its code
+    /// and memory is not an inference's work.
+    left: Mutex<Vec<Arc<Routing>>>,
 }
 
 impl fmt::Debug for Serving {
@@ -123,6 +127,7 @@ impl Serving {
             outcomes,
             shadow: Shadow::start(serving.clone()),
             began: Instant::now(),
+            left: Mutex::new(Vec::new()),
         }))
     }
 
@@ -154,6 +159,8 @@ impl Serving {
                 let old = model.routing.swap(Arc::new(routing));
                 let new = model.routing();
                 old.versions().filter(|v| !new.has(v.digest())).for_each(|v| v.retire());
+                self.left().push(old);
+                self.sweep();
             }
             None => {
                 let mut models = BTreeMap::clone(&self.models.load());
@@ -169,12 +176,27 @@ impl Serving {
         }
     }
 
+    fn left(&self) -> MutexGuard<'_, Vec<Arc<Routing>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what no inference holds any more.
+    fn sweep(&self) {
+        let mut left = self.left();
+        let gone: Vec<_> = left.extract_if(.., |old| Arc::strong_count(old) == 1).collect();
+        drop(left);
+        drop(gone);
+    }
+
     /// A model serves no longer.
     pub fn remove(&self, name: &str) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut models = BTreeMap::clone(&self.models.load());
-        models.remove(name);
+        let gone = models.remove(name);
         self.models.store(Arc::new(models));
+        if let Some(gone) = gone {
+            gone.routing().versions().for_each(|version| version.retire());
+        }
     }
 
     /// Answers one input. Where a version on probation fails, the other one answers:
@@ -281,6 +303,7 @@ impl Serving {
     /// Lets time pass for probations.
     pub fn tick(&self) {
         let now = self.now();
+        self.sweep();
         for model in self.models.load().values() {
             let verdict = match &*model.probation() {
                 Some((digest, probation)) => (*digest, probation.tick(now)),

@@ -70,20 +70,23 @@ pub struct Version {
     pub bound: Option<Duration>,
     /// The deadline of its inputs.
     pub deadline: Option<Duration>,
+    /// What is promised of each of its stages, where that is known.
+    pub(crate) stages: Vec<Duration>,
     runner: Box<dyn Runner>,
 }
 
 impl Version {
     /// Puts a module and what runs it together.
-    pub fn new(
+    pub(crate) fn new(
         release: Release,
         module: Module,
         bound: Option<Duration>,
         deadline: Option<Duration>,
+        stages: Vec<Duration>,
         launch: &Launch,
     ) -> Result<Self, RunFailure> {
         let runner = launch(&module, deadline)?;
-        Ok(Self { release, module, bound, deadline, runner })
+        Ok(Self { release, module, bound, deadline, stages, runner })
     }
 
     /// The module.
@@ -113,6 +116,19 @@ pub struct Instances {
     idle: Mutex<Vec<Instance>>,
 }
 
+/// The longest that a first run on zeros may take.
+const WARM_UP: Duration = Duration::from_secs(10);
+
+/// Inputs of zeros.
+pub(crate) fn zeros(module: &Module) -> Vec<Tensor> {
+    let zeros = |spec: &leeway_contract::TensorSpec| Tensor {
+        dtype: spec.dtype,
+        shape: spec.shape.clone(),
+        data: vec![0; spec.size_bytes().unwrap_or_default()],
+    };
+    module.certificate().inputs().iter().map(zeros).collect()
+}
+
 /// Instances that are kept for the next input.
 const MOST_IDLE: usize = 4;
 
@@ -122,8 +138,15 @@ impl Instances {
         module: &Module,
         deadline: Option<Duration>,
     ) -> Result<Box<dyn Runner>, RunFailure> {
-        // The first input does not wait for its instance.
-        let idle = Mutex::new(vec![module.instantiate()?]);
+        // The first input does not wait for its instance, nor for the pages of it and of
+        // the code that a run touches first. What a model makes of zeros says nothing.
+        let mut instance = module.instantiate()?;
+        let stages = 0..=module.certificate().last_stage();
+        if let Err(error) = instance.run(stages, &zeros(module), &Limits::within(WARM_UP)) {
+            tracing::debug!(%error, "the model does not run on zeros");
+            instance = module.instantiate()?;
+        }
+        let idle = Mutex::new(vec![instance]);
         Ok(Box::new(Self { module: module.clone(), limits: Limits { deadline }, idle }))
     }
 

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use leeway_contract::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::desired::Kept;
 use crate::files::{Files, replace};
 
 pub(crate) use leeway_control::settings::milliseconds;
@@ -38,11 +39,20 @@ pub struct State {
     pub newest_signature: u64,
     /// The models, by name.
     pub models: BTreeMap<String, Slots>,
+    /// What the device shall be, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<Kept>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { format: FORMAT, generation: 0, newest_signature: 0, models: BTreeMap::new() }
+        Self {
+            format: FORMAT,
+            generation: 0,
+            newest_signature: 0,
+            models: BTreeMap::new(),
+            desired: None,
+        }
     }
 }
 
@@ -50,6 +60,27 @@ impl State {
     /// The modules that must not be removed.
     pub fn keep(&self) -> BTreeSet<Digest> {
         self.models.values().flat_map(Slots::keep).collect()
+    }
+
+    /// The modules that are active.
+    pub fn active(&self) -> BTreeMap<String, Digest> {
+        let active = |slots: &Slots| slots.active.as_ref().map(|active| active.digest);
+        let models = self.models.iter();
+        models.filter_map(|(name, slots)| Some((name.clone(), active(slots)?))).collect()
+    }
+
+    /// Whether an attempt for a model as it is desired since a generation still counts;
+    /// one that is no such attempt always does.
+    pub(crate) fn still_wants(
+        &self,
+        model: &str,
+        digest: Digest,
+        goal: Option<u64>,
+    ) -> Result<(), SlotError> {
+        let desired = self.desired.as_ref();
+        let counts =
+            goal.is_none_or(|since| desired.is_some_and(|kept| kept.wants_since(model, since)));
+        if counts { Ok(()) } else { Err(SlotError::Superseded(digest)) }
     }
 
     /// The slots of a model; empty ones where there is none of that name.

@@ -76,9 +76,9 @@ pub enum StoreError {
         /// What it is.
         seen: Digest,
     },
-    /// Somebody else is sending the same module.
-    #[error("the module {digest} is on its way here already")]
-    Coming {
+    /// Somebody else began to send the same module.
+    #[error("a newer upload of the module {digest} took this one's place")]
+    TakenOver {
         /// Which.
         digest: Digest,
     },

@@ -22,8 +22,11 @@ use leeway_contract::Digest;
 
 use crate::files::Files;
 
+mod claim;
 mod error;
 mod upload;
+
+use claim::{Arrivals, Claim};
 
 pub use error::StoreError;
 pub use upload::Upload;
@@ -63,7 +66,7 @@ pub struct Store {
     partial: PathBuf,
     limits: Limits,
     /// The modules that are on their way here.
-    coming: Arc<Mutex<BTreeSet<Digest>>>,
+    coming: Arc<Mutex<Arrivals>>,
 }
 
 impl Store {
@@ -91,7 +94,7 @@ impl Store {
         self.partial.join(digest.to_hex())
     }
 
-    fn coming(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+    fn coming(&self) -> MutexGuard<'_, Arrivals> {
         self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -148,7 +151,9 @@ impl Store {
         }
     }
 
-    /// Begins or continues to take a module of `bytes` bytes, where that is known.
+    /// Begins or continues to take a module of `bytes` bytes, where that is known. An
+    /// earlier upload of the same module takes nothing more: it may hang on a
+    /// connection that nobody is at the other end of.
     /// `keep` are the modules that are not removed to make room for it.
     ///
     /// # Errors
@@ -162,11 +167,8 @@ impl Store {
         if let Some(seen) = bytes.filter(|&bytes| bytes > self.limits.module_bytes) {
             return Err(StoreError::TooLarge { limit: self.limits.module_bytes, seen });
         }
-        if !self.coming().insert(digest) {
-            return Err(StoreError::Coming { digest });
-        }
-        let coming = upload::Coming::new(Arc::clone(&self.coming), digest);
-        let mut upload = Upload::resume(self, digest, coming)?;
+        let claim = Claim::take(&self.coming, digest);
+        let mut upload = Upload::resume(self, digest, claim)?;
         self.make_room(&mut upload, bytes, keep)?;
         Ok(upload)
     }
@@ -209,14 +211,14 @@ impl Store {
         let mut collected = Collected::default();
         for (digest, bytes) in self.modules()? {
             // One that has just come is not in the state yet.
-            if !keep.contains(&digest) && !self.coming().contains(&digest) {
+            if !keep.contains(&digest) && !self.coming().contains_key(&digest) {
                 self.remove(&self.blob(digest))?;
                 collected.modules.push(digest);
                 collected.bytes += bytes;
             }
         }
         for (digest, bytes) in self.digests(&self.partial)? {
-            if !self.coming().contains(&digest) {
+            if !self.coming().contains_key(&digest) {
                 self.remove(&self.part(digest))?;
                 collected.bytes += bytes;
             }

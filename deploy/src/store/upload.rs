@@ -1,33 +1,13 @@
 //! A module on its way into the store, in one connection or in several.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read as _;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use leeway_contract::Digest;
 use leeway_contract::digest::Hasher;
 
-use super::{Store, StoreError};
+use super::{Claim, Store, StoreError};
 use crate::files::Append;
-
-/// Says that a module is on its way, until it is dropped.
-pub(super) struct Coming {
-    all: Arc<Mutex<BTreeSet<Digest>>>,
-    digest: Digest,
-}
-
-impl Coming {
-    pub(super) fn new(all: Arc<Mutex<BTreeSet<Digest>>>, digest: Digest) -> Self {
-        Self { all, digest }
-    }
-}
-
-impl Drop for Coming {
-    fn drop(&mut self) {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
-    }
-}
 
 /// A module that is on its way. Dropped before it is finished, it can be resumed.
 pub struct Upload<'a> {
@@ -38,7 +18,7 @@ pub struct Upload<'a> {
     offset: u64,
     /// The bytes that there is room for, from the beginning of the module.
     most: u64,
-    _coming: Coming,
+    claim: Claim,
 }
 
 impl fmt::Debug for Upload<'_> {
@@ -55,7 +35,7 @@ impl<'a> Upload<'a> {
     pub(super) fn resume(
         store: &'a Store,
         digest: Digest,
-        coming: Coming,
+        claim: Claim,
     ) -> Result<Self, StoreError> {
         let path = store.part(digest);
         let file = store.files.append(&path).map_err(StoreError::io("write", &path))?;
@@ -71,7 +51,7 @@ impl<'a> Upload<'a> {
                 }
             }
         }
-        Ok(Self { store, digest, file, hash, offset, most: offset, _coming: coming })
+        Ok(Self { store, digest, file, hash, offset, most: offset, claim })
     }
 
     /// Lets `more` bytes come.
@@ -103,7 +83,8 @@ impl<'a> Upload<'a> {
             });
         }
         let path = self.store.part(self.digest);
-        self.file.write_all(bytes).map_err(StoreError::io("write", &path))?;
+        let file = &mut self.file;
+        self.claim.exercise(|| file.write_all(bytes).map_err(StoreError::io("write", &path)))?;
         self.hash.update(bytes);
         self.offset = seen;
         Ok(())
@@ -112,23 +93,28 @@ impl<'a> Upload<'a> {
     /// All has come. Where its digest is right, it is durable and in the store
     /// afterwards; where it is wrong, nothing of it is kept.
     pub fn finish(mut self) -> Result<(), StoreError> {
-        let (store, digest) = (self.store, self.digest);
+        let (store, digest, bytes) = (self.store, self.digest, self.offset);
         let (part, blob) = (store.part(digest), store.blob(digest));
-        let seen = self.hash.finish();
-        if seen != digest {
-            store.remove(&part)?;
-            return Err(StoreError::Digest { wanted: digest, seen, bytes: self.offset });
-        }
-        self.file.sync().map_err(StoreError::io("synchronise", &part))?;
-        store.files.rename(&part, &blob).map_err(StoreError::io("rename", &part))?;
-        for directory in [&store.blobs, &store.partial] {
-            store.files.sync_dir(directory).map_err(StoreError::io("synchronise", directory))?;
-        }
-        Ok(())
+        let (seen, file) = (self.hash.finish(), &mut self.file);
+        self.claim.exercise(|| {
+            if seen != digest {
+                store.remove(&part)?;
+                return Err(StoreError::Digest { wanted: digest, seen, bytes });
+            }
+            file.sync().map_err(StoreError::io("synchronise", &part))?;
+            store.files.rename(&part, &blob).map_err(StoreError::io("rename", &part))?;
+            for directory in [&store.blobs, &store.partial] {
+                store
+                    .files
+                    .sync_dir(directory)
+                    .map_err(StoreError::io("synchronise", directory))?;
+            }
+            Ok(())
+        })
     }
 
     /// Nothing of it is wanted any more.
     pub fn discard(self) -> Result<(), StoreError> {
-        self.store.remove(&self.store.part(self.digest))
+        self.claim.exercise(|| self.store.remove(&self.store.part(self.digest)))
     }
 }

@@ -5,6 +5,7 @@
 //! - [`refusal`]: which step said no, and why.
 //! - [`trial`]: the candidate runs for the first time: golden vectors, exact fuel,
 //!   calibration.
+//! - `quiet`: its work gives way to inferences.
 //! - [`admit`]: the whole set of streams with the candidate in it.
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub use leeway_control::{Progress, Step};
 use crate::state::Settings;
 
 pub(crate) mod admit;
+pub(crate) mod quiet;
 pub mod refusal;
 pub mod source;
 pub(crate) mod trial;
@@ -34,6 +36,11 @@ impl Cancel {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// Whether this is a clone of another one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether it was asked.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -47,6 +54,11 @@ pub struct Request {
     pub digest: Digest,
     /// The model that it must be, where that is known.
     pub model: Option<String>,
+    /// The version that its certificate must name, where that is known.
+    pub version: Option<String>,
+    /// The generation of the desired state since which it is wanted so, where it is:
+    /// where that does not hold any more, nothing is changed.
+    pub goal: Option<u64>,
     /// The envelope with its signatures.
     pub envelope: Option<Vec<u8>>,
     /// Whether an operator allows a release that is older than one that was active.
@@ -64,6 +76,8 @@ impl Request {
         Self {
             digest,
             model: None,
+            version: None,
+            goal: None,
             envelope: None,
             allow_older: false,
             settings: None,

@@ -49,6 +49,14 @@ pub enum Cause {
         /// By the certificate.
         seen: String,
     },
+    /// It is another version than was wanted.
+    #[error("wanted the version {wanted:?}, the module's certificate names {seen:?}")]
+    OtherVersion {
+        /// What was asked for.
+        wanted: String,
+        /// By the certificate.
+        seen: String,
+    },
     /// Its bytes, certificate or code.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -81,6 +89,9 @@ pub enum Cause {
     /// It does not start to serve.
     #[error("it does not start: {0}")]
     Launch(#[from] RunFailure),
+    /// The machine has no thread left.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
     /// What was decided could not be kept.
     #[error(transparent)]
     State(#[from] StateError),
@@ -93,7 +104,11 @@ impl Cause {
     /// Whether the same may work later, with nothing about the module changed.
     pub fn is_transient(&self) -> bool {
         match self {
-            Cause::Source(_) | Cause::NoSource | Cause::Cancelled | Cause::State(_) => true,
+            Cause::Source(_)
+            | Cause::NoSource
+            | Cause::Cancelled
+            | Cause::State(_)
+            | Cause::Thread(_) => true,
             Cause::Store(error) => {
                 !matches!(error, StoreError::Digest { .. } | StoreError::TooLarge { .. })
             }

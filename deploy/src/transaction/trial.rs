@@ -1,16 +1,19 @@
 //! The candidate runs for the first time: on its golden vectors, to the bit and
 //! with exact fuel, and again and again to see how long it takes here.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use leeway_contract::{Bound, Tensor};
+use leeway_contract::{Bound, Certificate, Digest, Tensor};
 use leeway_runtime::golden;
+use leeway_runtime::offload::local::{Local, LocalError, LocalRun};
 use leeway_runtime::realtime::RealTime;
-use leeway_runtime::sandbox::{Limits, Module};
+use leeway_runtime::sandbox::{Instance, Limits, Module};
 use leeway_runtime::timing::measure::MeasureOptions;
 use leeway_runtime::timing::{Calibration, Claims, Device, Store, calibrate};
 
-use super::Cause;
+use super::{Cancel, Cause};
+use crate::serving::zeros;
 
 /// How candidates are tried.
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +35,17 @@ impl Default for TrialOptions {
 
 /// Replays the golden vectors; without any, the model must at least burn the fuel
 /// that it is certified for. Returns what was found, in words.
-pub(crate) fn replay(module: &Module, options: &TrialOptions) -> Result<String, Cause> {
+pub(crate) fn replay(
+    module: &Module,
+    options: &TrialOptions,
+    cancel: &Cancel,
+) -> Result<String, Cause> {
     let limits = Limits::within(options.limit);
     let vectors = module.golden().len();
     if vectors > 0 {
-        golden::replay_within(module, &limits)?;
+        if !golden::replay_while(module, &limits, &|| !cancel.is_cancelled())? {
+            return Err(Cause::Cancelled);
+        }
         return Ok(format!("{vectors} golden vectors are equal to the bit"));
     }
     let certificate = module.certificate();
@@ -56,6 +65,7 @@ pub(crate) fn measured(
     claims: Claims,
     kept: &Store,
     options: &TrialOptions,
+    cancel: &Cancel,
 ) -> Result<(Calibration, String), Cause> {
     if let Ok(calibration) = kept.load(&claims) {
         return Ok((calibration, "it was calibrated on this device before".into()));
@@ -65,10 +75,19 @@ pub(crate) fn measured(
     if inputs.is_empty() {
         inputs.push(zeros(module));
     }
-    let mut instance = module.instantiate().map_err(Cause::Run)?;
-    let real_time = RealTime::default().apply();
-    let calibration =
-        calibrate(&mut instance, &inputs, claims, real_time, &options.measure, &mut |_| {})?;
+    let instance = module.instantiate().map_err(Cause::Run)?;
+    let mut tried = Tried { instance, limit: options.limit, cancel };
+    // On a thread of its own: what it is granted ends with it.
+    let calibration = std::thread::scope(|scope| {
+        let measuring = || {
+            let real_time = RealTime::default().apply();
+            calibrate(&mut tried, &inputs, claims, real_time, &options.measure, &mut |_| {})
+        };
+        let thread = std::thread::Builder::new().name("calibrate".into());
+        let thread = thread.spawn_scoped(scope, measuring).map_err(Cause::Thread)?;
+        let calibration = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        if cancel.is_cancelled() { Err(Cause::Cancelled) } else { Ok(calibration?) }
+    })?;
     if let Err(error) = kept.save(&calibration) {
         tracing::warn!(%error, "the calibration is not kept");
     }
@@ -86,11 +105,33 @@ pub(crate) fn claims(module: &Module, engine_hash: String) -> Claims {
     }
 }
 
-fn zeros(module: &Module) -> Vec<Tensor> {
-    let zeros = |spec: &leeway_contract::TensorSpec| Tensor {
-        dtype: spec.dtype,
-        shape: spec.shape.clone(),
-        data: vec![0; spec.size_bytes().unwrap_or_default()],
-    };
-    module.certificate().inputs().iter().map(zeros).collect()
+/// A candidate that is measured: no run takes longer than the limit, and none begins
+/// after the transaction was cancelled.
+struct Tried<'a> {
+    instance: Instance,
+    limit: Duration,
+    cancel: &'a Cancel,
+}
+
+impl Local for Tried<'_> {
+    fn digest(&self) -> Digest {
+        Local::digest(&self.instance)
+    }
+
+    fn certificate(&self) -> &Certificate {
+        Local::certificate(&self.instance)
+    }
+
+    fn run(
+        &mut self,
+        stages: RangeInclusive<u32>,
+        inputs: &[Tensor],
+    ) -> Result<LocalRun, LocalError> {
+        if self.cancel.is_cancelled() {
+            return Err(LocalError(Box::new(Cause::Cancelled)));
+        }
+        let run = self.instance.run(stages, inputs, &Limits::within(self.limit));
+        let run = run.map_err(|error| LocalError(Box::new(error)))?;
+        Ok(LocalRun { outputs: run.outputs, fuel: run.fuel, elapsed: run.elapsed })
+    }
 }

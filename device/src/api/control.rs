@@ -7,14 +7,16 @@ use axum::extract::{Path, State};
 use leeway_deploy::deployer::Rolled;
 
 use super::error::HttpError;
-use super::{Shared, blocking};
+use super::{Both, Shared, blocking};
 use leeway_control::messages::{ModelStatus, ProbationStatus, Reason, Status};
 
-pub(super) async fn status(State(deployer): State<Shared>) -> Result<Json<Status>, HttpError> {
-    Ok(Json(blocking(move || status_of(&deployer)).await?))
+pub(super) async fn status(State(both): State<Both>) -> Result<Json<Status>, HttpError> {
+    Ok(Json(blocking(move || status_of(&both)).await?))
 }
 
-fn status_of(deployer: &Shared) -> Status {
+/// How the device is.
+pub(crate) fn status_of(both: &Both) -> Status {
+    let deployer = &both.deployer;
     let mut broken = deployer.broken();
     let mut models = BTreeMap::new();
     for (name, slots) in deployer.inspect(|state| state.models.clone()) {
@@ -38,6 +40,7 @@ fn status_of(deployer: &Shared) -> Status {
         read_only: deployer.read_only(),
         store_bytes: deployer.store().used_bytes().ok(),
         quota_bytes: deployer.store().limits().quota_bytes,
+        desired: Some(both.reconciler.status()).filter(|desired| desired.generation.is_some()),
     }
 }
 
@@ -54,30 +57,30 @@ pub(super) async fn roll_back(
 }
 
 pub(super) async fn pin(
-    State(deployer): State<Shared>,
+    State(both): State<Both>,
     Path(name): Path<String>,
     reason: Option<Json<Reason>>,
 ) -> Result<Json<Status>, HttpError> {
-    pinned(deployer, name, true, words(reason)).await
+    pinned(both, name, true, words(reason)).await
 }
 
 pub(super) async fn unpin(
-    State(deployer): State<Shared>,
+    State(both): State<Both>,
     Path(name): Path<String>,
     reason: Option<Json<Reason>>,
 ) -> Result<Json<Status>, HttpError> {
-    pinned(deployer, name, false, words(reason)).await
+    pinned(both, name, false, words(reason)).await
 }
 
 async fn pinned(
-    deployer: Shared,
+    both: Both,
     name: String,
     pinned: bool,
     reason: String,
 ) -> Result<Json<Status>, HttpError> {
     let result = blocking(move || {
-        deployer.pin(&name, pinned, &reason)?;
-        Ok::<_, HttpError>(status_of(&deployer))
+        both.deployer.pin(&name, pinned, &reason)?;
+        Ok::<_, HttpError>(status_of(&both))
     });
     Ok(Json(result.await??))
 }

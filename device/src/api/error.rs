@@ -7,6 +7,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use leeway_deploy::deployer::RollBackError;
+use leeway_deploy::desired::{OriginError, WantError};
 use leeway_deploy::serving::ServeError;
 use leeway_deploy::state::StateError;
 use leeway_deploy::store::StoreError;
@@ -50,7 +51,7 @@ impl From<StoreError> for HttpError {
             StoreError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             StoreError::Digest { .. } | StoreError::Truncated { .. } => StatusCode::BAD_REQUEST,
             StoreError::Missing { .. } => StatusCode::NOT_FOUND,
-            StoreError::Coming { .. } => StatusCode::CONFLICT,
+            StoreError::TakenOver { .. } => StatusCode::CONFLICT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)
@@ -87,6 +88,25 @@ impl From<StateError> for HttpError {
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)
+    }
+}
+
+impl From<WantError> for HttpError {
+    fn from(error: WantError) -> Self {
+        match error {
+            WantError::State(error) => error.into(),
+            WantError::Desired(_) => Self::bad_request(error),
+            _ => Self::new(StatusCode::CONFLICT, error),
+        }
+    }
+}
+
+impl From<OriginError> for HttpError {
+    fn from(error: OriginError) -> Self {
+        match error {
+            OriginError::Unknown { .. } => Self::bad_request(error),
+            _ => Self::new(StatusCode::BAD_GATEWAY, error),
+        }
     }
 }
 

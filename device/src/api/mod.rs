@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{FromRef, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use http::{StatusCode, header};
 use leeway_contract::Digest;
 use leeway_deploy::Deployer;
+use leeway_deploy::desired::Reconciler;
 
 mod control;
 mod deploy;
+mod desired;
 mod error;
 mod infer;
 mod stream;
@@ -20,15 +22,36 @@ mod upload;
 
 use error::HttpError;
 
-/// What the routes share.
+/// What most routes share.
 pub(crate) type Shared = Arc<Deployer>;
 
+/// What all routes share.
+#[derive(Clone)]
+pub(crate) struct Both {
+    pub(crate) deployer: Shared,
+    pub(crate) reconciler: Arc<Reconciler>,
+}
+
+impl FromRef<Both> for Shared {
+    fn from_ref(both: &Both) -> Self {
+        Arc::clone(&both.deployer)
+    }
+}
+
+impl FromRef<Both> for Arc<Reconciler> {
+    fn from_ref(both: &Both) -> Self {
+        Arc::clone(&both.reconciler)
+    }
+}
+
 /// All routes. With a token, only who has it is let in.
-pub(crate) fn router(deployer: Shared, token: Option<String>) -> Router {
+pub(crate) fn router(both: Both, token: Option<String>) -> Router {
     let control = Router::new()
         .route("/status", get(control::status))
         .route("/modules/{digest}", put(upload::put).get(upload::sent))
         .route("/deployments", post(deploy::deploy))
+        .route("/deployments/{digest}", delete(deploy::cancel))
+        .route("/desired", get(desired::get).put(desired::put))
         .route("/models/{name}/rollback", post(control::roll_back))
         .route("/models/{name}/pin", post(control::pin))
         .route("/models/{name}/unpin", post(control::unpin));
@@ -43,7 +66,7 @@ pub(crate) fn router(deployer: Shared, token: Option<String>) -> Router {
         .nest("/v1", control)
         .nest("/v2", protocol)
         .fallback(async || HttpError::not_found("there is nothing under this path"))
-        .with_state(deployer);
+        .with_state(both);
     match token {
         // Digests take as long to compare whatever they are of.
         Some(token) => {

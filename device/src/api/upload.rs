@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, HttpBody as _};
@@ -46,6 +47,9 @@ pub(super) struct From {
     from: u64,
 }
 
+/// The longest that a client may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// Chunks on their way from the network to the disk.
 const CHUNKS: usize = 8;
 
@@ -66,7 +70,10 @@ pub(super) async fn put(
     let taken = tokio::spawn(taken);
     let mut broken = None;
     loop {
-        match poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context));
+        // Nobody is at the other end any more: its thread is wanted for others.
+        let Ok(frame) = tokio::time::timeout(SILENCE, frame).await else { break };
+        match frame {
             Some(Ok(frame)) => {
                 let chunk = frame.into_data().unwrap_or_default();
                 // Nobody takes it: it was refused.

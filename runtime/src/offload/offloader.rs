@@ -217,6 +217,12 @@ impl Offloader {
         Self { tasks: Vec::new(), policy, shared: Arc::new(shared) }
     }
 
+    /// Another offloader for the same fog host, without tasks: what one of them learns
+    /// of the link and of the host, all know, and they need one prober.
+    pub fn beside(&self, policy: Box<dyn Policy>) -> Self {
+        Self { tasks: Vec::new(), policy, shared: Arc::clone(&self.shared) }
+    }
+
     /// Adds a task.
     pub fn add(&mut self, task: Task) -> TaskId {
         let Task { name, local, wcet, watch, deadline, component } = task;

@@ -404,6 +404,10 @@ fn the_probers_thread_brings_the_threshold_policy_to_the_fog() {
     });
     assert!(offloaded);
     drop(thread);
+    // A task that comes later, as another version does, finds what is known.
+    let mut beside = offloader.beside(Box::new(Threshold::default()));
+    let later = beside.add(self::task());
+    assert_eq!(ask(&mut beside, later, 1.0).0, Outcome::Fog);
 }
 
 #[test]

@@ -1,0 +1,31 @@
+//! Work that answers nothing gives way to what does: it runs on a thread of the lowest
+//! priority that competes at all, which ends with it.
+
+use super::Cause;
+
+/// Nineteen is the least; a thread may lower its own without any right.
+const NICE: i32 = 19;
+
+/// Does something on a thread that gives way to all others.
+pub(crate) fn quietly<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Cause> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("deploy".into());
+        let lowered = || {
+            // On Linux, process 0 is the calling thread.
+            if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+                tracing::debug!(%error, "a deployment competes with inferences");
+            }
+            work()
+        };
+        let thread = thread.spawn_scoped(scope, lowered).map_err(Cause::Thread)?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+#[test]
+fn only_the_work_has_a_low_priority() {
+    let priority = || rustix::process::getpriority_process(None).unwrap();
+    let before = priority();
+    assert_eq!(quietly(priority).unwrap(), NICE);
+    assert_eq!(priority(), before);
+}

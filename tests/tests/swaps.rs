@@ -1,0 +1,20 @@
+//! Versions are swapped under load: no inference is lost, each answer is the answering
+//! version's to the bit, and memory does not grow. One test alone, as it reads the
+//! memory of the whole process; `--bench swaps` is the long one, with times.
+
+use leeway_tests::swaps::Soak;
+
+/// What memory may grow by after the first block, in bytes: less than a tenth of what
+/// the swaps would take if each left its weights behind.
+const GROWTH: u64 = 24 << 20;
+
+#[test]
+fn swaps_under_load_lose_nothing_and_leave_nothing_behind() {
+    let report = Soak::new().unwrap().run(8, 20, |_, _| ()).unwrap();
+    assert_eq!(report.swaps, 160);
+    assert_eq!(report.wrong, 0);
+    assert_eq!(report.begun, report.answered());
+    assert!(report.swapping.wall.count() > 0 && report.still.wall.count() > 0);
+    let (early, late) = (report.resident[1], report.resident[7]);
+    assert!(late < early + GROWTH, "{early} bytes, then {late}: {:?}", report.resident);
+}
