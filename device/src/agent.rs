@@ -14,6 +14,7 @@ use leeway_deploy::transaction::TrialOptions;
 use leeway_deploy::{Deployer, OpenError};
 use leeway_runtime::admission::Executor;
 use leeway_runtime::offload::fog::{HttpFog, HttpFogError};
+use leeway_runtime::offload::report::{ReportRule, ReportThread, Reports};
 use leeway_runtime::sandbox::SandboxConfig;
 use leeway_runtime::timing::BoundRule;
 use tokio::net::{TcpListener, UnixListener};
@@ -61,6 +62,7 @@ pub struct Agent {
     deployer: Arc<Deployer>,
     reconciler: Arc<Reconciler>,
     desired: Option<DesiredFile>,
+    _reporting: Option<ReportThread>,
 }
 
 impl Agent {
@@ -73,6 +75,12 @@ impl Agent {
             fs::set_permissions(&config.root, private).map_err(using(config.root.display()))?;
         }
         let fog = config.fog.as_ref().map(|fog| HttpFog::new(&fog.url)).transpose()?;
+        let (fog, reports) = (fog.map(Arc::new), Arc::new(Reports::default()));
+        let name = config.fog.as_ref().and_then(|fog| fog.report.clone());
+        let reporting = name.zip(fog.clone()).map(|(name, fog)| {
+            reports.spawn(name, fog, ReportRule::default()).map_err(using("a thread"))
+        });
+        let reporting = reporting.transpose()?;
         let deployer = leeway_deploy::open(
             Arc::new(RealFiles),
             leeway_deploy::Config {
@@ -83,7 +91,7 @@ impl Agent {
                 trial: TrialOptions::default(),
                 bound: BoundRule::default(),
                 executor: Executor::default(),
-                launch: runner::launch(fog).map_err(using("a thread for the fog host"))?,
+                launch: runner::launch(fog, reports).map_err(using("a thread for the fog host"))?,
             },
         )?;
         // Many devices that lost the same network do not come back in step.
@@ -92,7 +100,8 @@ impl Agent {
         let reconciler = Reconciler::start(Arc::clone(&deployer), places, rule)
             .map_err(using("a thread for the desired state"))?;
         let desired = config.desired.clone().map(DesiredFile::new);
-        Ok(Self { path: path.to_owned(), config, deployer, reconciler, desired })
+        let path = path.to_owned();
+        Ok(Self { path, config, deployer, reconciler, desired, _reporting: reporting })
     }
 
     /// What serves.

@@ -26,6 +26,7 @@
 //!
 //! [fog]                               # optional
 //! url = "http://192.0.2.7:8080"
+//! report = "line-3"                   # what it is told of this device, under this name; optional
 //! ```
 
 use std::collections::BTreeSet;
@@ -140,6 +141,9 @@ pub struct TcpConfig {
 pub struct FogConfig {
     /// Its URL.
     pub url: String,
+    /// The device's name in what the fog host is told of it: where inputs were
+    /// answered, and what is believed of the link. Without one, nothing is told.
+    pub report: Option<String>,
 }
 
 /// A configuration that is none.

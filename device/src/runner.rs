@@ -9,23 +9,24 @@ use leeway_deploy::serving::{Instances, Launch, Ran, RunFailure, Runner};
 use leeway_runtime::offload::clock::MonotonicClock;
 use leeway_runtime::offload::fog::HttpFog;
 use leeway_runtime::offload::policy::Threshold;
+use leeway_runtime::offload::report::Reports;
 use leeway_runtime::offload::{InferError, Offloader, Options, ProbeThread, Task, TaskId};
 use leeway_runtime::sandbox::{Limits, Module};
 
 /// How often the offloader looks whether it should probe.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How versions are run, with this fog host. What is known of the link and of the host
-/// outlives versions: it is the host's.
-pub(crate) fn launch(fog: Option<HttpFog>) -> std::io::Result<Launch> {
+/// How versions are run, with this fog host; what comes of inputs is noted in `reports`.
+/// What is known of the link and of the host outlives versions: it is the host's.
+pub(crate) fn launch(fog: Option<Arc<HttpFog>>, reports: Arc<Reports>) -> std::io::Result<Launch> {
     let Some(fog) = fog else { return Ok(Arc::new(Instances::launch)) };
     let clock = Arc::new(MonotonicClock::new());
     let policy = Box::new(Threshold::default());
-    let host = Offloader::new(policy, Arc::new(fog), clock, Options::default());
+    let host = Offloader::new(policy, fog, clock, Options::default());
     let probing = host.prober().spawn(PROBE_INTERVAL)?;
     let hub = Arc::new(Mutex::new((host, probing)));
     Ok(Arc::new(move |module, deadline| {
-        let runner = Offloaded::new(module, deadline, &hub)?;
+        let runner = Offloaded::new(module, deadline, &hub, Arc::clone(&reports))?;
         Ok(Box::new(runner) as Box<dyn Runner>)
     }))
 }
@@ -37,10 +38,16 @@ type Hub = Mutex<(Offloader, ProbeThread)>;
 struct Offloaded {
     offloader: Mutex<Offloader>,
     task: TaskId,
+    reports: Arc<Reports>,
 }
 
 impl Offloaded {
-    fn new(module: &Module, deadline: Option<Duration>, hub: &Hub) -> Result<Self, RunFailure> {
+    fn new(
+        module: &Module,
+        deadline: Option<Duration>,
+        hub: &Hub,
+        reports: Arc<Reports>,
+    ) -> Result<Self, RunFailure> {
         let policy = Box::new(Threshold::default());
         let hub = hub.lock().unwrap_or_else(PoisonError::into_inner);
         let mut offloader = hub.0.beside(policy);
@@ -63,7 +70,7 @@ impl Offloaded {
             deadline,
             component: None,
         });
-        Ok(Self { offloader: Mutex::new(offloader), task })
+        Ok(Self { offloader: Mutex::new(offloader), task, reports })
     }
 }
 
@@ -73,6 +80,7 @@ impl Runner for Offloaded {
         let mut offloader = self.offloader.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = offloader.infer(self.task, inputs, None).map_err(failure)?;
         drop(offloader);
+        self.reports.note(&answer.record);
         Ok(Ran {
             elapsed: start.elapsed(),
             local: answer.record.local,

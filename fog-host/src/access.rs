@@ -37,6 +37,8 @@ use crate::clients::ClientLimits;
 pub enum Scope {
     /// Ask for models and metrics, and have models run.
     Infer,
+    /// See the page: all clients and devices, what they do, and the audit log.
+    View,
     /// Push modules and fetch them.
     Push,
     /// Everything, also to change what names stand for and to remove modules.
@@ -48,6 +50,7 @@ impl Scope {
     pub fn name(self) -> &'static str {
         match self {
             Scope::Infer => "infer",
+            Scope::View => "view",
             Scope::Push => "push",
             Scope::Admin => "admin",
         }
@@ -168,6 +171,14 @@ impl Access {
                 let certificate = peer.certificate.as_ref();
                 by_token.or_else(|| certificates.get(certificate?)).cloned()
             }
+        }
+    }
+
+    /// Whose token this is, where clients must be known.
+    pub(crate) fn by_token(&self, token: &[u8]) -> Option<Arc<Client>> {
+        match self {
+            Access::Open { .. } => None,
+            Access::Known { tokens, .. } => tokens.get(&Digest::of(token)).cloned(),
         }
     }
 }

@@ -101,6 +101,11 @@ impl HttpError {
         }
     }
 
+    /// Whether another try later may be answered.
+    pub(crate) fn is_temporary(&self) -> bool {
+        self.retry_after.is_some()
+    }
+
     /// What the client is told.
     pub(crate) fn message(&self) -> &str {
         &self.message

@@ -19,6 +19,7 @@ use crate::modules::Modules;
 use crate::observe::Observations;
 use crate::pool::Pool;
 use crate::repository::Repository;
+use crate::seen::Seen;
 
 /// The state of one fog host.
 pub(crate) struct Host {
@@ -29,6 +30,7 @@ pub(crate) struct Host {
     pub(crate) pool: Pool,
     pub(crate) audit: Audit,
     pub(crate) observations: Observations,
+    pub(crate) seen: Seen,
     pub(crate) clients: Arc<Clients>,
     access: RwLock<Arc<Access>>,
     /// Names that answer no more, though they stand for something.
@@ -69,6 +71,7 @@ impl Host {
             pool,
             audit,
             observations: Observations::default(),
+            seen: Seen::new(),
             clients,
             access: RwLock::new(Arc::new(access)),
             unloaded: RwLock::default(),
@@ -139,6 +142,11 @@ impl Host {
         Ok(())
     }
 
+    /// Whether a name answers no more.
+    pub(crate) fn is_unloaded(&self, name: &ModelName) -> bool {
+        self.unloaded.read().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+
     fn stands_for(&self, name: &str) -> Result<(ModelName, BTreeSet<Digest>), HttpError> {
         let model = name.parse().ok().and_then(|name| Some((self.catalog.get(&name)?, name)));
         let (model, name) = model
@@ -202,7 +210,7 @@ impl Host {
         };
         let unknown = || HttpError::not_found(unknown());
         let parsed: ModelName = name.parse().map_err(|_| unknown())?;
-        if self.unloaded.read().unwrap_or_else(PoisonError::into_inner).contains(&parsed) {
+        if self.is_unloaded(&parsed) {
             return Err(HttpError::not_found(format!("the model {name:?} is unloaded")));
         }
         let version = version.map(str::parse::<Version>).transpose().map_err(|_| unknown())?;

@@ -11,6 +11,7 @@ use crate::error::HttpError;
 use crate::host::{Host, Target};
 use crate::observe::{Refused, Times};
 use crate::pool::{Done, Job, SubmitError};
+use crate::seen::Answered;
 
 /// An inference that was asked for.
 pub(crate) struct Inference<'a> {
@@ -30,7 +31,9 @@ impl Inference<'_> {
         encode: impl FnOnce(&Answer<'_>, &Request) -> Result<R, HttpError>,
     ) -> Result<R, HttpError> {
         let result = self.try_answer(decode, encode).await;
-        if result.is_err() {
+        if let Err(error) = &result {
+            let answered = if error.is_temporary() { Answered::Refused } else { Answered::Failed };
+            self.host.seen.inferred(&self.client.name, answered);
             let Target { name, version, .. } = self.target;
             self.host.observations.failed(name, version, self.arrived.elapsed());
         }
@@ -79,7 +82,9 @@ impl Inference<'_> {
             queue,
             compute: execution.elapsed,
             output: ran.elapsed(),
+            deadline: request.timeout(),
         };
+        host.seen.inferred(&client.name, Answered::Yes(times));
         observations.answered(&target.name, &target.version, times, execution.fuel);
         Ok(encoded)
     }

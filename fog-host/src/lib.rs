@@ -21,6 +21,8 @@
 //! | `audit`       | the log of changes and refusals                     |
 //! | `inference`   | what an inference goes through                      |
 //! | `observe`     | statistics and metrics                              |
+//! | `seen`        | the last minutes of clients and devices             |
+//! | `overview`    | what the page at `/` shows                          |
 //! | `compile`     | compiling in a program of its own                   |
 //! | `host`        | what the routes share                               |
 //! | `about`       | what the host says of itself and its models         |
@@ -45,9 +47,11 @@ mod inference;
 mod listener;
 mod modules;
 mod observe;
+mod overview;
 mod pool;
 mod repository;
 mod running;
+mod seen;
 mod server;
 mod tls;
 

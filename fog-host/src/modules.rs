@@ -59,6 +59,11 @@ impl Modules {
         self.lock().values().filter(|cell| cell.get().is_some()).count()
     }
 
+    /// All modules that are loaded.
+    pub(crate) fn all(&self) -> Vec<Module> {
+        self.lock().values().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<OnceCell<Module>>>> {
         // Nothing panics while it holds the lock.
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)

@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use leeway_contract::Fuel;
 use leeway_protocol::statistics::{BatchStatistics, InferenceStatistics, ModelStatistics};
+use serde::Serialize;
 
 /// The upper bounds of the histograms' buckets, in seconds.
-const BUCKETS: [f64; 16] = [
+pub(crate) const BUCKETS: [f64; 16] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 2.5, 10.0,
 ];
@@ -31,6 +32,8 @@ pub(crate) struct Times {
     pub(crate) compute: Duration,
     /// Writing the answer.
     pub(crate) output: Duration,
+    /// The time that the client gave, where it did.
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// Why a request was refused, as a label.
@@ -63,15 +66,38 @@ impl Refused {
     }
 }
 
-#[derive(Clone, Default)]
-struct Histogram {
+/// Durations by buckets.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Histogram {
     counts: [u64; BUCKETS.len()],
     count: u64,
     seconds: f64,
 }
 
 impl Histogram {
-    fn observe(&mut self, time: Duration) {
+    /// Adds another.
+    pub(crate) fn join(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(sum, count)| *sum += count);
+        self.count += other.count;
+        self.seconds += other.seconds;
+    }
+
+    /// A quantile in seconds, as if a bucket's durations were spread evenly in it;
+    /// `None` of nothing. What is above the last bound counts as that.
+    pub(crate) fn quantile(&self, level: f64) -> Option<f64> {
+        let rank = level * self.count as f64;
+        let (mut below, mut lower) = (0, 0.0);
+        for (count, upper) in self.counts.into_iter().zip(BUCKETS) {
+            if count > 0 && (below + count) as f64 >= rank {
+                let part = (rank - below as f64) / count as f64;
+                return Some(lower + part * (upper - lower));
+            }
+            (below, lower) = (below + count, upper);
+        }
+        (self.count > 0).then_some(lower)
+    }
+
+    pub(crate) fn observe(&mut self, time: Duration) {
         let seconds = time.as_secs_f64();
         if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound) {
             self.counts[bucket] += 1;
@@ -89,6 +115,33 @@ struct Model {
     request: Histogram,
     queue: Histogram,
     compute: Histogram,
+    deadline: Histogram,
+    late: u64,
+}
+
+/// A model's latencies, to be shown.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Latency {
+    model: String,
+    version: String,
+    fuel: u64,
+    request: Histogram,
+    queue: Histogram,
+    compute: Histogram,
+    /// Of the requests that gave a time.
+    deadline: Histogram,
+    late: u64,
+}
+
+/// Counts since the host began.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Totals {
+    answered: u64,
+    failed: u64,
+    late: u64,
+    pushes: u64,
+    swaps: u64,
+    refusals: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Default)]
@@ -148,6 +201,10 @@ impl Observations {
             model.request.observe(times.request);
             model.queue.observe(times.queue);
             model.compute.observe(times.compute);
+            if let Some(deadline) = times.deadline {
+                model.deadline.observe(deadline);
+                model.late += u64::from(times.request > deadline);
+            }
         });
     }
 
@@ -169,6 +226,31 @@ impl Observations {
     /// An alias was made to stand for a module.
     pub(crate) fn swapped(&self) {
         self.lock().swaps += 1;
+    }
+
+    /// The latencies of all models.
+    pub(crate) fn latencies(&self) -> Vec<Latency> {
+        let state = self.lock();
+        let of = |((name, version), model): (&(String, String), &Model)| {
+            let Model { fuel, request, queue, compute, deadline, late, .. } = model.clone();
+            let (model, version) = (name.clone(), version.clone());
+            Latency { model, version, fuel, request, queue, compute, deadline, late }
+        };
+        state.models.iter().map(of).collect()
+    }
+
+    /// Counts of everything.
+    pub(crate) fn totals(&self) -> Totals {
+        let state = self.lock();
+        let sum = |of: fn(&Model) -> u64| state.models.values().map(of).sum();
+        Totals {
+            answered: sum(|model| model.statistics.success.count),
+            failed: sum(|model| model.statistics.fail.count),
+            late: sum(|model| model.late),
+            pushes: state.pushes,
+            swaps: state.swaps,
+            refusals: state.refusals.iter().map(|(why, count)| (why.label(), *count)).collect(),
+        }
     }
 
     /// The statistics extension's entry of a version of a model.
@@ -219,16 +301,21 @@ impl Observations {
             text.sample("leeway_fuel_total", labels, model.fuel);
         }
         type Choose = fn(&Model) -> &Histogram;
-        let histograms: [(&str, &str, Choose); 3] = [
+        let histograms: [(&str, &str, Choose); 4] = [
             ("leeway_request_seconds", "From a request's head to its answer.", |m| &m.request),
             ("leeway_queue_seconds", "Waiting for a worker.", |m| &m.queue),
             ("leeway_compute_seconds", "The run of a model.", |m| &m.compute),
+            ("leeway_deadline_seconds", "The time that requests gave.", |m| &m.deadline),
         ];
         for (name, help, histogram) in histograms {
             text.family(name, "histogram", help);
             for (labels, model) in &models {
                 text.histogram(name, labels, histogram(model));
             }
+        }
+        text.family("leeway_late_total", "counter", "Answers after the time that was given.");
+        for (labels, model) in &models {
+            text.sample("leeway_late_total", labels, model.late);
         }
         text.family("leeway_refusals_total", "counter", "Requests refused, by the reason.");
         for (why, count) in &state.refusals {
@@ -304,9 +391,16 @@ mod tests {
     fn observed() -> Observations {
         let observations = Observations::default();
         let ms = Duration::from_millis;
-        let times =
-            Times { request: ms(4), input: ms(1), queue: ms(0), compute: ms(2), output: ms(1) };
+        let times = Times {
+            request: ms(4),
+            input: ms(1),
+            queue: ms(0),
+            compute: ms(2),
+            output: ms(1),
+            deadline: None,
+        };
         observations.answered("m\"", "1", times, Fuel(130));
+        let times = Times { deadline: Some(ms(3)), ..times };
         observations.answered("m\"", "1", times, Fuel(130));
         observations.failed("m\"", "1", ms(1));
         observations.refused(Refused::Deadline);
@@ -334,11 +428,26 @@ mod tests {
             r#"leeway_compute_seconds_bucket{model="m\"",version="1",le="0.0025"} 2"#,
             r#"leeway_compute_seconds_bucket{model="m\"",version="1",le="+Inf"} 2"#,
             r#"leeway_compute_seconds_count{model="m\"",version="1"} 2"#,
+            r#"leeway_deadline_seconds_count{model="m\"",version="1"} 1"#,
+            r#"leeway_late_total{model="m\"",version="1"} 1"#,
             r#"leeway_refusals_total{reason="deadline"} 1"#,
             "leeway_queue_length 3",
         ] {
             assert!(text.lines().any(|seen| seen == line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_quantile_lies_in_its_bucket() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.quantile(0.5), None);
+        for millis in [2, 2, 2, 2, 8, 8, 8, 8, 8, 60_000] {
+            histogram.observe(Duration::from_millis(millis));
+        }
+        let quantile = |level| histogram.quantile(level).unwrap();
+        assert!((0.001..=0.002_5).contains(&quantile(0.2)));
+        assert!((0.005..=0.01).contains(&quantile(0.6)));
+        assert_eq!(quantile(1.0), 10.0);
     }
 
     #[test]

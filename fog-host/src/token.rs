@@ -15,16 +15,16 @@ const TOKEN_BYTES: usize = 32;
 pub struct Token {
     /// The client's name, for logs and metrics.
     name: String,
-    /// What it may do: infer, push, admin.
+    /// What it may do: infer, view, push, admin.
     #[arg(long, value_delimiter = ',', default_value = "infer", value_parser = scope)]
     scopes: Vec<Scope>,
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
-    [Scope::Infer, Scope::Push, Scope::Admin]
+    [Scope::Infer, Scope::View, Scope::Push, Scope::Admin]
         .into_iter()
         .find(|scope| scope.name() == text)
-        .ok_or_else(|| "wanted infer, push or admin".to_owned())
+        .ok_or_else(|| "wanted infer, view, push or admin".to_owned())
 }
 
 impl Token {

@@ -22,6 +22,7 @@
 //! | `client`         | both, as a client writes and reads them             |
 //! | `classification` | the classification extension                        |
 //! | `configuration`  | the model configuration extension                   |
+//! | `device`         | what a device says of itself, which is ours         |
 //! | `metadata`       | what a server and a model say of themselves         |
 //! | `repository`     | the model repository extension                      |
 //! | `statistics`     | the statistics extension                            |
@@ -32,6 +33,7 @@ pub mod classification;
 pub mod client;
 pub mod configuration;
 pub mod datatype;
+pub mod device;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 pub mod metadata;

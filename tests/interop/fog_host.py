@@ -30,12 +30,18 @@ class FogHost:
     """A running `leeway-fog`, killed at the latest when the `with` block ends."""
 
     def __init__(
-        self, binaries: Path, store: Path, log: Path, options: Sequence[str] = ()
+        self,
+        binaries: Path,
+        store: Path,
+        log: Path,
+        options: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
     ) -> None:
         self._log = log
         command = [str(binaries / "leeway-fog"), "--listen", "127.0.0.1:0", "--store", str(store)]
         command += options
-        environment = {**os.environ, "NO_COLOR": "1", "RUST_LOG": "info"}
+        defaults = {"NO_COLOR": "1", "RUST_LOG": "info"}
+        environment = {**os.environ, **defaults, **(environment or {})}
         with log.open("w") as stderr:
             self._process = subprocess.Popen(command, stderr=stderr, env=environment)
 

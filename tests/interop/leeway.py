@@ -82,10 +82,13 @@ class Leeway:
         command = [str(self._binary), *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
 
-    def build(self, model: Path, golden: Path | None = None) -> Component:
+    def build(
+        self, model: Path, golden: Path | None = None, name: str | None = None
+    ) -> Component:
         """Compile an ONNX file."""
         path = self.new_folder() / "model.wasm"
         options = ("--golden", golden) if golden else ()
+        options += ("--name", name) if name else ()
         built = self._json("build", model, "-o", path, *options)
         return Component(
             path,

@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
+use http::header;
 
 use super::body;
 use crate::access::{Client, Peer, Scope};
@@ -22,11 +23,22 @@ pub(super) fn guarded(
     routes.route_layer(middleware::from_fn_with_state((Arc::clone(host), scope), guard))
 }
 
+/// Whether a browser says that a page of another site has it send this. Without
+/// authentication, the address is all that such a page would need.
+fn is_of_another_site(request: &Request) -> bool {
+    let site = request.headers().get("sec-fetch-site").map(|value| value.as_bytes());
+    matches!(site, Some(b"cross-site" | b"same-site"))
+}
+
 async fn guard(
     State((host, scope)): State<(Arc<Host>, Scope)>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    if is_of_another_site(&request) {
+        let refusal = HttpError::bad_request("this request was sent by a page of another site");
+        return body::drain(request.body_mut(), refusal).await.into_response();
+    }
     match admit(&host, scope, &request) {
         Ok(client) => {
             request.extensions_mut().insert(client);
@@ -45,7 +57,12 @@ pub(crate) fn admit(
     let peer = request.extensions().get::<Peer>();
     let peer = peer.ok_or_else(|| HttpError::internal("a request without a peer"))?;
     let (name, refusal) = match host.access().client(peer, request.headers()) {
-        Some(client) if client.may(scope) => return Ok(client),
+        Some(client) if client.may(scope) => {
+            let agent = request.headers().get(header::USER_AGENT);
+            let agent = agent.and_then(|value| value.to_str().ok());
+            host.seen.asks(&client.name, peer.address.ip(), agent);
+            return Ok(client);
+        }
         Some(client) => {
             host.observations.refused(Refused::Forbidden);
             (client.name.to_string(), HttpError::forbidden(&client.name, scope))

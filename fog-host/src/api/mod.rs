@@ -3,12 +3,14 @@
 
 mod aliases;
 mod body;
+mod devices;
 mod guard;
 mod health;
 mod infer;
 mod metadata;
 mod modules;
 mod observed;
+mod page;
 mod params;
 mod probe;
 mod repository;
@@ -86,6 +88,14 @@ fn routes() -> Vec<Route> {
         Route::new(Admin, put, "/v1/models/{name}/versions/{version}", aliases::put),
         Route::new(Admin, delete, "/v1/models/{name}/versions/{version}", aliases::delete),
         Route::new(Infer, post.clone(), "/v1/echo", probe::echo),
+        Route::new(Infer, post.clone(), "/v1/devices/{name}/report", devices::report),
+        // These ask for the scope "view" themselves: a login has it too.
+        Route::new(None, get.clone(), "/v1/overview", page::overview),
+        Route::new(None, get.clone(), "/", page::page),
+        Route::new(None, get.clone(), "/page/{file}", page::file),
+        Route::new(None, get.clone(), "/login", page::login_page),
+        Route::new(None, post.clone(), "/login", page::enter),
+        Route::new(None, post.clone(), "/logout", page::leave),
         Route::new(Infer, get.clone(), "/v2", metadata::server),
         Route::new(None, get.clone(), "/v2/health/live", health::live),
         Route::new(None, get.clone(), "/v2/health/ready", health::ready),

@@ -6,6 +6,7 @@ mod infer;
 mod lifecycle;
 mod modules;
 mod overload;
+mod page;
 mod support;
 #[path = "../../../runtime/src/testing.rs"]
 mod testing;

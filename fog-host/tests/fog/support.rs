@@ -68,6 +68,8 @@ impl Client {
     pub fn new(host: &Running) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
             .build();
         Self { agent: config.into(), base: host.url(), token: None }
@@ -115,6 +117,18 @@ impl Client {
     pub fn post_with(&self, path: &str, header: (&str, &str), body: &[u8]) -> Answer {
         let request = self.agent.post(self.url(path)).header(header.0, header.1);
         Self::answer(request.send(body))
+    }
+
+    /// A request with headers of its own. A GET has no body.
+    pub fn with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut request = http::Request::builder().method(method).uri(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        match method {
+            "GET" => Self::answer(self.agent.run(request.body(()).unwrap())),
+            _ => Self::answer(self.agent.run(request.body(body).unwrap())),
+        }
     }
 
     /// Pushes a model, which must be accepted.

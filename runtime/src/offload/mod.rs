@@ -12,6 +12,7 @@
 //!   [`Runner`] runs it, [`simulate`] does so in simulated time.
 //! - [`Prober`] keeps the estimates fresh.
 //! - [`record`]: what is written down of every input.
+//! - [`report`]: what of that the fog host is told.
 //! - [`sensor`]: where the inputs come from in experiments.
 //!
 //! It knows the fog host by its protocol only, and no server's code.
@@ -29,6 +30,7 @@ mod offloader;
 pub mod policy;
 mod prober;
 pub mod record;
+pub mod report;
 mod runner;
 pub mod sensor;
 pub mod simulate;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use leeway_contract::Digest;
 use leeway_protocol::client::error_message;
+use leeway_protocol::device::DeviceReport;
 use leeway_protocol::{ClientRequest, Encoded, HEADER_LENGTH};
 // This part of ureq may change between minor versions; Cargo.lock pins it.
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
@@ -78,6 +79,30 @@ impl HttpFog {
 
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// Tells the fog host what happened on the device of this name.
+    ///
+    /// # Errors
+    /// Where it did not take it within the time limit.
+    pub fn report(
+        &self,
+        device: &str,
+        report: &DeviceReport,
+        limit: Duration,
+    ) -> Result<Traffic, FogError> {
+        let body = serde_json::to_vec(report).expect("a report has only string keys");
+        let response = self
+            .agent
+            .post(self.url(&format!("/v1/devices/{device}/report")))
+            .config()
+            .timeout_global(Some(limit))
+            .build()
+            .content_type("application/json")
+            .send(&body[..])
+            .map_err(|error| self.failed(error, limit))?;
+        let answer = self.read(response, SMALL_ANSWER_BYTES, limit)?;
+        Ok(traffic(body.len(), answer.len()))
     }
 
     /// Sorts what went wrong below HTTP.
