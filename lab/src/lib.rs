@@ -9,6 +9,7 @@
 pub mod deadlines;
 pub mod experiment;
 pub mod link;
+pub mod power;
 pub mod prepare;
 pub mod report;
 pub mod study;

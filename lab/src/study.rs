@@ -81,6 +81,12 @@ pub struct ModelInfo {
     pub calibration_ns: Vec<u64>,
     /// The deadline of one inference, in nanoseconds.
     pub deadline_ns: u64,
+    /// What was promised of its time on the device in the end, in nanoseconds.
+    pub bound_ns: u64,
+    /// Its executions on the device after calibration.
+    pub executions: u64,
+    /// Of these, those that took longer than was promised then, and raised it.
+    pub exceeded: u64,
 }
 
 /// One emulated link.
@@ -139,6 +145,8 @@ pub struct DecisionRow {
     pub label: usize,
     /// Whether the answer came after the deadline.
     pub missed: bool,
+    /// What the device spent on it over being idle, by its declared power.
+    pub joules: Option<f64>,
     /// Why the fog gave no answer, where it was asked and gave none.
     pub fog_error: Option<String>,
 }

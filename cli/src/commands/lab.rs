@@ -51,6 +51,11 @@ pub struct Arguments {
     /// deadlines: how long each link is simulated for.
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
+    /// Of deadlines: a recorded bandwidth trace, of which the link is played as well, in
+    /// Mahimahi's format or with columns of seconds and Mbit/s. Of a pair, NAME.up and
+    /// NAME.down, either file.
+    #[arg(long = "trace", value_name = "FILE")]
+    traces: Vec<PathBuf>,
     /// Of the link emulator and the sensor's order.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -75,6 +80,8 @@ fn study_deadlines(arguments: &Arguments) -> anyhow::Result<()> {
     bar.set_message("compiling the reference models");
     let mut config = deadlines::Config::new(prepare_reference_models()?);
     config.seed = arguments.seed;
+    let traces = arguments.traces.iter().map(|file| deadlines::Trace::read(file));
+    config.traces = traces.collect::<Result<_, _>>()?;
     if let Some(seconds) = arguments.seconds {
         config.seconds = u32::try_from(seconds).context("--seconds")?;
     }

@@ -8,9 +8,10 @@ use clap::Args;
 use leeway_contract::{DType, Digest, Tensor};
 use leeway_runtime::power::PerInference;
 use leeway_runtime::sandbox::{EngineKind, Execution, Limits, Module, Sandbox, SandboxConfig};
+use leeway_runtime::timing::{Bound, BoundRule, Claims, Device, Seen, Store, Watch, store};
 use serde::Serialize;
 
-use super::{print, print_json};
+use super::{default_store, print, print_json};
 use crate::energy::{self, EnergyArguments};
 use crate::{npy, units};
 
@@ -37,6 +38,11 @@ pub struct Arguments {
     /// Only this component is run: another digest is refused.
     #[arg(long, value_name = "sha256:...")]
     digest: Option<Digest>,
+    /// What was promised of its time, by `leeway calibrate --output`: runs that take longer
+    /// are told. By default the calibration of this device that `leeway calibrate` keeps,
+    /// where there is one; what is seen is kept with it.
+    #[arg(long, value_name = "FILE.json")]
+    calibration: Option<PathBuf>,
     #[command(flatten)]
     energy: EnergyArguments,
     /// Print the result as JSON.
@@ -59,6 +65,19 @@ struct Ran {
     nanoseconds: Vec<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     energy: Option<PerInference>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watch: Option<Watched>,
+}
+
+/// What was promised of the time of a run, and what was seen.
+#[derive(Serialize)]
+struct Watched {
+    /// What is promised from now on.
+    bound: Bound,
+    /// Over all runs since calibration.
+    seen: Seen,
+    /// Of these runs, those that exceeded the promise and raised it.
+    exceeded: u32,
 }
 
 #[derive(Serialize)]
@@ -83,10 +102,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let inputs = inputs(arguments, &module)?;
     let last = module.certificate().last_stage();
     let limits = Limits { deadline: arguments.deadline_ms.map(Duration::from_millis) };
+    let watch = watch(arguments, &sandbox, &module)?;
+    let mut exceeded = 0;
     let mut instance = module.instantiate()?;
     let mut executions: Vec<Execution> = Vec::with_capacity(arguments.repeat as usize);
     for _ in 0..arguments.repeat {
-        executions.push(instance.run(0..=last, &inputs, &limits)?);
+        let execution = instance.run(0..=last, &inputs, &limits)?;
+        exceeded += u32::from(watch.as_ref().is_some_and(|w| w.observe(execution.elapsed)));
+        executions.push(execution);
     }
     let energy = arguments
         .energy
@@ -101,11 +124,50 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         fuel: executions.iter().map(|execution| execution.fuel.0).collect(),
         nanoseconds: executions.iter().map(|e| e.elapsed.as_nanos() as u64).collect(),
         energy,
+        watch: watch.map(|watch| Watched { bound: watch.bound(), seen: watch.seen(), exceeded }),
     };
     match arguments.json {
         true => print_json(&ran),
         false => print(&text(&ran)),
     }
+}
+
+/// What watches the runs, where the model was calibrated.
+fn watch(
+    arguments: &Arguments,
+    sandbox: &Sandbox,
+    module: &Module,
+) -> anyhow::Result<Option<Watch>> {
+    let rule = BoundRule::default();
+    if let Some(file) = &arguments.calibration {
+        let calibration = store::read_file(file)?;
+        let Claims { module: of, engine, .. } = calibration.claims;
+        if (of, engine) != (module.digest(), arguments.engine) {
+            bail!(
+                "{} is of {of} on {engine}; one of {} on {} is wanted",
+                file.display(),
+                module.digest(),
+                arguments.engine
+            );
+        }
+        return Ok(Some(Watch::new(calibration, rule)));
+    }
+    let Some(directory) = default_store().ok().filter(|directory| directory.is_dir()) else {
+        return Ok(None);
+    };
+    let store = Store::new(directory)?;
+    let of_core = |core| {
+        let claims = Claims {
+            module: module.digest(),
+            engine: arguments.engine,
+            engine_hash: sandbox.engine_hash(),
+            device: Device::of_this_machine(core),
+        };
+        store.load(&claims).ok()
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let calibration = (0..cores).rev().map(Some).chain([None]).find_map(of_core);
+    Ok(calibration.map(|calibration| Watch::kept(calibration, rule, store)).transpose()?)
 }
 
 /// The model's inputs in its own order.
@@ -196,6 +258,16 @@ fn text(ran: &Ran) -> String {
     );
     if let Some(energy) = &ran.energy {
         text += &format!("\n{}", energy::text(energy));
+    }
+    if let Some(Watched { bound, seen, exceeded }) = &ran.watch {
+        text += &format!(
+            "\n{exceeded} run(s) over the promised time, which is {} now ({}); {} of {} since \
+             calibration",
+            units::duration(bound.time),
+            bound.basis,
+            seen.exceeded,
+            seen.runs
+        );
     }
     for output in &ran.outputs {
         text += &format!("\n{} {}{:?}", output.name, output.dtype, output.shape);

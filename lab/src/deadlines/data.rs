@@ -3,11 +3,12 @@
 
 use leeway_runtime::admission::{Admission, Stream};
 use leeway_runtime::nanos;
+use leeway_runtime::power::PowerModel;
 use leeway_runtime::sandbox::Sandbox;
 use leeway_runtime::timing::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Family, Histogram, Power, Scenario, Timed};
+use super::{Config, Family, Histogram, Scenario, Timed};
 
 /// A whole study.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,7 +37,7 @@ pub struct Setup {
     /// How long each scenario lasted, in simulated seconds.
     pub seconds: u32,
     /// The declared power.
-    pub power: Power,
+    pub power: PowerModel,
     /// Version of Leeway.
     pub leeway: String,
     /// Version of wasmtime.
@@ -158,6 +159,9 @@ pub struct Outcome {
     pub joules: f64,
     /// Response times, as parts of the deadline.
     pub responses: Histogram,
+    /// By how much each was longer than under the hindsight oracle, as a part of the
+    /// deadline.
+    pub regret: Histogram,
 }
 
 /// One scenario second by second.

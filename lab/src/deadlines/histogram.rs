@@ -43,6 +43,18 @@ impl Histogram {
         &self.0
     }
 
+    /// The part of the deadline that this part of the counts does not exceed: where the
+    /// bin ends. Zero where the bin is the first, and without counts.
+    pub fn quantile(&self, quantile: f64) -> f64 {
+        let wanted = quantile * self.0.iter().sum::<u64>() as f64;
+        let mut sum = 0;
+        let reaches = self.0.iter().position(|&count| {
+            sum += count;
+            sum as f64 >= wanted
+        });
+        reaches.filter(|&bin| bin > 0).map_or(0.0, |bin| Self::begins(bin + 1))
+    }
+
     /// The part of the deadline at which a bin begins.
     pub fn begins(bin: usize) -> f64 {
         FROM * (TO / FROM).powf(bin as f64 / BINS as f64)
@@ -65,6 +77,9 @@ mod tests {
         }
         assert_eq!(histogram.bins()[Histogram::kept()..].iter().sum::<u64>(), 3);
         assert!((Histogram::begins(Histogram::kept()) - 1.0).abs() < 1e-12);
+        assert_eq!(histogram.quantile(0.1), 0.0);
+        assert!((histogram.quantile(0.5) - 1.0).abs() < 1e-12);
+        assert_eq!(Histogram::default().quantile(0.5), 0.0);
         let once = histogram.clone();
         histogram.merge(&once);
         assert_eq!(histogram.bins().iter().sum::<u64>(), 14);

@@ -12,8 +12,8 @@ mod data;
 mod hindsight;
 mod histogram;
 mod play;
-mod power;
 mod scenario;
+mod trace;
 mod world;
 
 use std::sync::Mutex;
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use leeway_runtime::admission::{
     Admission, Executor, Offloading, Overload, Refusal, Stream, admit,
 };
+use leeway_runtime::power::PowerModel;
 use leeway_runtime::timing::BoundRule;
 
 pub use calibrate::Timed;
@@ -30,10 +31,11 @@ pub use data::{
     Course, DeadlineStudy, Outcome, PolicyInfo, ScenarioInfo, Setup, StreamInfo, Timeline,
 };
 pub use histogram::Histogram;
-pub use power::Power;
 pub use scenario::{Condition, Family, Scenario, scenarios};
+pub use trace::{Trace, TraceError};
 
 use crate::experiment::{ExperimentError, Model};
+use crate::power::SMALL_BOARD;
 
 /// The settings of a study.
 #[derive(Clone, Debug)]
@@ -47,15 +49,16 @@ pub struct Config {
     /// How many scenarios are drawn of each kind that is random.
     pub draws: u32,
     /// What the device takes in each of its states.
-    pub power: Power,
+    pub power: PowerModel,
+    /// Recorded links, beside those that are made up.
+    pub traces: Vec<Trace>,
 }
 
 impl Config {
     /// A minute of each of 18 scenarios, on a device of the power of a small board.
     pub fn new(models: Vec<Model>) -> Self {
-        // Assumed: about what a board of that class takes.
-        let power = Power { idle_watts: 2.7, busy_watts: 3.9, radio_watts: 3.4 };
-        Self { models, seed: 1, seconds: 60, draws: 3, power }
+        let (power, traces) = (SMALL_BOARD, Vec::new());
+        Self { models, seed: 1, seconds: 60, draws: 3, power, traces }
     }
 }
 
@@ -118,7 +121,7 @@ fn of_timed(
     let executor = Executor::default();
     let admission = admit(&streams, &executor)?;
 
-    let scenarios = scenarios(config.seed, config.seconds, config.draws);
+    let scenarios = scenarios(config.seed, config.seconds, config.draws, &config.traces);
     let courses = play_all(config, &timed, &streams, &admission, &scenarios, progress);
     let mut timeline = None;
     let mut outcomes = Vec::new();

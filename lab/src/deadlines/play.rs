@@ -1,16 +1,18 @@
 //! One scenario under each policy.
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use leeway_runtime::admission::{Admission, Executor, Stream};
 use leeway_runtime::nanos;
 use leeway_runtime::offload::policy::{
-    AllFog, AllLocal, DeadlineAware, Learned, Placement, Policy, Threshold,
+    AllFog, AllLocal, DeadlineAware, EnergyAware, Learned, Placement, Policy, Threshold,
 };
 use leeway_runtime::offload::record::DecisionRecord;
 use leeway_runtime::offload::simulate::{Arrival, simulate};
 use leeway_runtime::offload::{Dispatcher, ProbeRule, Subject};
+use leeway_runtime::power::Prices;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -23,7 +25,7 @@ type Make = fn(&Foresight) -> Box<dyn Policy>;
 
 /// The name, whether it is compensated, the source, and how it is made. The oracle is
 /// the last, and is played first.
-const POLICIES: [(&str, bool, &str, Make); 6] = [
+const POLICIES: [(&str, bool, &str, Make); 7] = [
     ("all-local", true, "every input on the device", |_| Box::new(AllLocal)),
     ("all-fog", false, "every input to the fog host, which is waited for", |_| Box::new(AllFog)),
     ("threshold", false, "Saguil and Azim, ISORC 2019, without compensation", |_| {
@@ -31,6 +33,9 @@ const POLICIES: [(&str, bool, &str, Make); 6] = [
     }),
     ("deadline-aware", true, "Liu et al., DAC 2014; Toma and Chen, ECRTS 2013", |_| {
         Box::<DeadlineAware>::default()
+    }),
+    ("energy-aware", true, "Cuervo et al., MobiSys 2010; Kang et al., ASPLOS 2017", |_| {
+        Box::<EnergyAware>::default()
     }),
     ("learned", true, "Zhang et al., WWW 2021", |_| Box::<Learned>::default()),
     ("hindsight", true, "the better choice for each input, known afterwards", |foresight| {
@@ -122,7 +127,13 @@ impl Stage<'_> {
         };
         let subjects = self.timed.iter().zip(self.streams).map(subject).collect();
         let rule = ProbeRule::default();
-        Dispatcher::new(self.streams, &admission, &executor, subjects, policy, rule)
+        let dispatcher =
+            Dispatcher::new(self.streams, &admission, &executor, subjects, policy, rule);
+        let prices = Arc::new(Prices::declared(self.config.power));
+        let mut beliefs = dispatcher.beliefs().lock().unwrap_or_else(PoisonError::into_inner);
+        beliefs.set_energy(prices);
+        drop(beliefs);
+        dispatcher
     }
 
     /// The outcomes of a policy, the part of the inputs of each second that it sent,
@@ -158,9 +169,12 @@ impl Stage<'_> {
             outcome.sent += u64::from(fog);
             outcome.by_fog += u64::from(record.offloaded.is_some());
             outcome.total_ns += latency;
-            outcome.hindsight_ns += best.get(&key).copied().unwrap_or(latency);
-            outcome.joules += self.config.power.joules(&record);
+            let hindsight = best.get(&key).copied().unwrap_or(latency);
+            outcome.hindsight_ns += hindsight;
+            outcome.joules += record.joules.unwrap_or_default();
             let deadline = self.streams[stream].deadline;
+            let more = latency.saturating_sub(hindsight) as f64 / nanos::of(deadline) as f64;
+            outcome.regret.add(more);
             outcome.responses.add(record.latency.as_secs_f64() / deadline.as_secs_f64());
         };
         let dispatch = Executor::default().dispatch;
@@ -168,7 +182,7 @@ impl Stage<'_> {
         simulate(&mut dispatcher, self.arrivals, dispatch, probes, &mut sky, &mut see);
         for (stream, outcome) in outcomes.iter_mut().enumerate() {
             let discarded = dispatcher.discarded(stream);
-            outcome.discarded = discarded.late + discarded.timed_out;
+            outcome.discarded = discarded.late + discarded.timed_out + discarded.aborted;
         }
         let part = |&[sent, all]: &[u32; 2]| f64::from(sent) / f64::from(all.max(1));
         let sent = sent[..sent.len() - 1].iter().map(part).collect();

@@ -1,8 +1,10 @@
 //! What happens to a link over time: the named profiles, a link that degrades and
 //! recovers, and random ones by published models.
 //!
-//! No recorded bandwidth trace is part of the sources. Two models that others use in
-//! their place are:
+//! No recorded bandwidth trace is part of the sources: those that are widely used come
+//! without a licence of their own, or under one that asks more than ours (Mahimahi's, of
+//! cellular networks, are under the GPL). A user's own are read by [`Trace`]. Two models
+//! that others use in their place are:
 //!
 //! - Gilbert-Elliott: a link has a good and a bad state, and stays in each for a
 //!   geometrically distributed time (E. N. Gilbert, "Capacity of a Burst-Noise
@@ -21,6 +23,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::Trace;
 use crate::link::LinkProfile;
 
 /// The kind of a scenario.
@@ -35,6 +38,8 @@ pub enum Family {
     Markov,
     /// Good, ever worse, gone, and back.
     Degrading,
+    /// Recorded.
+    Trace,
 }
 
 /// The link for a while.
@@ -80,13 +85,13 @@ impl Scenario {
     }
 }
 
-fn named(name: &str) -> LinkProfile {
+pub(super) fn named(name: &str) -> LinkProfile {
     LinkProfile::named(name).expect("the profile is one of the lab's own")
 }
 
-/// All scenarios of a study: each profile, one that degrades, and `draws` of each
-/// random kind.
-pub fn scenarios(seed: u64, seconds: u32, draws: u32) -> Vec<Scenario> {
+/// All scenarios of a study: each profile, one that degrades, `draws` of each random
+/// kind, and each trace.
+pub fn scenarios(seed: u64, seconds: u32, draws: u32, traces: &[Trace]) -> Vec<Scenario> {
     let length = Duration::from_secs(u64::from(seconds));
     let mut all: Vec<Scenario> = LinkProfile::all().iter().map(|p| steady(p, length)).collect();
     all.push(degrading(length));
@@ -96,6 +101,7 @@ pub fn scenarios(seed: u64, seconds: u32, draws: u32) -> Vec<Scenario> {
             all.push(markov(base, draw, seed, length));
         }
     }
+    all.extend(traces.iter().map(|trace| trace.scenario(length)));
     for (number, scenario) in all.iter_mut().enumerate() {
         scenario.seed = seed.wrapping_mul(1_000).wrapping_add(number as u64);
     }

@@ -89,7 +89,7 @@ fn the_page_is_well_formed_and_its_numbers_parse() {
 
 #[test]
 fn a_link_over_time_has_a_condition_at_every_time() {
-    for scenario in scenarios(5, 60, 2) {
+    for scenario in scenarios(5, 60, 2, &[]) {
         assert!(scenario.conditions.is_sorted_by_key(|condition| condition.from));
         assert_eq!(scenario.conditions[0].from, Duration::ZERO, "{}", scenario.name);
         for second in 0..60 {

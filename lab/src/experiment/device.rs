@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use leeway_contract::{Certificate, Digest, Tensor};
 use leeway_runtime::offload::local::{Local, LocalError, LocalRun};
 use leeway_runtime::sandbox::{Instance, Module, Sandbox};
-use leeway_runtime::timing::{RunSample, Timing};
+use leeway_runtime::timing::{Calibration, Watch};
 
 use super::{ExperimentError, Model, Refused};
 use crate::study::ModelInfo;
@@ -29,12 +29,14 @@ impl OnDevice {
         Ok(Self { module, instance: Arc::new(Mutex::new(instance)) })
     }
 
-    pub fn info(&self, model: &Model, timing: &Timing, samples: &[RunSample]) -> ModelInfo {
+    /// Of the model as it was calibrated, and as it has been watched since.
+    pub fn info(&self, model: &Model, calibration: &Calibration, watch: &Watch) -> ModelInfo {
         let certificate = self.module.certificate();
         let bytes = |specs: &[leeway_contract::TensorSpec]| {
             specs.iter().filter_map(|spec| spec.size_bytes()).sum::<usize>() as u64
         };
         let ns = leeway_runtime::nanos::of;
+        let (timing, seen) = (&calibration.warm.whole, watch.seen());
         ModelInfo {
             name: model.name.clone(),
             digest: self.module.digest().to_string(),
@@ -44,8 +46,11 @@ impl OnDevice {
             component_bytes: model.component.len() as u64,
             wcet_ns: ns(timing.worst_input),
             median_ns: ns(timing.median()),
-            calibration_ns: samples.iter().map(|sample| sample.ns).collect(),
+            calibration_ns: calibration.samples.iter().map(|sample| sample.ns).collect(),
             deadline_ns: ns(model.deadline),
+            bound_ns: ns(watch.bound().time),
+            executions: seen.runs,
+            exceeded: seen.exceeded,
         }
     }
 }

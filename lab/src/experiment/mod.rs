@@ -76,7 +76,7 @@ pub fn run(
         let report = wanted.apply();
         progress(Progress { step: Step::RealTime(&report), fraction: 0.0 });
         let mut bench = replay::Bench::new(config, cpus, &fog, start, progress)?;
-        bench.calibrate()?;
+        bench.calibrate(&report)?;
         for (i, link) in config.links.iter().enumerate() {
             bench.replay(link, config.links.len() - i)?;
         }

@@ -1,7 +1,7 @@
 //! What the device's thread does: calibrate, then replay over each link.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use leeway_fog_host::Running;
 use leeway_runtime::offload::clock::{Clock, MonotonicClock};
@@ -10,16 +10,18 @@ use leeway_runtime::offload::local::Local as _;
 use leeway_runtime::offload::policy::{AllFog, AllLocal, Policy, Threshold};
 use leeway_runtime::offload::sensor::{Pacing, Sensor, Stream};
 use leeway_runtime::offload::{Offloader, Prober, Task, TaskId};
+use leeway_runtime::power::Prices;
+use leeway_runtime::realtime::RealTimeReport;
 use leeway_runtime::sandbox::{Sandbox, SandboxConfig};
-use leeway_runtime::timing::Timing;
-use leeway_runtime::timing::evt::TailOptions;
-use leeway_runtime::timing::measure::{MeasureError, MeasureOptions, Series, measure};
+use leeway_runtime::timing::measure::MeasureOptions;
+use leeway_runtime::timing::{BoundRule, Calibration, Claims, Device, Watch, calibrate};
 
 use super::cpu::{self, Cpus};
 use super::device::OnDevice;
 use super::{Config, ExperimentError, Progress, Results, Step, rows};
 use crate::link::{Link, LinkProfile};
-use crate::study::{DecisionRow, ModelInfo};
+use crate::power::SMALL_BOARD;
+use crate::study::DecisionRow;
 
 /// What calibrating all models may take of the whole.
 const CALIBRATION_PART: f64 = 0.08;
@@ -35,9 +37,10 @@ pub(super) struct Bench<'a, 'p> {
     start: Instant,
     progress: &'p mut (dyn FnMut(Progress<'_>) + Send),
     clock: Arc<dyn Clock>,
+    engine_hash: String,
     on_device: Vec<OnDevice>,
-    wcets: Vec<Duration>,
-    models: Vec<ModelInfo>,
+    /// Of each model, its calibration and what watches it since.
+    calibrated: Vec<(Calibration, Arc<Watch>)>,
     decisions: Vec<DecisionRow>,
 }
 
@@ -85,9 +88,9 @@ impl<'a, 'p> Bench<'a, 'p> {
             start,
             progress,
             clock: Arc::new(MonotonicClock::new()),
+            engine_hash: sandbox.engine_hash(),
             on_device,
-            wcets: Vec::new(),
-            models: Vec::new(),
+            calibrated: Vec::new(),
             decisions: Vec::new(),
         })
     }
@@ -97,7 +100,7 @@ impl<'a, 'p> Bench<'a, 'p> {
     }
 
     /// Measures every model's execution time on this thread.
-    pub fn calibrate(&mut self) -> Result<(), ExperimentError> {
+    pub fn calibrate(&mut self, real_time: &RealTimeReport) -> Result<(), ExperimentError> {
         let each = self.config.time.mul_f64(CALIBRATION_PART / self.config.models.len() as f64);
         let options = MeasureOptions {
             budget: Some(each),
@@ -110,11 +113,16 @@ impl<'a, 'p> Bench<'a, 'p> {
             let step = Step::Calibrating(&model.name);
             (self.progress)(Progress { step, fraction: fraction.min(1.0) });
             let failed = |source| ExperimentError::Calibrate { model: model.name.clone(), source };
-            let measured = measure(on_device, &model.validation, &options, &mut |_| ());
-            let Series { fuel, samples } = measured.map_err(failed)?.warm.whole;
-            let tail = TailOptions { seed: self.config.seed, ..TailOptions::default() };
-            let timing = Timing::of(&samples, fuel, &tail);
-            let timing = timing.ok_or_else(|| failed(MeasureError::NoInputs))?;
+            let claims = Claims {
+                module: on_device.digest(),
+                engine: self.config.engine,
+                engine_hash: self.engine_hash.clone(),
+                device: Device::of_this_machine(self.cpus.device),
+            };
+            let (inputs, report) = (&model.validation, real_time.clone());
+            let calibration = calibrate(on_device, inputs, claims, report, &options, &mut |_| ())
+                .map_err(failed)?;
+            let timing = &calibration.warm.whole;
             tracing::info!(
                 model = model.name,
                 wcet = ?timing.worst_input,
@@ -123,8 +131,8 @@ impl<'a, 'p> Bench<'a, 'p> {
                 disturbed = timing.disturbed.runs,
                 "calibrated"
             );
-            self.wcets.push(timing.worst_input);
-            self.models.push(on_device.info(model, &timing, &samples));
+            let watch = Watch::new(calibration.clone(), BoundRule::default());
+            self.calibrated.push((calibration, Arc::new(watch)));
         }
         Ok(())
     }
@@ -234,14 +242,15 @@ impl<'a, 'p> Bench<'a, 'p> {
         let clock = Arc::clone(&self.clock);
         let mut offloader = Offloader::new(policy, fog, clock, self.config.options);
         let mut tasks = Vec::new();
-        for ((model, on_device), &wcet) in
-            self.config.models.iter().zip(&self.on_device).zip(&self.wcets)
+        offloader.set_energy(Arc::new(Prices::declared(SMALL_BOARD)));
+        for ((model, on_device), (calibration, watch)) in
+            self.config.models.iter().zip(&self.on_device).zip(&self.calibrated)
         {
             tasks.push(offloader.add(Task {
                 name: model.name.clone(),
                 local: Box::new(on_device.clone()),
-                wcet,
-                watch: None,
+                wcet: calibration.warm.whole.worst_input,
+                watch: Some(Arc::clone(watch)),
                 deadline: Some(model.deadline),
                 component: Some(Arc::clone(&model.component)),
             }));
@@ -251,6 +260,11 @@ impl<'a, 'p> Bench<'a, 'p> {
     }
 
     pub fn finish(self) -> Results {
-        Results { models: self.models, decisions: self.decisions }
+        let models = self.config.models.iter().zip(&self.on_device).zip(&self.calibrated);
+        let info =
+            |((model, on_device), (calibration, watch)): ((_, &OnDevice), &(_, Arc<Watch>))| {
+                on_device.info(model, calibration, watch)
+            };
+        Results { models: models.map(info).collect(), decisions: self.decisions }
     }
 }

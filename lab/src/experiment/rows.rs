@@ -41,6 +41,7 @@ pub(super) fn row(
         predicted,
         label,
         missed: record.missed(),
+        joules: record.joules,
         fog_error: record.fog_failure.as_ref().map(|f| f.message.clone()),
     }
 }

@@ -11,10 +11,10 @@ use super::figures::{deadlines as figures, escape};
 use super::files::{csv_bytes, save};
 use super::page::{STYLE, section};
 use super::units::{count, duration, percent, plural};
-use crate::deadlines::{DeadlineStudy, Outcome, PolicyInfo};
+use crate::deadlines::{DeadlineStudy, Histogram, Outcome, PolicyInfo};
 
 /// What some outcomes have together.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Sums {
     /// Inputs that were answered.
     pub inputs: u64,
@@ -32,20 +32,26 @@ pub struct Sums {
     pub hindsight_ns: u64,
     /// What the device spent.
     pub joules: f64,
+    /// By how much each input took longer than under the oracle, as a part of its
+    /// deadline.
+    pub regret: Histogram,
 }
 
 /// Adds outcomes up.
 pub fn sums<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Sums {
-    outcomes.fold(Sums::default(), |sum, outcome| Sums {
-        inputs: sum.inputs + outcome.inputs,
-        missed: sum.missed + outcome.missed,
-        sent: sum.sent + outcome.sent,
-        by_fog: sum.by_fog + outcome.by_fog,
-        discarded: sum.discarded + outcome.discarded,
-        total_ns: sum.total_ns + outcome.total_ns,
-        hindsight_ns: sum.hindsight_ns + outcome.hindsight_ns,
-        joules: sum.joules + outcome.joules,
-    })
+    let mut sums = Sums::default();
+    for outcome in outcomes {
+        sums.inputs += outcome.inputs;
+        sums.missed += outcome.missed;
+        sums.sent += outcome.sent;
+        sums.by_fog += outcome.by_fog;
+        sums.discarded += outcome.discarded;
+        sums.total_ns += outcome.total_ns;
+        sums.hindsight_ns += outcome.hindsight_ns;
+        sums.joules += outcome.joules;
+        sums.regret.merge(&outcome.regret);
+    }
+    sums
 }
 
 /// Of one policy, everywhere.
@@ -107,8 +113,9 @@ impl<'a> Row<'a> {
 }
 
 /// What a policy did, in the words of the tables: inputs, late, sent, answered by the
-/// fog host, replies in vain, response time over the oracle's, energy.
-fn cells(sums: &Sums) -> [String; 7] {
+/// fog host, asked in vain, response time over the oracle's, regret that 99 % of the inputs
+/// do not exceed, energy.
+fn cells(sums: &Sums) -> [String; 8] {
     let part = |part: u64| percent(part as usize, sums.inputs as usize);
     [
         count(sums.inputs),
@@ -117,13 +124,14 @@ fn cells(sums: &Sums) -> [String; 7] {
         part(sums.by_fog),
         count(sums.discarded),
         format!("{:.2}", sums.total_ns as f64 / sums.hindsight_ns.max(1) as f64),
+        format!("{:.1} %", 100.0 * sums.regret.quantile(0.99)),
         format!("{:.2} mJ", 1e3 * sums.joules / sums.inputs.max(1) as f64),
     ]
 }
 
 /// A line for each policy.
 pub fn terminal(study: &DeadlineStudy) -> String {
-    let heads = ["inputs", "late", "sent", "by fog", "in vain", "of best", "energy"];
+    let heads = ["inputs", "late", "sent", "by fog", "in vain", "of best", "99 % regret", "energy"];
     let mut lines = vec![format!("{:15}{}", "", heads.map(|head| format!("{head:>12}")).concat())];
     for policy in &study.policies {
         let cells = cells(&of_policy(study, &policy.name)).map(|cell| format!("{cell:>12}"));
@@ -266,7 +274,7 @@ fn energy(study: &DeadlineStudy) -> String {
         "Energy",
         "What the device spends on an input over being idle, by its declared power and the times that \
          came out: computing, sending and receiving. An input that is offloaded and compensated \
-         costs both; what is awaited after the device's own answer is not counted.",
+         costs both, up to the device's own answer, which ends the exchange.",
         &format!(
             "<div class=\"card\">\n<div class=\"scroll wide\">\n{}</div>\n</div>\n",
             figures::energy(study)
@@ -298,8 +306,9 @@ fn policies(study: &DeadlineStudy) -> String {
         "late",
         "sent",
         "answered by the fog host",
-        "replies in vain",
+        "asked in vain",
         "response over the oracle's",
+        "99 % wait longer by at most",
         "energy of an input",
     ];
     let row = |policy: &PolicyInfo| {
@@ -308,8 +317,8 @@ fn policies(study: &DeadlineStudy) -> String {
     };
     section(
         "Policies",
-        "Over all streams and links. A reply in vain came after the device's own answer, or not at \
-         all in the time that there was.",
+        "Over all streams and links. In vain was asked where no answer that counts came in \
+         time; the device's own answer ends the exchange.",
         &table(&heads, study.policies.iter().map(row)),
     )
 }
@@ -368,7 +377,7 @@ fn scenarios(study: &DeadlineStudy) -> String {
     section(
         "Links and policies, and whose they are",
         "No recorded bandwidth trace is part of Leeway: links over time are drawn from published \
-         models, which are named.",
+         models, which are named. The option --trace FILE adds one of your own.",
         &format!(
             "<div class=\"columns\">\n<div class=\"card\"><h3>Links</h3><ul>\n{items}</ul></div>\n\
              <div class=\"card\"><h3>Policies</h3><ul>\n{sources}</ul></div>\n</div>\n"
@@ -380,8 +389,8 @@ fn setup(study: &DeadlineStudy) -> String {
     let setup = &study.setup;
     let power = &setup.power;
     let watts = format!(
-        "{} W idle, {} W computing, {} W with the radio at work; declared, not measured",
-        power.idle_watts, power.busy_watts, power.radio_watts
+        "{} W idle, {} W computing, {} W sending, {} W receiving; declared, not measured",
+        power.idle_watts, power.busy_watts, power.transmit_watts, power.receive_watts
     );
     let terms = [
         (

@@ -40,6 +40,9 @@ fn model(name: &str, wcet_ns: u64, macs: u64, input_bytes: u64, deadline_ns: u64
         median_ns: wcet_ns * 8 / 10,
         calibration_ns: vec![wcet_ns * 8 / 10, wcet_ns],
         deadline_ns,
+        bound_ns: wcet_ns * 5 / 4,
+        executions: 300,
+        exceeded: 1,
     }
 }
 
@@ -74,6 +77,7 @@ pub(super) fn by_hand() -> Study {
             predicted: (sequence % 4) as usize,
             label: (sequence % 3) as usize,
             missed: ms > 30,
+            joules: Some(0.0012 * ms as f64),
             fog_error: (placement == FALLBACK).then(|| "timed out, \"after\" 20 ms".into()),
         });
     };
@@ -196,6 +200,7 @@ fn decide(
         predicted: if sequence % 31 == 30 { label + 1 } else { label },
         label,
         missed: latency_ns > m.deadline_ns,
+        joules: Some(1.2e-9 * latency_ns as f64),
         fog_error: (placement == FALLBACK).then(|| "no answer in time".into()),
     }
 }

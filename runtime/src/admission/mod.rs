@@ -6,6 +6,7 @@
 //! - [`segments`]: where a model may be interrupted.
 //! - [`core`]: the streams of one core.
 //! - [`refusal`]: why not.
+//! - [`plan`](mod@plan): what is left to promise when execution times become longer.
 //!
 //! [`admit`] puts them together: it partitions streams over cores, and tells each
 //! stream's worst-case response time and slack. It is arithmetic: nothing runs and
@@ -15,6 +16,7 @@ mod core;
 mod edf;
 mod fixed_priority;
 mod load;
+mod plan;
 mod refusal;
 mod segments;
 mod stream;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use plan::{Plan, Standing, plan};
 pub use refusal::{Blocked, Demand, Refusal, Response, Share};
 pub use stream::{Executor, Offloading, Overload, Scheduling, Stream};
 

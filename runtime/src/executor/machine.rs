@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -45,24 +46,26 @@ impl Service {
         executor: &Executor,
         core: usize,
     ) -> Vec<Self> {
-        let pairs = || streams.iter().zip(&admission.streams).filter(|(_, a)| a.core == core);
-        let service = |(stream, admitted): (&Stream, &Admitted)| {
-            let time = |range: &RangeInclusive<u32>| {
-                stream.stages[*range.start() as usize..=*range.end() as usize].iter().sum()
-            };
-            Self {
-                period: stream.period,
-                deadline: stream.deadline,
-                jitter: stream.jitter,
-                segments: admitted.segments.clone(),
-                budgets: admitted.segments.iter().map(time).collect(),
-                tolerance: executor.tolerance,
-                rank: admitted.rank,
-                arm_after: admitted.arm_after.unwrap_or_default(),
-                overload: stream.overload,
-            }
+        let pairs = streams.iter().zip(&admission.streams).filter(|(_, a)| a.core == core);
+        pairs.map(|(stream, admitted)| Self::of(stream, admitted, executor)).collect()
+    }
+
+    /// The service of one stream, as it was admitted.
+    pub fn of(stream: &Stream, admitted: &Admitted, executor: &Executor) -> Self {
+        let time = |range: &RangeInclusive<u32>| {
+            stream.stages[*range.start() as usize..=*range.end() as usize].iter().sum()
         };
-        pairs().map(service).collect()
+        Self {
+            period: stream.period,
+            deadline: stream.deadline,
+            jitter: stream.jitter,
+            segments: admitted.segments.clone(),
+            budgets: admitted.segments.iter().map(time).collect(),
+            tolerance: executor.tolerance,
+            rank: admitted.rank,
+            arm_after: admitted.arm_after.unwrap_or_default(),
+            overload: stream.overload,
+        }
     }
 }
 
@@ -150,6 +153,8 @@ pub struct Counts {
 #[derive(Debug)]
 struct Job {
     stream: usize,
+    /// What was promised when it came, or since, where its segments are the same.
+    service: Arc<Service>,
     arrival: Duration,
     deadline: Duration,
     ready: Duration,
@@ -165,7 +170,7 @@ struct Job {
 #[derive(Debug)]
 pub struct Machine {
     scheduling: Scheduling,
-    services: Vec<Service>,
+    services: Vec<Arc<Service>>,
     counts: Vec<Counts>,
     /// The arrival of each stream's last input.
     last_arrival: Vec<Option<Duration>>,
@@ -185,7 +190,7 @@ impl Machine {
             counts: vec![Counts::default(); streams],
             last_arrival: vec![None; streams],
             early: vec![VecDeque::new(); streams],
-            services,
+            services: services.into_iter().map(Arc::new).collect(),
             jobs: BTreeMap::new(),
             running: None,
             next: 0,
@@ -195,6 +200,28 @@ impl Machine {
     /// What has happened to the inputs of a stream.
     pub fn counts(&self, stream: usize) -> Counts {
         self.counts[stream]
+    }
+
+    /// From now on a stream is served so. Its jobs that have come already are, too,
+    /// unless their segments are others; one that waits for the fog host is armed no
+    /// later than either promise says.
+    pub fn serve(&mut self, now: Duration, stream: usize, service: Service) {
+        let service = Arc::new(service);
+        for job in self.jobs.values_mut().filter(|job| job.stream == stream) {
+            if job.offloaded && job.ready > now && job.ready < Duration::MAX {
+                let armed = job.arrival.saturating_add(service.arm_after);
+                job.ready = job.ready.min(armed.max(now));
+            }
+            if job.service.segments == service.segments {
+                job.service = Arc::clone(&service);
+            }
+        }
+        self.services[stream] = service;
+    }
+
+    /// How a stream is served.
+    pub fn service(&self, stream: usize) -> &Service {
+        &self.services[stream]
     }
 
     /// Whether no job is left.
@@ -211,7 +238,7 @@ impl Machine {
             let urgent = self.urgency(job.stream, job.deadline) <= urgency;
             !job.answered && job.ready <= now && (urgent || self.running == Some(id))
         });
-        let left = |job: &Job| self.services[job.stream].budgets[job.segment..].iter().sum();
+        let left = |job: &Job| job.service.budgets[job.segment..].iter().sum();
         before
             .map(|(_, job)| left(job))
             .fold(Duration::ZERO, |sum, left: Duration| sum.saturating_add(left))
@@ -231,7 +258,7 @@ impl Machine {
         stream: usize,
         arrived: Duration,
     ) -> Result<Taken, Shed> {
-        let service = &self.services[stream];
+        let service = Arc::clone(&self.services[stream]);
         self.counts[stream].arrived += 1;
         let earliest = self.last_arrival[stream].map(|last| last.saturating_add(service.period));
         // One that is later than its jitter allows counts as one that arrived later.
@@ -265,8 +292,8 @@ impl Machine {
         let deadline = arrival.saturating_add(service.deadline);
         let armed = arrival.saturating_add(service.arm_after);
         let ready = arrival.max(now);
-        let state =
-            Job { stream, arrival, deadline, ready, segment: 0, offloaded: false, answered: false };
+        let (segment, offloaded, answered) = (0, false, false);
+        let state = Job { stream, service, arrival, deadline, ready, segment, offloaded, answered };
         self.jobs.insert(job, state);
         Ok(Taken { job, arrival, deadline, armed, dropped })
     }
@@ -276,8 +303,7 @@ impl Machine {
     pub fn offload(&mut self, job: JobId) {
         if let Some(job) = self.jobs.get_mut(&job).filter(|job| job.segment == 0) {
             job.offloaded = true;
-            job.ready =
-                job.ready.max(job.arrival.saturating_add(self.services[job.stream].arm_after));
+            job.ready = job.ready.max(job.arrival.saturating_add(job.service.arm_after));
         }
     }
 
@@ -325,7 +351,7 @@ impl Machine {
             .min_by_key(|&(&id, job)| (self.urgency(job.stream, job.deadline), job.arrival, id));
         match chosen {
             Some((&id, job)) => {
-                let service = &self.services[job.stream];
+                let service = &job.service;
                 let stages = service.segments[job.segment].clone();
                 let budget = service.budgets[job.segment];
                 self.running = Some(id);
@@ -354,7 +380,7 @@ impl Machine {
     pub fn ran(&mut self, now: Duration, job: JobId, elapsed: Duration) -> Progress {
         self.running = None;
         let Some(state) = self.jobs.get_mut(&job) else { return Progress::TooLate };
-        let (service, counts) = (&self.services[state.stream], &mut self.counts[state.stream]);
+        let (service, counts) = (&state.service, &mut self.counts[state.stream]);
         counts.overruns += u64::from(elapsed > service.budgets[state.segment]);
         state.segment += 1;
         if !state.answered && state.segment < service.segments.len() {

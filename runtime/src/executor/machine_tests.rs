@@ -324,3 +324,43 @@ fn a_model_that_takes_too_long_is_stopped_before_another_misses() {
         assert!(counts[1..].iter().all(|c| c.failed == 0 && c.overruns == 0), "{what}");
     });
 }
+
+#[test]
+fn a_new_promise_holds_for_jobs_that_have_come_and_arms_none_later() {
+    let ms = Duration::from_millis(1);
+    let service = Service {
+        period: 100 * ms,
+        deadline: 80 * ms,
+        jitter: Duration::ZERO,
+        segments: vec![0..=0, 1..=1],
+        budgets: vec![ms, ms],
+        tolerance: Duration::ZERO,
+        rank: None,
+        arm_after: 70 * ms,
+        overload: Overload::DropNewest,
+    };
+    let mut machine = Machine::new(Scheduling::EarliestDeadlineFirst, vec![service.clone()]);
+    let taken = machine.arrive(Duration::ZERO, 0, Duration::ZERO).unwrap();
+    machine.offload(taken.job);
+    let slower = Service { budgets: vec![3 * ms, 3 * ms], arm_after: 60 * ms, ..service.clone() };
+    machine.serve(10 * ms, 0, slower.clone());
+    assert_eq!(machine.next(10 * ms), Next::Wait(Some(60 * ms)));
+    // Back, and no job waits longer than it was told once.
+    machine.serve(20 * ms, 0, service.clone());
+    assert_eq!(machine.next(20 * ms), Next::Wait(Some(60 * ms)));
+    machine.serve(30 * ms, 0, slower);
+    let run = machine.next(60 * ms);
+    assert!(matches!(run, Next::Run { budget, .. } if budget == 3 * ms), "{run:?}");
+    // One whose segments are others keeps its own.
+    let whole = Service { segments: vec![0..=1], budgets: vec![2 * ms], ..service };
+    machine.serve(61 * ms, 0, whole);
+    assert_eq!(machine.ran(63 * ms, taken.job, 3 * ms), Progress::More);
+    let rest = machine.next(63 * ms);
+    assert!(matches!(&rest, Next::Run { stages, .. } if *stages == (1..=1)), "{rest:?}");
+    assert_eq!(machine.ran(66 * ms, taken.job, 3 * ms), Progress::Answered);
+    let next = machine.arrive(100 * ms, 0, 100 * ms).unwrap();
+    let run = machine.next(100 * ms);
+    let wanted =
+        matches!(&run, Next::Run { job, stages, .. } if *job == next.job && *stages == (0..=1));
+    assert!(wanted, "{run:?}");
+}

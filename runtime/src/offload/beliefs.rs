@@ -100,6 +100,12 @@ impl Answered {
     fn observe(&mut self, answered: bool) {
         self.0 += (f64::from(answered) - self.0) / 8.0;
     }
+
+    /// A probe was answered, which says something of inferences too. Without it, some
+    /// that were given up would keep all others on the device for good.
+    fn recover(&mut self) {
+        self.0 += (1.0 - self.0) / 32.0;
+    }
 }
 
 /// What a probe is taken to move that has failed.
@@ -256,6 +262,7 @@ impl Beliefs {
         match due {
             Due::Connect => self.connected = true,
             Due::Probe => {
+                self.answered.recover();
                 self.probes = self.probes.saturating_add(1);
                 self.link.observe(ExchangeKind::Probe, traffic, time);
             }

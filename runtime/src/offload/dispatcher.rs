@@ -4,8 +4,9 @@
 //! The exchange with the fog host runs beside the device's own work. The device
 //! begins by itself when the input is armed: admission has found for how long each
 //! stream can wait so that all deadlines are kept if no answer ever comes. The first
-//! valid answer counts. What the fog host still sends then is discarded and counted,
-//! and the device's execution ends after the segment that is running.
+//! valid answer counts. The exchange that the device outpaced is ended by whoever makes
+//! it, what still comes of it is discarded and counted, and the device's execution ends
+//! after the segment that is running where the fog host was first.
 //!
 //! It is told the time, and what happens; it has no clock, no thread and no socket. A
 //! [`Runner`](super::Runner) gives it these, [`simulate`](super::simulate::simulate)
@@ -23,9 +24,10 @@ use super::fog::{FogAnswer, FogError, Mismatch};
 use super::policy::{Context, Decision, Placement, Policy, Reason};
 use super::record::{DecisionRecord, FogFailure, Outcome};
 use super::subject::{Course, Moment, Subject};
-use crate::admission::{Admission, Executor, Stream};
+use crate::admission::{Admission, Executor, Plan, Stream};
 use crate::executor::machine::{Next, Progress, Taken};
 use crate::executor::{Counts, JobId, Machine, Service, Shed};
+use crate::timing::times;
 
 /// Names an input that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,8 +87,10 @@ pub enum Ran {
 pub struct Discarded {
     /// Valid, and after the device's own answer.
     pub late: u64,
-    /// None at all in the time that there was.
+    /// None in the time that there was.
     pub timed_out: u64,
+    /// None before the device's own answer, when the exchange was ended.
+    pub aborted: u64,
     /// By another module than was asked.
     pub other_module: u64,
     /// To another request.
@@ -108,6 +112,7 @@ impl Discarded {
         let counter = match error {
             FogError::Unreachable(_) => &mut self.unreachable,
             FogError::TimedOut { .. } => &mut self.timed_out,
+            FogError::Aborted => &mut self.aborted,
             FogError::Refused { .. } => &mut self.refused,
             FogError::Malformed(_) => &mut self.malformed,
             FogError::Mismatched { what: Mismatch::Module, .. } => &mut self.other_module,
@@ -128,8 +133,10 @@ struct Dispatched {
     place: usize,
     offloads: bool,
     degrade_to: Option<usize>,
-    /// Whether all of its inputs go to the smaller model.
+    /// Whether all of its inputs go to the smaller model, as somebody wants it.
     degraded: bool,
+    /// The same, as the promise wants it.
+    set_aside: bool,
     handed_on: u64,
     discarded: Discarded,
 }
@@ -161,6 +168,8 @@ struct Orphan {
 #[derive(Debug)]
 pub struct Dispatcher {
     streams: Vec<Dispatched>,
+    asked: Vec<Stream>,
+    executor: Executor,
     cores: Vec<Machine>,
     /// For each core the streams on it, in the order of their places.
     on_core: Vec<Vec<usize>>,
@@ -195,6 +204,7 @@ impl Dispatcher {
                 offloads: stream.offload.is_some(),
                 degrade_to: stream.degrade_to.as_ref().and_then(named),
                 degraded: false,
+                set_aside: false,
                 handed_on: 0,
                 discarded: Discarded::default(),
             });
@@ -205,6 +215,8 @@ impl Dispatcher {
         };
         Self {
             streams: dispatched,
+            asked: streams.to_vec(),
+            executor: *executor,
             cores: (0..executor.cores).map(machine).collect(),
             on_core,
             policy,
@@ -265,6 +277,44 @@ impl Dispatcher {
         stream.degrade_to.is_some()
     }
 
+    /// The streams as they would have to be admitted now: by what is promised at the
+    /// moment of their models' times, each on the core that it runs on.
+    pub fn present(&self) -> Vec<Stream> {
+        let present = |(asked, of): (&Stream, &Dispatched)| {
+            let factor = of.subject.lengthened();
+            let stages = asked.stages.iter().map(|&stage| times(stage, factor)).collect();
+            Stream { stages, core: Some(of.core), ..asked.clone() }
+        };
+        self.asked.iter().zip(&self.streams).map(present).collect()
+    }
+
+    /// What the streams run on.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    /// From now on this is promised. Where the plan promises nothing, what was
+    /// promised before stays in force: segments end with the times that it counts on.
+    pub fn adopt(&mut self, now: Duration, plan: &Plan) {
+        for (of, &set_aside) in self.streams.iter_mut().zip(&plan.set_aside) {
+            of.set_aside = set_aside && of.degrade_to.is_some();
+        }
+        for (index, stream, admitted) in &plan.admitted {
+            let Dispatched { core, place, .. } = self.streams[*index];
+            let asked = &self.asked[*index];
+            let service = Service::of(stream, admitted, &self.executor);
+            let service = Service { overload: asked.overload, ..service };
+            self.cores[core].serve(now, place, service);
+        }
+    }
+
+    /// How long an offloaded input of a stream is waited for, and the time that is
+    /// counted on for each of its segments.
+    pub fn service(&self, stream: usize) -> &Service {
+        let Dispatched { core, place, .. } = self.streams[stream];
+        self.cores[core].service(place)
+    }
+
     /// Takes an input that is ready now and belongs to an arrival at `arrived`, and
     /// places it.
     ///
@@ -278,7 +328,7 @@ impl Dispatcher {
     ) -> Result<Placed, Shed> {
         let own = &mut self.streams[stream];
         let smaller = own.degrade_to;
-        if let Some(smaller) = smaller.filter(|_| own.degraded) {
+        if let Some(smaller) = smaller.filter(|_| own.degraded || own.set_aside) {
             own.handed_on += 1;
             return self.take(now, smaller, arrived);
         }
@@ -412,6 +462,7 @@ impl Dispatcher {
             latency: now.saturating_sub(pending.arrival),
             offloaded: Some(offloaded),
             fog_failure: None,
+            unanswered: None,
             local: (!pending.executed.is_zero()).then_some(pending.executed),
             fuel: answer.time.fuel,
         };
@@ -436,13 +487,17 @@ impl Dispatcher {
         let mut beliefs = lock(&self.beliefs);
         // Given up before an answer was to be expected: that says nothing of the link.
         let early = expected.is_some_and(|expected| elapsed <= expected);
-        let failure = if early && matches!(error, FogError::TimedOut { .. }) {
+        let ended = matches!(error, FogError::TimedOut { .. } | FogError::Aborted);
+        let failure = if early && ended {
             beliefs.given_up();
             FogFailure::new(error, elapsed)
         } else {
             of.subject.not_answered(&mut beliefs, now, error, elapsed, &self.rule.back_off)
         };
         drop(beliefs);
+        if matches!(error, FogError::Aborted) {
+            return Replied::Discarded;
+        }
         let lost = self.cores[input.core].fog_failed(now, of.place, input.job);
         if lost {
             self.pending.remove(&input);
@@ -498,6 +553,7 @@ impl Dispatcher {
             latency: now.saturating_sub(pending.arrival),
             offloaded: None,
             fog_failure: pending.fog_failure,
+            unanswered: pending.sent.map(|sent| now.saturating_sub(sent)),
             local: Some(pending.executed),
             fuel: pending.fuel,
         };

@@ -316,7 +316,9 @@ impl Offloader {
             (None, Some(_)) => Outcome::Fallback,
             (None, None) => Outcome::Local,
         };
-        let course = Course { outcome, released, latency, offloaded, fog_failure, local, fuel };
+        let unanswered = None;
+        let course =
+            Course { outcome, released, latency, offloaded, fog_failure, unanswered, local, fuel };
         let policy = self.policy.name();
         let record = state.subject.record(&shared.beliefs(), policy, &context, decision, course);
         self.policy.observe(&record);

@@ -99,8 +99,8 @@ pub struct Offloaded {
 /// What sending an input in vain took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FogFailure {
-    /// `unreachable`, `timed-out`, `refused`, `malformed`, or what differs in an answer:
-    /// `other-module`, `other-request`, `other-outputs`, `other-fuel`.
+    /// `unreachable`, `timed-out`, `aborted`, `refused`, `malformed`, or what differs in an
+    /// answer: `other-module`, `other-request`, `other-outputs`, `other-fuel`.
     pub kind: String,
     /// The error, in words.
     pub message: String,
@@ -114,6 +114,7 @@ impl FogFailure {
         let kind = match error {
             FogError::Unreachable(_) => "unreachable",
             FogError::TimedOut { .. } => "timed-out",
+            FogError::Aborted => "aborted",
             FogError::Refused { .. } => "refused",
             FogError::Malformed(_) => "malformed",
             FogError::Mismatched { what: Mismatch::Module, .. } => "other-module",

@@ -1,7 +1,7 @@
 //! A [`Dispatcher`] in simulated time: studies and tests see what it does in hours of
 //! any weather, within seconds and to the nanosecond again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -87,6 +87,8 @@ struct Simulation<'a> {
     /// By time, and a number that keeps equal times in the order of their causes.
     events: BTreeMap<(Duration, u64), Event>,
     number: u64,
+    /// When the reply to an input comes that is under way.
+    replies: HashMap<InputId, (Duration, u64)>,
     busy: Vec<bool>,
     wake: Vec<Option<Duration>>,
     arrivals_left: usize,
@@ -110,6 +112,7 @@ pub fn simulate(
         dispatch,
         events: BTreeMap::new(),
         number: 0,
+        replies: HashMap::new(),
         busy: vec![false; cores],
         wake: vec![None; cores],
         arrivals_left: arrivals.len(),
@@ -130,9 +133,19 @@ pub fn simulate(
 }
 
 impl Simulation<'_> {
-    fn plan(&mut self, at: Duration, event: Event) {
-        self.events.insert((at, self.number), event);
+    fn plan(&mut self, at: Duration, event: Event) -> (Duration, u64) {
+        let key = (at, self.number);
+        self.events.insert(key, event);
         self.number += 1;
+        key
+    }
+
+    /// An input has its answer, or will get none: its exchange is ended.
+    fn abort(&mut self, now: Duration, input: InputId) {
+        if let Some(reply) = self.replies.remove(&input) {
+            self.events.remove(&reply);
+            self.dispatcher.replied(now, input, Err(&FogError::Aborted));
+        }
     }
 
     fn beliefs<T>(&self, look: impl FnOnce(&mut Beliefs) -> T) -> T {
@@ -158,11 +171,15 @@ impl Simulation<'_> {
                 let arrival = arrivals[number];
                 self.world.arrives(now, number, arrival);
                 if let Ok(placed) = self.dispatcher.arrive(now, arrival.stream, arrival.arrived) {
+                    if let Some(dropped) = placed.dropped {
+                        self.abort(now, dropped);
+                    }
                     self.world.placed(&placed);
                     self.send(now, &placed);
                 }
             }
             Event::Reply(input, reply) => {
+                self.replies.remove(&input);
                 if let Replied::Answer(record) = self.dispatcher.replied(now, input, reply.as_ref())
                 {
                     see(*record);
@@ -177,6 +194,7 @@ impl Simulation<'_> {
                 if let Ran::Answered { record, .. } =
                     self.dispatcher.ran(now, input, elapsed, Fuel(0))
                 {
+                    self.abort(now, input);
                     see(*record);
                 }
             }
@@ -195,7 +213,9 @@ impl Simulation<'_> {
         let Some(limit) = placed.exchange else { return };
         let (time, reply) = self.world.infer(now, placed, limit);
         let reply = if time > limit { Err(FogError::TimedOut { limit }) } else { reply };
-        self.plan(now.saturating_add(time.min(limit)), Event::Reply(placed.input, reply));
+        let at = now.saturating_add(time.min(limit));
+        let reply = self.plan(at, Event::Reply(placed.input, reply));
+        self.replies.insert(placed.input, reply);
     }
 
     fn probe(&mut self, now: Duration) {
@@ -204,7 +224,8 @@ impl Simulation<'_> {
         }
         let rule = *self.dispatcher.probe_rule();
         let Some(due) = self.beliefs(|beliefs| beliefs.due(now, &rule)) else {
-            return self.plan(now.saturating_add(PROBING), Event::Probe);
+            self.plan(now.saturating_add(PROBING), Event::Probe);
+            return;
         };
         let limit = if matches!(due, Due::Push(_)) { rule.push_limit } else { rule.limit };
         let (time, result) = self.world.probe(now, due);

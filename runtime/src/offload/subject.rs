@@ -26,6 +26,8 @@ pub struct Subject {
     fuel: Fuel,
     wcet: Duration,
     watch: Option<Arc<Watch>>,
+    /// The watch's bound to begin with.
+    promised: Duration,
     deadline: Option<Duration>,
     next_sequence: u64,
     /// Of the last inference on the fog host; before that, by the certificate.
@@ -58,6 +60,8 @@ pub struct Course {
     pub offloaded: Option<Offloaded>,
     /// Where it was asked and failed.
     pub fog_failure: Option<FogFailure>,
+    /// Where it was asked and had not answered by then: for how long.
+    pub unanswered: Option<Duration>,
     /// The execution time on the device.
     pub local: Option<Duration>,
     /// The fuel of the answer.
@@ -83,7 +87,8 @@ impl Subject {
             down_bytes: bytes(certificate.outputs()) + ASSUMED_OVERHEAD_BYTES,
         };
         let fuel = certificate.total_fuel();
-        Self { name, digest, fuel, wcet, watch, deadline, next_sequence: 0, traffic }
+        let promised = watch.as_ref().map_or(wcet, |watch| watch.bound().time);
+        Self { name, digest, fuel, wcet, watch, promised, deadline, next_sequence: 0, traffic }
     }
 
     /// Its name.
@@ -99,6 +104,13 @@ impl Subject {
     /// The fuel that the module is certified for.
     pub fn fuel(&self) -> Fuel {
         self.fuel
+    }
+
+    /// By how much more is promised of its execution time than to begin with: since a
+    /// run exceeded the promise, or while the clock is slower. At least 1.
+    pub fn lengthened(&self) -> f64 {
+        let bound = self.watch.as_ref().map_or(self.promised, |watch| watch.bound().time);
+        (bound.as_secs_f64() / self.promised.as_secs_f64().max(1e-9)).max(1.0)
     }
 
     /// What is known of an input at this moment. It allocates nothing.
@@ -180,20 +192,21 @@ impl Subject {
         decision: Decision,
         course: Course,
     ) -> DecisionRecord {
-        let Course { outcome, released, latency, offloaded, fog_failure, local, fuel } = course;
+        let Course { outcome, released, latency, offloaded, fog_failure, unanswered, local, fuel } =
+            course;
         let joules = beliefs.energy().map(|model| {
             let here = local.map_or(0.0, |time| model.local_joules(time));
-            let exchange = match (&offloaded, &fog_failure) {
+            let in_vain = fog_failure.as_ref().map(|failure| failure.elapsed).or(unanswered);
+            let exchange = match (&offloaded, in_vain) {
                 (Some(o), _) => model.exchange_joules(o.traffic, o.transfer, o.fog),
-                // What was sent was sent in vain.
-                (None, Some(failure)) => {
+                // What was sent was sent in vain, and the radio was on meanwhile.
+                (None, Some(elapsed)) => {
                     let traffic = Traffic { down_bytes: 0, ..context.traffic };
-                    model.exchange_joules(traffic, failure.elapsed, Duration::ZERO)
+                    model.exchange_joules(traffic, elapsed, Duration::ZERO)
                 }
                 (None, None) => 0.0,
             };
-            let basis = model.basis(offloaded.is_some() || fog_failure.is_some());
-            (here + exchange, basis)
+            (here + exchange, model.basis(offloaded.is_some() || in_vain.is_some()))
         });
         let sequence = self.next_sequence;
         self.next_sequence += 1;

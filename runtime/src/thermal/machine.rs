@@ -21,6 +21,10 @@ pub struct Rules {
     pub soft_celsius: f64,
     /// From here on streams degrade.
     pub hard_celsius: f64,
+    /// What the processor's clock is taken to be from the soft limit on, in kHz, before
+    /// it is seen to be slower; the lowest that it has, where this is not given.
+    #[serde(default)]
+    pub throttled_khz: Option<u64>,
     /// How far below a limit it ends.
     #[serde(default = "default_hysteresis")]
     pub hysteresis_celsius: f64,
@@ -75,6 +79,7 @@ impl Rules {
         Self {
             soft_celsius: soft,
             hard_celsius: hard,
+            throttled_khz: None,
             hysteresis_celsius: default_hysteresis(),
             hold_seconds: default_hold(),
             step_seconds: default_step(),

@@ -10,6 +10,7 @@ fn rules() -> Rules {
     Rules {
         soft_celsius: 70.0,
         hard_celsius: 80.0,
+        throttled_khz: None,
         hysteresis_celsius: 5.0,
         hold_seconds: 10.0,
         step_seconds: 5.0,

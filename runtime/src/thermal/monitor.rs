@@ -1,15 +1,17 @@
 //! Reads temperatures and clocks, follows the rules, and tells each model's watch
-//! how much slower its processor is than when it was calibrated.
+//! which calibration to go by: the one at the clock that there is, or is to be
+//! expected of a processor so hot, where there is one; otherwise the one that there
+//! is, as much longer as the clock is slower.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::frequency::Frequency;
-use super::machine::{Advice, Machine};
+use super::machine::{Advice, Machine, Rules};
 use super::validity::Validity;
 use super::zone::{self, Zone};
 use crate::sysfs::Root;
-use crate::timing::{Device, Watch};
+use crate::timing::{Claims, Device, Store, Watch};
 
 /// Watches one machine. Whoever owns it polls it, about once a second.
 #[derive(Debug)]
@@ -20,9 +22,20 @@ pub struct Monitor {
     machine: Machine,
     calibrated: Device,
     watches: Vec<Arc<Watch>>,
+    store: Option<Store>,
     throttle_count: Option<u64>,
-    validity: Validity,
+    state: ClockState,
     blind: bool,
+}
+
+/// The clock, as promises have to count on it.
+#[derive(Clone, Debug, PartialEq)]
+struct ClockState {
+    validity: Validity,
+    /// What times are multiplied by where there is no calibration at this clock.
+    factor: f64,
+    /// The device at this clock, where it is another one than calibrated.
+    device: Option<Device>,
 }
 
 impl Monitor {
@@ -35,22 +48,33 @@ impl Monitor {
             machine,
             calibrated,
             watches: Vec::new(),
+            store: None,
             throttle_count: None,
-            validity: Validity::Holds,
+            state: ClockState { validity: Validity::Holds, factor: 1.0, device: None },
             blind: false,
             root,
         }
     }
 
+    /// Looks for calibrations at other clocks here.
+    pub fn with_store(self, store: Store) -> Self {
+        Self { store: Some(store), ..self }
+    }
+
     /// Has this model's bound follow the clock.
     pub fn follow(&mut self, watch: Arc<Watch>) {
-        watch.slow_down(self.validity.factor());
+        self.tell(&watch);
         self.watches.push(watch);
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &Rules {
+        self.machine.rules()
     }
 
     /// Whether calibrations hold, as of the last poll.
     pub fn validity(&self) -> &Validity {
-        &self.validity
+        &self.state.validity
     }
 
     /// The streams that are degraded, as of the last poll.
@@ -60,7 +84,12 @@ impl Monitor {
 
     /// Reads everything at the time `now`.
     pub fn poll(&mut self, now: Duration) -> Advice {
-        self.poll_clock();
+        let advice = self.poll_temperature(now);
+        self.poll_clock(advice);
+        advice
+    }
+
+    fn poll_temperature(&mut self, now: Duration) -> Advice {
         let (hottest, problems) = zone::hottest(&self.zones);
         let millidegrees = hottest.map(|(_, millidegrees)| millidegrees);
         if millidegrees.is_none() && !self.blind && !self.zones.is_empty() {
@@ -81,20 +110,58 @@ impl Monitor {
         advice
     }
 
-    fn poll_clock(&mut self) {
+    fn poll_clock(&mut self, advice: Advice) {
         let present = Frequency::read(&self.root, self.core);
         let count = present.throttling.count;
         let throttled = matches!((self.throttle_count, count), (Some(a), Some(b)) if b > a);
         self.throttle_count = count;
         let validity = Validity::of(&self.calibrated, &present, throttled);
-        if validity == self.validity {
+        let state = self.clock_state(validity, &present, advice.prefers_fog());
+        if state == self.state {
             return;
         }
-        tracing::warn!(?validity, "the clock is another one than when it was calibrated");
-        for watch in &self.watches {
-            watch.slow_down(validity.factor());
+        tracing::warn!(
+            validity = ?state.validity,
+            factor = state.factor,
+            "the clock is another one than before"
+        );
+        self.state = state;
+        self.watches.iter().for_each(|watch| self.tell(watch));
+    }
+
+    /// What to count on at this clock, which is still to become slower where the device
+    /// is `warm`.
+    fn clock_state(&self, validity: Validity, present: &Frequency, warm: bool) -> ClockState {
+        let lowest = present.hardware_khz.map(|[lowest, _]| lowest);
+        let expected = warm.then(|| self.rules().throttled_khz.or(lowest)).flatten();
+        let calibrated = self.calibrated.frequency_khz.map(|[_, highest]| highest);
+        let slowdown = match (calibrated, expected) {
+            (Some(highest), Some(khz)) if khz > 0 => highest as f64 / khz as f64,
+            _ => 1.0,
+        };
+        let limits = present.limits_khz.map(|[low, high]| {
+            let high = expected.map_or(high, |khz| high.min(khz));
+            [low.min(high), high]
+        });
+        let governor = present.governor.clone();
+        let device = Device { governor, frequency_khz: limits, ..self.calibrated.clone() };
+        ClockState {
+            factor: validity.factor().max(slowdown),
+            validity,
+            device: (device != self.calibrated).then_some(device),
         }
-        self.validity = validity;
+    }
+
+    /// Which calibration to go by.
+    fn tell(&self, watch: &Watch) {
+        let at_this_clock = self.store.as_ref().zip(self.state.device.as_ref());
+        let calibration = at_this_clock.and_then(|(store, device)| {
+            store.load(&Claims { device: device.clone(), ..watch.claims() }).ok()
+        });
+        match calibration {
+            Some(calibration) => watch.go_by(calibration),
+            None => watch.slow_down(self.state.factor),
+        }
     }
 }
 
@@ -102,7 +169,7 @@ impl Monitor {
 mod tests {
     use super::*;
     use crate::recorded::{JETSON_ORIN, RASPBERRY_PI_4, Tree};
-    use crate::thermal::{Level, Rules};
+    use crate::thermal::Level;
     use crate::timing::BoundRule;
     use crate::timing::testing::calibration;
 
@@ -158,5 +225,64 @@ mod tests {
         let mut none = self::monitor(&Tree::parse(""));
         assert_eq!(none.poll(seconds(100)), Advice::default());
         assert_eq!(*none.validity(), Validity::Holds);
+    }
+    #[test]
+    fn above_the_soft_limit_the_throttled_calibration_counts() {
+        let tree = Tree::parse(RASPBERRY_PI_4);
+        let mut monitor = monitor(&tree);
+        let watch = Arc::new(Watch::new(calibration(), BoundRule::default()));
+        let bound = watch.bound().time;
+        monitor.follow(Arc::clone(&watch));
+        let temperature = "sys/class/thermal/thermal_zone0/temp";
+        let soft = monitor.rules().soft_celsius;
+        tree.write(temperature, &format!("{}\n", (1e3 * (soft + 1.0)) as i64));
+        assert_eq!(monitor.poll(seconds(0)).level, Level::Warm);
+        // The clock is still what it was; the lowest is 600 MHz of 1800.
+        assert_eq!(*monitor.validity(), Validity::Holds);
+        assert_eq!(watch.bound().time, 3 * bound);
+        tree.write(temperature, "40000\n");
+        monitor.poll(seconds(1));
+        assert_eq!(monitor.poll(seconds(60)).level, Level::Normal);
+        assert_eq!(watch.bound().time, bound);
+    }
+
+    #[test]
+    fn a_calibration_at_another_clock_takes_the_place_of_a_factor() {
+        let tree = Tree::parse(RASPBERRY_PI_4);
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(directory.path()).unwrap();
+        let root = tree.root();
+        let device = Device::read(&root.path(""), Some(0));
+        let at = |khz: u64, factor: u32| {
+            let mut one = calibration();
+            one.claims.device = Device { frequency_khz: Some([600_000, khz]), ..device.clone() };
+            one.warm.whole.highest_observed *= factor;
+            one
+        };
+        // Memory is as fast as before, so that half the clock is not half the speed.
+        let mut slower = at(900_000, 1);
+        slower.warm.whole.highest_observed = slower.warm.whole.highest_observed.mul_f64(1.5);
+        store.save(&slower).unwrap();
+        let mut monitor = monitor(&tree).with_store(store.clone());
+        let watch = Watch::kept(at(1_800_000, 1), BoundRule::default(), store.clone()).unwrap();
+        let watch = Arc::new(watch);
+        let bound = watch.bound().time;
+        monitor.follow(Arc::clone(&watch));
+        let limit = "sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq";
+        tree.write(limit, "900000\n");
+        monitor.poll(seconds(0));
+        assert_eq!(watch.bound().time, bound.mul_f64(1.5));
+        // What is seen now is seen of that one.
+        assert!(watch.observe(2 * bound) && watch.seen().exceeded == 1);
+        tree.write(limit, "1200000\n");
+        monitor.poll(seconds(1));
+        assert_eq!(watch.bound().time, bound.mul_f64(1.5), "by the factor, as there is none");
+        tree.write(limit, "1800000\n");
+        monitor.poll(seconds(2));
+        assert_eq!((watch.bound().time, watch.seen().exceeded), (bound, 0));
+        tree.write(limit, "900000\n");
+        monitor.poll(seconds(3));
+        drop((monitor, watch));
+        assert_eq!(store.load(&slower.claims).unwrap().seen.exceeded, 1);
     }
 }

@@ -34,11 +34,12 @@ pub mod watch;
 
 pub use bound::{Basis, Bound, BoundRule};
 pub use calibrate::calibrate;
-pub use calibration::{Calibration, Claims, Condition};
+pub use calibration::{Calibration, Claims, Condition, Seen};
 pub use device::Device;
 pub use run::{Cause, RunSample};
 pub use store::{Store, StoreError};
 pub use summary::Timing;
+pub(crate) use summary::times;
 pub use watch::Watch;
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ pub(crate) fn sample(input: usize, ns: u64) -> RunSample {
 }
 
 /// Whole nanoseconds of a time, times a factor, rounded up.
-pub(super) fn times(time: Duration, factor: f64) -> Duration {
+pub(crate) fn times(time: Duration, factor: f64) -> Duration {
     // A cast saturates.
     Duration::from_nanos((nanos::of(time) as f64 * factor).ceil() as u64)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::bound::{Bound, BoundRule};
-use super::calibration::{Calibration, Seen};
+use super::calibration::{Calibration, Claims, Seen};
 use super::store::Store;
 use super::summary::times;
 use crate::nanos;
@@ -27,11 +27,20 @@ pub struct Watch {
 #[derive(Debug)]
 struct State {
     calibration: Calibration,
+    /// One at another clock of the processor, while that is the clock.
+    elsewhere: Option<Calibration>,
     bound: Bound,
     /// By how much slower the processor is than when it was calibrated.
     slowdown: f64,
     /// Two digits, a few kilobytes, never reallocated.
     times: Histogram<u32>,
+}
+
+impl State {
+    /// The calibration at the clock that there is.
+    fn current(&mut self) -> &mut Calibration {
+        self.elsewhere.as_mut().unwrap_or(&mut self.calibration)
+    }
 }
 
 impl Watch {
@@ -40,7 +49,8 @@ impl Watch {
         let bound = calibration.bound(&rule);
         let times = Histogram::new_with_max(LONGEST_NS, 2)
             .expect("an hour and two digits are what the crate takes");
-        let state = Mutex::new(State { calibration, bound, slowdown: 1.0, times });
+        let (elsewhere, slowdown) = (None, 1.0);
+        let state = Mutex::new(State { calibration, elsewhere, bound, slowdown, times });
         Self { rule, state, keeper: None }
     }
 
@@ -65,12 +75,32 @@ impl Watch {
     /// The processor is slower than when it was calibrated, so many times
     /// ([`crate::thermal::Validity::factor`]); 1 ends it. Until then more is promised.
     pub fn slow_down(&self, factor: f64) {
-        self.state().slowdown = factor.max(1.0);
+        self.at_clock(None, factor.max(1.0));
     }
 
-    /// What has been seen, also by earlier watches that kept it.
+    /// The processor has another clock, at which the model was calibrated as well. What
+    /// is seen from now on is seen of that calibration, until [`Self::slow_down`].
+    pub fn go_by(&self, calibration: Calibration) {
+        self.at_clock(Some(calibration), 1.0);
+    }
+
+    fn at_clock(&self, elsewhere: Option<Calibration>, slowdown: f64) {
+        let mut state = self.state();
+        if let (Some(keeper), Some(left)) = (&self.keeper, &state.elsewhere) {
+            keeper.keep(left.clone());
+        }
+        (state.elsewhere, state.slowdown) = (elsewhere, slowdown);
+        state.bound = state.current().bound(&self.rule);
+    }
+
+    /// What the calibration that it began with holds for.
+    pub fn claims(&self) -> Claims {
+        self.state().calibration.claims.clone()
+    }
+
+    /// What has been seen at the present clock, also by earlier watches that kept it.
     pub fn seen(&self) -> Seen {
-        self.state().calibration.seen
+        self.state().current().seen
     }
 
     /// The time that the part `quantile` of the executions of this watch did not
@@ -89,7 +119,7 @@ impl Watch {
         // As long as it would have taken at the calibrated speed, at least.
         let elapsed = times(elapsed, 1.0 / state.slowdown);
         let promised = state.bound.time;
-        let seen = &mut state.calibration.seen;
+        let seen = &mut state.current().seen;
         seen.runs = seen.runs.saturating_add(1);
         if elapsed <= promised {
             return false;
@@ -97,7 +127,7 @@ impl Watch {
         seen.exceeded = seen.exceeded.saturating_add(1);
         seen.highest = seen.highest.max(elapsed);
         let Seen { runs, exceeded, .. } = *seen;
-        state.bound = state.calibration.bound(&self.rule);
+        state.bound = state.current().bound(&self.rule);
         let raised = state.bound.time;
         let module = state.calibration.claims.module;
         tracing::warn!(
@@ -105,7 +135,7 @@ impl Watch {
             "an execution exceeded its bound, which is raised"
         );
         if let Some(keeper) = &self.keeper {
-            keeper.keep(state.calibration.clone());
+            keeper.keep(state.current().clone());
         }
         true
     }
@@ -114,7 +144,10 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if let Some(keeper) = &self.keeper {
-            keeper.keep(self.state().calibration.clone());
+            let state = self.state();
+            for calibration in [Some(&state.calibration), state.elsewhere.as_ref()] {
+                calibration.into_iter().for_each(|calibration| keeper.keep(calibration.clone()));
+            }
         }
     }
 }
@@ -131,10 +164,16 @@ impl Keeper {
         let (sender, receiver) = mpsc::channel::<Box<Calibration>>();
         let write = move || {
             while let Ok(first) = receiver.recv() {
-                // Only the last of what has come meanwhile counts.
-                let latest = receiver.try_iter().last().unwrap_or(first);
-                if let Err(error) = store.save(&latest) {
-                    tracing::warn!(%error, "what was seen of execution times is not kept");
+                // Of each clock, only the last of what has come meanwhile counts.
+                let mut latest = vec![first];
+                for next in receiver.try_iter() {
+                    latest.retain(|kept| kept.claims != next.claims);
+                    latest.push(next);
+                }
+                for calibration in latest {
+                    if let Err(error) = store.save(&calibration) {
+                        tracing::warn!(%error, "what was seen of execution times is not kept");
+                    }
                 }
             }
         };

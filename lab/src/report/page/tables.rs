@@ -133,6 +133,8 @@ fn components(study: &Study) -> String {
             duration(m.median_ns),
             duration(m.wcet_ns),
             duration(m.deadline_ns),
+            duration(m.bound_ns),
+            format!("{} of {}", count(m.exceeded), count(m.executions)),
         ];
         let cells: String = cells.iter().map(|c| format!("<td>{c}</td>")).collect();
         let digest = escape(&m.digest);
@@ -142,7 +144,17 @@ fn components(study: &Study) -> String {
         )
     };
     let rows: String = study.models.iter().map(row).collect();
-    let names = ["fuel", "MACs", "input", "component", "median", "WCET", "deadline"];
+    let names = [
+        "fuel",
+        "MACs",
+        "input",
+        "component",
+        "median",
+        "WCET",
+        "deadline",
+        "promised in the end",
+        "runs over the promise",
+    ];
     let head = format!(
         "<th class=\"text\">model</th>{}<th class=\"text\">digest</th>",
         headings(&names, 0)

@@ -2,15 +2,18 @@
 //! probed and can be given a module. Nothing here knows by which protocol;
 //! [`HttpFog`] speaks the Open Inference Protocol v2.
 
+mod abort;
 mod http;
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use leeway_contract::{Bound, Certificate, Digest, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub use abort::Abort;
 pub use http::{HttpFog, HttpFogError};
 
 use super::estimate::FogTime;
@@ -73,6 +76,9 @@ pub enum FogError {
         /// The limit of this call.
         limit: Duration,
     },
+    /// The exchange was ended, as its answer was of no use any more.
+    #[error("the exchange was ended before the fog host answered")]
+    Aborted,
     /// The fog host answered that it will not.
     #[error("the fog host refused with status {status}: {message}")]
     Refused {
@@ -111,7 +117,7 @@ impl FogError {
     /// Whether the fault is the link's, rather than the fog host's or the
     /// module's.
     pub fn is_of_link(&self) -> bool {
-        matches!(self, FogError::Unreachable(_) | FogError::TimedOut { .. })
+        matches!(self, FogError::Unreachable(_) | FogError::TimedOut { .. } | FogError::Aborted)
     }
 }
 
@@ -121,6 +127,16 @@ pub trait Fog: Send + Sync + fmt::Debug {
     /// was asked, its outputs are those of its certificate, and where the fuel
     /// is certified exactly, so is its fuel.
     fn infer(&self, request: &InferRequest<'_>, limit: Duration) -> Result<FogAnswer, FogError>;
+
+    /// The same, and `abort` ends it early, where the link can do that.
+    fn infer_or_abort(
+        &self,
+        request: &InferRequest<'_>,
+        limit: Duration,
+        _abort: &Arc<Abort>,
+    ) -> Result<FogAnswer, FogError> {
+        self.infer(request, limit)
+    }
 
     /// The smallest possible exchange.
     fn probe(&self, limit: Duration) -> Result<Traffic, FogError>;

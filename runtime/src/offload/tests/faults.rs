@@ -12,7 +12,7 @@ use leeway_contract::{Certificate, Digest, Fuel, Tensor};
 
 use super::certificate;
 use crate::offload::clock::MonotonicClock;
-use crate::offload::fog::{Fog, FogError, HttpFog, InferRequest, Pushed};
+use crate::offload::fog::{Abort, Fog, FogError, HttpFog, InferRequest, Pushed};
 use crate::offload::local::{Local, LocalError, LocalRun};
 use crate::offload::policy::{AllFog, Threshold};
 use crate::offload::record::Outcome;
@@ -431,4 +431,54 @@ fn urls_that_name_no_fog_host_are_refused() {
         assert!(error.to_string().contains(&format!("{url:?}")), "{error}");
     }
     assert!(HttpFog::new("http://host:8080/").is_ok());
+}
+
+#[test]
+fn an_exchange_that_is_ended_returns_at_once_and_its_connection_is_closed() {
+    let server = Server::start(Fault::None);
+    let fog = HttpFog::new(&server.url).unwrap();
+    let certificate = certificate();
+    let inputs = [Tensor::from_f32(&[1, 4], &[0.0; 4])];
+    let request = InferRequest {
+        id: 1,
+        digest: Digest::of(b"module"),
+        certificate: &certificate,
+        stages: 0..=0,
+        inputs: &inputs,
+    };
+    // On a connection that has been used before, and on a new one.
+    for fault in [Fault::Hang, Fault::Dribble, Fault::Hang] {
+        server.set(Fault::None);
+        assert!(fog.infer(&request, WAIT).is_ok());
+        let before = server.connections.load(Ordering::SeqCst);
+        server.set(fault);
+        let abort = Arc::new(Abort::default());
+        let (result, waited) = std::thread::scope(|scope| {
+            let exchange = scope.spawn(|| {
+                let start = std::time::Instant::now();
+                // The limit is longer than any test.
+                let result = fog.infer_or_abort(&request, Duration::from_secs(600), &abort);
+                (result, start.elapsed())
+            });
+            std::thread::sleep(Duration::from_millis(40));
+            abort.abort();
+            exchange.join().unwrap()
+        });
+        assert_eq!(result, Err(FogError::Aborted));
+        assert!(waited < Duration::from_secs(5), "less than the server sleeps: {waited:?}");
+        // What comes after it needs a connection of its own.
+        server.set(Fault::None);
+        assert!(fog.infer(&request, WAIT).is_ok());
+        assert_eq!(server.connections.load(Ordering::SeqCst), before + 1);
+    }
+    // One that is ended before it begins asks nobody; one that is over is not touched.
+    let abort = Arc::new(Abort::default());
+    abort.abort();
+    assert_eq!(fog.infer_or_abort(&request, WAIT, &abort), Err(FogError::Aborted));
+    let abort = Arc::new(Abort::default());
+    assert!(fog.infer_or_abort(&request, WAIT, &abort).is_ok());
+    let before = server.connections.load(Ordering::SeqCst);
+    abort.abort();
+    assert!(fog.infer(&request, WAIT).is_ok());
+    assert_eq!(server.connections.load(Ordering::SeqCst), before);
 }

@@ -8,15 +8,17 @@ use leeway_contract::Digest;
 
 use crate::admission::{Executor, Offloading, Overload, Stream, admit};
 use crate::offload::estimate::FogTime;
-use crate::offload::fog::{Fog, FogAnswer, FogError, InferRequest, Pushed, Traffic};
+use crate::offload::fog::{Abort, Fog, FogAnswer, FogError, InferRequest, Pushed, Traffic};
 use crate::offload::policy::{AllFog, AllLocal, DeadlineAware, Policy, Reason};
 use crate::offload::record::Outcome;
 use crate::offload::sensor::{self, Pacing, Sample, Sensor};
 use crate::offload::{Model, Options, Runner, RunnerError, Setup, Ticket};
 use crate::realtime::RealTime;
+use crate::recorded::{RASPBERRY_PI_4, Tree};
 use crate::sandbox::{Sandbox, SandboxConfig};
 use crate::testing::{Behaviour, TestModel};
-use crate::timing::{BoundRule, Watch, testing};
+use crate::thermal::{Level, Machine, Monitor, Rules, Zone};
+use crate::timing::{BoundRule, Device, Watch, testing};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -27,6 +29,8 @@ enum Mood {
     Answer(f32),
     /// The same after a time.
     Slowly(f32, Duration),
+    /// Never; it waits until it is ended.
+    Hang,
     Refuse,
 }
 
@@ -38,6 +42,7 @@ impl Fog for FakeFog {
         let (value, time) = match self.0.lock().unwrap().clone() {
             Mood::Answer(value) => (value, Duration::ZERO),
             Mood::Slowly(value, time) => (value, time),
+            Mood::Hang => unreachable!("it is asked so that it can be ended"),
             Mood::Refuse => return Err(FogError::Refused { status: 503, message: "no".into() }),
         };
         std::thread::sleep(time.min(limit));
@@ -50,6 +55,21 @@ impl Fog for FakeFog {
         let traffic = Traffic { up_bytes: 500, down_bytes: 400 };
         let answer = FogAnswer { outputs, time, traffic };
         request.check(request.digest, Some(request.id), &answer).map(|()| answer)
+    }
+
+    fn infer_or_abort(
+        &self,
+        request: &InferRequest<'_>,
+        limit: Duration,
+        abort: &Arc<Abort>,
+    ) -> Result<FogAnswer, FogError> {
+        while *self.0.lock().unwrap() == Mood::Hang {
+            if abort.is_aborted() {
+                return Err(FogError::Aborted);
+            }
+            std::thread::sleep(MS);
+        }
+        self.infer(request, limit)
     }
 
     fn probe(&self, _: Duration) -> Result<Traffic, FogError> {
@@ -81,6 +101,15 @@ fn stream(name: &str, stages: usize) -> Stream {
     }
 }
 
+/// What is watched of a bench.
+#[derive(Default)]
+struct Watched {
+    watch: Option<Arc<Watch>>,
+    thermal: Option<Monitor>,
+    /// Segments are stopped as planned.
+    exactly: bool,
+}
+
 struct Bench {
     runner: Runner,
     fog: Arc<FakeFog>,
@@ -88,18 +117,20 @@ struct Bench {
 
 impl Bench {
     fn new(policy: impl Policy + 'static, models: &[(Stream, TestModel)]) -> Self {
-        Self::try_new(policy, models, None).unwrap()
+        Self::try_new(policy, models, Watched::default()).unwrap()
     }
 
     fn try_new(
         policy: impl Policy + 'static,
         models: &[(Stream, TestModel)],
-        watch: Option<Arc<Watch>>,
+        watched: Watched,
     ) -> Result<Self, RunnerError> {
+        let Watched { watch, thermal, exactly } = watched;
         let streams: Vec<Stream> = models.iter().map(|(stream, _)| stream.clone()).collect();
         // So that a machine busy with other tests stops nothing.
-        let executor = Executor { tolerance: 1_000 * MS, ..Executor::default() };
-        let planned = Executor { tolerance: MS, ..executor };
+        let planned = Executor { tolerance: MS, ..Executor::default() };
+        let tolerance = if exactly { MS } else { 1_000 * MS };
+        let executor = Executor { tolerance, ..planned };
         let admission = admit(&streams, &planned).unwrap();
         let sandbox = Sandbox::new(SandboxConfig::default()).unwrap();
         let models = models.iter().map(|(_, model)| {
@@ -116,6 +147,8 @@ impl Bench {
             fog: Arc::clone(&fog) as Arc<dyn Fog>,
             options: Options::default(),
             real_time: RealTime::default(),
+            energy: None,
+            thermal,
         };
         Ok(Self { runner: Runner::start(setup, models.collect())?, fog })
     }
@@ -262,7 +295,12 @@ fn what_a_stream_cannot_take_goes_to_its_smaller_model() {
 fn every_execution_on_the_device_feeds_the_watch() {
     let watch = Arc::new(Watch::new(testing::calibration(), BoundRule::default()));
     let models = [(stream("chain", 3), TestModel::chain(3, 2.0))];
-    let bench = Bench::try_new(AllLocal, &models, Some(Arc::clone(&watch))).unwrap();
+    let bench = Bench::try_new(
+        AllLocal,
+        &models,
+        Watched { watch: Some(Arc::clone(&watch)), ..Watched::default() },
+    )
+    .unwrap();
     for _ in 0..5 {
         bench.ask(0, 1.0);
         std::thread::sleep(21 * MS);
@@ -275,10 +313,113 @@ fn every_execution_on_the_device_feeds_the_watch() {
 fn probes_bring_the_deadline_aware_policy_to_a_fog_host_that_is_faster() {
     let slow = Stream { period: 2_000 * MS, stages: vec![1_000 * MS], ..stream("double", 1) };
     let bench = Bench::new(DeadlineAware::default(), &[(slow, TestModel::scaling(2.0))]);
-    let mut prober = bench.runner.prober();
-    prober.catch_up(10);
+    while bench.runner.inspect(|beliefs| beliefs.link().parameters().is_none()) {
+        std::thread::sleep(MS);
+    }
     let answered = bench.submit(0, 1.0).unwrap().wait().unwrap();
     // T_F is not known yet: one inference finds out.
     assert_eq!(answered.record.decision.reason, Reason::FogUntried);
     assert_eq!(answered.record.outcome, Outcome::Fog);
+}
+
+/// Waits until it is so. The runner looks once a second by itself.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..60_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(MS);
+    }
+    panic!("a minute, and not yet: {what}");
+}
+
+#[test]
+fn the_exchange_that_the_device_outpaced_is_ended() {
+    let soon = Stream { period: 300 * MS, deadline: 300 * MS, ..stream("double", 1) };
+    let bench = Bench::new(AllFog, &[(soon, TestModel::scaling(2.0))]);
+    bench.is(Mood::Hang);
+    assert_eq!(bench.ask(0, 1.0), (2.0, Outcome::Compensated));
+    until("the exchange is ended", || bench.runner.counts(0).1.aborted == 1);
+    // And one that hangs does not keep the runner from ending.
+    let ticket = bench.submit(0, 1.0).unwrap();
+    drop(bench);
+    assert!(matches!(ticket.wait(), Err(RunnerError::Ended)));
+}
+
+/// A large stream with a smaller one, for half of the core.
+fn large_and_small() -> [(Stream, TestModel); 2] {
+    let long = 2_000 * MS;
+    let large = Stream {
+        period: long,
+        deadline: long,
+        stages: vec![1_000 * MS],
+        degrade_to: Some("small".into()),
+        ..stream("large", 1)
+    };
+    let small =
+        Stream { period: long, deadline: long, stages: vec![200 * MS], ..stream("small", 1) };
+    [(large, TestModel::scaling(2.0)), (small, TestModel::scaling(3.0))]
+}
+
+#[test]
+fn a_bound_that_is_raised_has_the_streams_admitted_anew() {
+    let watch = Arc::new(Watch::new(testing::calibration(), BoundRule::default()));
+    let models = large_and_small();
+    let watched = Watched { watch: Some(Arc::clone(&watch)), exactly: true, thermal: None };
+    let bench = Bench::try_new(AllLocal, &models, watched).unwrap();
+    let standing = bench.runner.standing();
+    assert!(standing.admitted.len() == 2 && standing.set_aside.is_empty());
+    let waits = standing.admitted[0].arm_after;
+    // A run that takes a fifth longer than promised still fits; three times do not.
+    assert!(watch.observe(watch.bound().time + watch.bound().time / 100));
+    until("it is promised again, with less time to wait for the fog host", || {
+        let standing = bench.runner.standing();
+        standing.set_aside.is_empty() && standing.admitted[0].arm_after < waits
+    });
+    assert!(watch.observe(2 * watch.bound().time));
+    until("the large one makes room", || bench.runner.standing().set_aside == ["large"]);
+    let standing = bench.runner.standing();
+    assert!(standing.refusal.is_some() && standing.admitted.len() == 1, "{standing:?}");
+    assert_eq!(bench.ask(0, 1.0).0, 3.0);
+    // Where there is nothing left to set aside, the promise is over, and said to be.
+    assert!(watch.observe(100 * watch.bound().time));
+    until("nothing is promised", || bench.runner.standing().admitted.is_empty());
+    assert!(bench.runner.standing().refusal.is_some());
+}
+
+#[test]
+fn heat_prefers_the_fog_host_and_sets_streams_aside_in_order() {
+    let tree = Tree::parse(RASPBERRY_PI_4);
+    let root = tree.root();
+    let rules = Rules {
+        degrade: vec!["large".into()],
+        // As fast as before, so that only heat is at work.
+        throttled_khz: Some(1_800_000),
+        hold_seconds: 0.0,
+        ..Rules::for_zones(&Zone::all(&root))
+    };
+    let (soft, hard) = (rules.soft_celsius, rules.hard_celsius);
+    let device = Device::read(&root.path(""), Some(0));
+    let monitor = Monitor::new(root, device, Machine::new(rules).unwrap());
+    let models = large_and_small();
+    let watched = Watched { thermal: Some(monitor), exactly: true, watch: None };
+    let bench = Bench::try_new(AllLocal, &models, watched).unwrap();
+    let heat = |celsius: f64| {
+        let file = "sys/class/thermal/thermal_zone0/temp";
+        tree.write(file, &format!("{}\n", (celsius * 1e3) as i64));
+    };
+    let level = |wanted: Level| {
+        until(&format!("{wanted:?}"), || bench.runner.inspect(|beliefs| beliefs.heat()) == wanted);
+    };
+    heat(soft + 1.0);
+    level(Level::Warm);
+    assert!(bench.runner.standing().set_aside.is_empty());
+    heat(hard + 1.0);
+    level(Level::Hot);
+    until("the large one is set aside", || bench.runner.standing().set_aside == ["large"]);
+    assert_eq!(bench.ask(0, 1.0).0, 3.0);
+    heat(20.0);
+    level(Level::Normal);
+    until("it is back", || bench.runner.standing().set_aside.is_empty());
+    assert_eq!(bench.ask(0, 1.0).0, 2.0);
 }

@@ -95,26 +95,53 @@ fn shrink<const N: usize>(simplex: &mut [([f64; N], f64)], f: impl Fn(&[f64; N])
     }
 }
 
-/// How far from `centre`, in the direction and unit of `step`, the function
-/// `excess` is no longer negative; `None` if that is more than a million steps.
-/// It must be negative at the centre, and rise from there.
+/// How near to zero the excess of a log-likelihood counts as zero: a millionth of what
+/// [`DROP_95`] is.
+const ZERO: f64 = 2e-6;
+
+/// Where, from `centre` in the direction and unit of `step`, the function `excess` is
+/// no longer negative; `None` if that is more than a million steps. It must be negative
+/// at the centre, and rise from there.
+///
+/// By the Illinois method (M. Dowell, P. Jarratt, "A modified regula falsi method for
+/// computing the root of an equation", BIT 11, 1971), for each value is a search of its
+/// own: a straight line between the two ends says where to look next.
 pub fn end_of_interval(centre: f64, step: f64, excess: impl Fn(f64) -> f64) -> Option<f64> {
-    let (mut inside, mut outside) = (0.0, 1.0);
-    while excess(centre + step * outside) < 0.0 {
-        inside = outside;
+    let at = |steps: f64| excess(centre + step * steps);
+    let (mut inside, mut below) = (0.0, at(0.0));
+    let (mut outside, mut above) = (1.0, at(1.0));
+    while above < 0.0 {
+        (inside, below) = (outside, above);
         outside *= 2.0;
         if outside > 1e6 {
             return None;
         }
+        above = at(outside);
     }
-    for _ in 0..50 {
-        let middle = (inside + outside) / 2.0;
-        match excess(centre + step * middle) < 0.0 {
-            true => inside = middle,
-            false => outside = middle,
-        }
+    // Whether the inner end was the last one that moved.
+    let mut moved = None;
+    for _ in 0..60 {
         if outside - inside < 1e-5 * outside {
             break;
+        }
+        // Where one of them is infinite, a line says nothing.
+        let part = match below / (below - above) {
+            part if part.is_finite() && above.is_finite() => part.clamp(0.01, 0.99),
+            _ => 0.5,
+        };
+        let next = inside + part * (outside - inside);
+        let value = at(next);
+        if value.abs() < ZERO {
+            return Some(centre + step * next);
+        }
+        if value < 0.0 {
+            (inside, below) = (next, value);
+            above = if moved == Some(true) { above / 2.0 } else { above };
+            moved = Some(true);
+        } else {
+            (outside, above) = (next, value);
+            below = if moved == Some(false) { below / 2.0 } else { below };
+            moved = Some(false);
         }
     }
     Some(centre + step * outside)
@@ -148,5 +175,12 @@ mod tests {
         let end = end_of_interval(5.0, -0.1, |x| (x - 5.0).abs() - 2.0).unwrap();
         assert!((end - 3.0).abs() < 1e-3, "{end}");
         assert_eq!(end_of_interval(0.0, 1.0, |_| -1.0), None);
+        let steep = |x: f64| if x < 3.0 { x.exp() - 10.0 } else { f64::INFINITY };
+        let end = end_of_interval(0.0, 1.0, steep).unwrap();
+        assert!((end - 10.0_f64.ln()).abs() < 1e-4, "{end}");
+        // A wall is found as well as a slope.
+        let wall = |x: f64| if x < 3.0 { -1.0 } else { f64::INFINITY };
+        let end = end_of_interval(0.0, 1.0, wall).unwrap();
+        assert!((end - 3.0).abs() < 1e-3, "{end}");
     }
 }

@@ -1,9 +1,11 @@
 //! The fog host over HTTP/1.1: the Open Inference Protocol v2 with binary
 //! tensors for inference, and our own paths for modules and probes.
 //!
-//! One connection is kept alive from call to call, with TCP_NODELAY. A call that
-//! runs into its limit closes its connection, so that a late answer can never be
-//! taken for the next one's.
+//! One connection is kept alive from call to call, with TCP_NODELAY. A call that runs
+//! into its limit, or is ended, closes its connection, so that a late answer can never
+//! be taken for the next one's.
+
+mod line;
 
 use std::fmt;
 use std::io;
@@ -16,10 +18,11 @@ use leeway_protocol::device::DeviceReport;
 use leeway_protocol::{ClientRequest, Encoded, HEADER_LENGTH};
 // This part of ureq may change between minor versions; Cargo.lock pins it.
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::NextTimeout;
 use ureq::{Agent, Body, http};
 
-use super::{Fog, FogAnswer, FogError, InferRequest, Pushed, Traffic};
+use self::line::{Abortable, LineConnector};
+use super::{Abort, Fog, FogAnswer, FogError, InferRequest, Pushed, Traffic};
 use crate::offload::estimate::FogTime;
 
 /// What an exchange moves besides its bodies: request line, status line and
@@ -73,7 +76,7 @@ impl HttpFog {
             .output_buffer_size(16 << 10)
             .build();
         let resolver = CachingResolver(Arc::clone(&names));
-        let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
+        let agent = Agent::with_parts(config, LineConnector::default(), resolver);
         Ok(Self { agent, base, names })
     }
 
@@ -107,6 +110,9 @@ impl HttpFog {
 
     /// Sorts what went wrong below HTTP.
     fn failed(&self, error: ureq::Error, limit: Duration) -> FogError {
+        if Abortable::is_aborted() {
+            return FogError::Aborted;
+        }
         let timed_out = |kind| matches!(kind, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
         match error {
             ureq::Error::Timeout(_) => FogError::TimedOut { limit },
@@ -140,6 +146,16 @@ impl HttpFog {
 
 impl Fog for HttpFog {
     fn infer(&self, request: &InferRequest<'_>, limit: Duration) -> Result<FogAnswer, FogError> {
+        self.infer_or_abort(request, limit, &Arc::default())
+    }
+
+    fn infer_or_abort(
+        &self,
+        request: &InferRequest<'_>,
+        limit: Duration,
+        abort: &Arc<Abort>,
+    ) -> Result<FogAnswer, FogError> {
+        let _abortable = Abortable::by(abort);
         let asked = ClientRequest {
             id: request.id,
             certificate: request.certificate,

@@ -1,27 +1,36 @@
 //! A [`Dispatcher`] with threads: one for each core, under the real-time set-up that
-//! the kernel grants it, and some that wait for the fog host.
+//! the kernel grants it, some that wait for the fog host, one that probes it, and one
+//! that keeps the promise true while the device changes.
+
+mod exchanges;
+mod upkeep;
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use leeway_contract::{Certificate, Digest, Tensor};
 
+use self::exchanges::Exchange;
+use self::upkeep::Upkeep;
+use super::beliefs::Beliefs;
 use super::clock::{Clock, MonotonicClock};
-use super::dispatcher::{Discarded, Dispatcher, InputId, Placed, Ran, Replied};
-use super::fog::{Fog, FogAnswer, FogError, InferRequest};
+use super::dispatcher::{Discarded, Dispatcher, InputId, Placed, Ran};
+use super::energy::EnergyModel;
+use super::fog::{Abort, Fog};
 use super::offloader::{Options, Shared as Probing};
-use super::policy::Policy;
-use super::prober::Prober;
+use super::policy::{Cooling, Policy};
+use super::prober::{ProbeThread, Prober};
 use super::record::DecisionRecord;
 use super::subject::Subject;
-use crate::admission::{Admission, Executor, Stream};
+use crate::admission::{Admission, Executor, Standing, Stream};
 use crate::executor::machine::Next;
 use crate::executor::{Counts, Shed};
 use crate::realtime::{RealTime, RealTimeReport};
 use crate::sandbox::{Instance, Limits, RunError};
+use crate::thermal::Monitor;
 use crate::timing::Watch;
 
 /// The model of a stream.
@@ -55,7 +64,16 @@ pub struct Setup<'a> {
     pub options: Options,
     /// What the cores' threads ask the kernel for, beside their own CPU.
     pub real_time: RealTime,
+    /// What each choice takes of the device's energy, for records and policies.
+    pub energy: Option<Arc<dyn EnergyModel>>,
+    /// The device's temperature and clock: above the soft limit the fog host is preferred
+    /// and the bounds are those of the throttled processor; above the hard one streams
+    /// are set aside in the order of its rules.
+    pub thermal: Option<Monitor>,
 }
+
+/// How often it is looked whether a probe is due.
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// An answered input.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,22 +141,16 @@ struct Work {
     answer: SyncSender<Answer>,
 }
 
-/// What a thread is to ask the fog host.
-#[derive(Debug)]
-struct Exchange {
-    id: u64,
-    input: InputId,
-    stream: usize,
-    inputs: Arc<Vec<Tensor>>,
-    /// When an answer is of no use any more.
-    until: Duration,
-}
-
 #[derive(Debug)]
 struct State {
     dispatcher: Dispatcher,
     work: HashMap<InputId, Work>,
+    /// Those under way.
+    exchanges: HashMap<InputId, Arc<Abort>>,
     requests: u64,
+    standing: Standing,
+    /// A run has exceeded its bound.
+    raised: bool,
     ended: bool,
 }
 
@@ -148,6 +160,8 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// A run has exceeded its bound, or the runner ends.
+    raised: Condvar,
     clock: Arc<MonotonicClock>,
     fog: Arc<dyn Fog>,
     /// Of each stream.
@@ -161,8 +175,12 @@ impl Shared {
 }
 
 impl State {
-    /// Sends an input's answer. Its waiter may have gone.
+    /// Sends an input's answer, and ends the exchange that it does not wait for any more.
+    /// Its waiter may have gone.
     fn answer(&mut self, input: InputId, answer: impl FnOnce(Option<RunError>) -> Answer) {
+        if let Some(abort) = self.exchanges.remove(&input) {
+            abort.abort();
+        }
         if let Some(work) = self.work.remove(&input) {
             work.answer.try_send(answer(work.failure)).ok();
         }
@@ -180,56 +198,22 @@ pub struct Runner {
     exchanges: Option<Sender<Exchange>>,
     threads: Vec<JoinHandle<()>>,
     real_time: Vec<RealTimeReport>,
-    probing: Arc<Probing>,
-    components: HashMap<Digest, Arc<[u8]>>,
+    _probing: Option<ProbeThread>,
 }
 
 impl Runner {
     /// Starts the threads; `models` are those of the streams, in the same order.
     pub fn start(setup: Setup<'_>, models: Vec<Model>) -> Result<Self, RunnerError> {
-        let Setup { streams, admission, executor, policy, fog, options, real_time } = setup;
-        check_inputs(streams, &models)?;
-        let subject = |(stream, model): (&Stream, &Model)| {
-            let module = model.instance.module();
-            let (digest, certificate) = (module.digest(), module.certificate());
-            let (watch, deadline) = (model.watch.clone(), Some(stream.deadline));
-            Subject::new(stream.name.clone(), digest, certificate, model.wcet, watch, deadline)
-        };
-        let subjects = streams.iter().zip(&models).map(subject).collect();
-        let dispatcher =
-            Dispatcher::new(streams, admission, &executor, subjects, policy, options.probe);
-        let clock = Arc::new(MonotonicClock::new());
-        let beliefs = Arc::clone(dispatcher.beliefs());
-        let probing = Arc::new(Probing::new(
-            Arc::clone(&fog),
-            Arc::clone(&clock) as Arc<dyn Clock>,
-            options,
-            beliefs,
-        ));
-        let module = |model: &Model| {
-            let module = model.instance.module();
-            (module.digest(), module.certificate().clone())
-        };
-        let state = State { dispatcher, work: HashMap::new(), requests: 0, ended: false };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            clock,
-            fog,
-            modules: models.iter().map(module).collect(),
-        });
-        let component = |model: &Model| {
-            Some((model.instance.module().digest(), Arc::clone(model.component.as_ref()?)))
-        };
-        let components = models.iter().filter_map(component).collect();
-
+        check_inputs(setup.streams, &models)?;
+        let offloading = setup.streams.iter().filter(|stream| stream.offload.is_some()).count();
+        let (admission, executor, real_time) = (setup.admission, setup.executor, setup.real_time);
+        let (shared, upkeep, prober) = Shared::new(setup, &models);
         let mut runner = Self {
             shared,
             exchanges: None,
             threads: Vec::new(),
             real_time: Vec::new(),
-            probing,
-            components,
+            _probing: None,
         };
         let mut instances: Vec<HashMap<usize, Instance>> =
             (0..executor.cores).map(|_| HashMap::new()).collect();
@@ -241,8 +225,13 @@ impl Runner {
         }
         // A stream has one input under way, or two where its deadline is past its
         // period.
-        let offloading = streams.iter().filter(|stream| stream.offload.is_some()).count();
         runner.start_exchanges(2 * offloading)?;
+        if offloading > 0 {
+            runner._probing = Some(prober.spawn(PROBE_INTERVAL)?);
+        }
+        let own = Arc::clone(&runner.shared);
+        let named = std::thread::Builder::new().name("leeway-upkeep".into());
+        runner.threads.push(named.spawn(move || own.keep_up(upkeep))?);
         Ok(runner)
     }
 
@@ -263,24 +252,6 @@ impl Runner {
         Ok(())
     }
 
-    fn start_exchanges(&mut self, threads: usize) -> std::io::Result<()> {
-        let (sender, receiver) = channel::<Exchange>();
-        let receiver = Arc::new(Mutex::new(receiver));
-        for number in 0..threads {
-            let (own, receiver) = (Arc::clone(&self.shared), Arc::clone(&receiver));
-            let named = std::thread::Builder::new().name(format!("leeway-fog-{number}"));
-            self.threads.push(named.spawn(move || {
-                loop {
-                    let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok(exchange) = next else { return };
-                    own.exchange(&exchange);
-                }
-            })?);
-        }
-        self.exchanges = Some(sender);
-        Ok(())
-    }
-
     /// What the kernel granted to each core's thread.
     pub fn real_time(&self) -> &[RealTimeReport] {
         &self.real_time
@@ -296,9 +267,15 @@ impl Runner {
         self.shared.clock.now()
     }
 
-    /// A prober for its estimates, which can push the streams' modules.
-    pub fn prober(&self) -> Prober {
-        Prober::new(Arc::clone(&self.probing), self.components.clone())
+    /// Looks at what is believed at the moment.
+    pub fn inspect<T>(&self, look: impl FnOnce(&Beliefs) -> T) -> T {
+        let beliefs = Arc::clone(self.shared.state().dispatcher.beliefs());
+        look(&beliefs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is promised at the moment.
+    pub fn standing(&self) -> Standing {
+        self.shared.state().standing.clone()
     }
 
     /// What has happened to the inputs of a stream, and which replies to them were no
@@ -331,8 +308,10 @@ impl Runner {
             state.requests += 1;
             let (id, input, stream) = (state.requests, placed.input, placed.stream);
             let (inputs, until) = (Arc::clone(&tensors), now.saturating_add(limit));
+            let abort = Arc::new(Abort::default());
+            state.exchanges.insert(input, Arc::clone(&abort));
             // The threads end after the sender.
-            exchanges.send(Exchange { id, input, stream, inputs, until }).ok();
+            exchanges.send(Exchange { id, input, stream, inputs, until, abort }).ok();
         }
         let (answer, receiver) = sync_channel(1);
         state.work.insert(placed.input, Work { tensors, failure: None, answer });
@@ -343,12 +322,18 @@ impl Runner {
 }
 
 impl Drop for Runner {
-    /// Ends after the segments that are running and the exchanges that are under way,
-    /// which their inputs' deadlines limit; what is waiting has no answer.
+    /// Ends after the segments that are running; exchanges are ended, and what is waiting
+    /// has no answer.
     fn drop(&mut self) {
-        self.shared.state().ended = true;
+        let mut state = self.shared.state();
+        state.ended = true;
+        for (_, abort) in state.exchanges.drain() {
+            abort.abort();
+        }
+        drop(state);
         self.exchanges = None;
         self.shared.changed.notify_all();
+        self.shared.raised.notify_all();
         for thread in self.threads.drain(..) {
             // A panic there has been reported there.
             thread.join().ok();
@@ -375,39 +360,65 @@ fn check_inputs(streams: &[Stream], models: &[Model]) -> Result<(), RunnerError>
 }
 
 impl Shared {
-    /// Asks the fog host, for as long as the answer is of use.
-    fn exchange(&self, exchange: &Exchange) {
-        let Exchange { id, input, stream, inputs, until } = exchange;
-        let limit = until.saturating_sub(self.clock.now());
-        let (digest, certificate) = &self.modules[*stream];
-        let stages = 0..=certificate.last_stage();
-        let request = InferRequest { id: *id, digest: *digest, certificate, stages, inputs };
-        let reply = match limit {
-            Duration::ZERO => Err(FogError::TimedOut { limit }),
-            limit => self.fog.infer(&request, limit),
+    /// What the threads share, and what two of them begin with.
+    fn new(setup: Setup<'_>, models: &[Model]) -> (Arc<Self>, Upkeep, Prober) {
+        let Setup { streams, admission, executor, policy, fog, options, .. } = setup;
+        let subject = |(stream, model): (&Stream, &Model)| {
+            let module = model.instance.module();
+            let (digest, certificate) = (module.digest(), module.certificate());
+            let (watch, deadline) = (model.watch.clone(), Some(stream.deadline));
+            Subject::new(stream.name.clone(), digest, certificate, model.wcet, watch, deadline)
         };
-        let mut state = self.state();
-        let now = self.clock.now();
-        self.replied(&mut state, now, *input, reply);
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    fn replied(
-        &self,
-        state: &mut State,
-        now: Duration,
-        input: InputId,
-        reply: Result<FogAnswer, FogError>,
-    ) {
-        match state.dispatcher.replied(now, input, reply.as_ref()) {
-            Replied::Answer(record) => {
-                let outputs = reply.map(|answer| answer.outputs).unwrap_or_default();
-                state.answer(input, |_| Ok(Answered { outputs, record: *record }));
-            }
-            Replied::Lost(_) => state.give_up(input),
-            Replied::Discarded => {}
+        let subjects = streams.iter().zip(models).map(subject).collect();
+        let policy = match setup.thermal {
+            Some(_) => Box::new(Cooling::new(policy)),
+            None => policy,
+        };
+        let dispatcher =
+            Dispatcher::new(streams, admission, &executor, subjects, policy, options.probe);
+        let beliefs = Arc::clone(dispatcher.beliefs());
+        if let Some(energy) = setup.energy {
+            beliefs.lock().unwrap_or_else(PoisonError::into_inner).set_energy(energy);
         }
+        let clock = Arc::new(MonotonicClock::new());
+        let probing = Arc::new(Probing::new(
+            Arc::clone(&fog),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            options,
+            beliefs,
+        ));
+        let component = |model: &Model| {
+            Some((model.instance.module().digest(), Arc::clone(model.component.as_ref()?)))
+        };
+        let prober = Prober::new(probing, models.iter().filter_map(component).collect());
+        let monitor = setup.thermal.map(|mut monitor| {
+            let watches = models.iter().filter_map(|model| model.watch.clone());
+            watches.for_each(|watch| monitor.follow(watch));
+            monitor
+        });
+        let module = |model: &Model| {
+            let module = model.instance.module();
+            (module.digest(), module.certificate().clone())
+        };
+        let admitted = admission.streams.clone();
+        let state = State {
+            dispatcher,
+            work: HashMap::new(),
+            exchanges: HashMap::new(),
+            requests: 0,
+            standing: Standing { admitted, ..Standing::default() },
+            raised: false,
+            ended: false,
+        };
+        let shared = Arc::new(Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            raised: Condvar::new(),
+            clock,
+            fog,
+            modules: models.iter().map(module).collect(),
+        });
+        (shared, Upkeep::new(streams, monitor), prober)
     }
 
     fn serve(&self, core: usize, instances: &mut HashMap<usize, Instance>) {
@@ -458,8 +469,12 @@ impl Shared {
                         work.tensors = Arc::new(run.outputs);
                     }
                 }
-                Ran::Answered { record, .. } => {
+                Ran::Answered { record, raised } => {
                     let (outputs, record) = (run.outputs, *record);
+                    if raised {
+                        state.raised = true;
+                        self.raised.notify_all();
+                    }
                     state.answer(input, |_| Ok(Answered { outputs, record }));
                 }
                 Ran::TooLate => {}
