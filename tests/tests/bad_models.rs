@@ -40,9 +40,9 @@ fn computed_weights_are_refused_with_the_reason() {
     let mut graph = Graph::new();
     let a = graph.input("a", FLOAT, &[1usize.into(), 1usize.into(), 4usize.into(), 4usize.into()]);
     let b = graph.input("b", FLOAT, &[1usize.into(), 1usize.into(), 2usize.into(), 2usize.into()]);
-    let output = graph.node("Conv", &[&a, &b], &[]);
+    let output = graph.node("ConvTranspose", &[&a, &b], &[]);
     let message = error(&graph.finish(&[&output])).to_string();
-    assert!(message.contains("(Conv)") && message.contains("constant"), "{message}");
+    assert!(message.contains("(ConvTranspose)") && message.contains("constant"), "{message}");
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn what_is_measured_is_enforced() {
     assert!(small.is_err_and(|error| matches!(error, LoadError::Memory { .. })));
 }
 
-/// A convolution whose weights are computed, which the compiler does not take, of what
+/// A transposed convolution whose weights are computed, which the compiler does not take, of what
 /// one input of each width of integers makes.
 fn with_computed_weights() -> Vec<u8> {
     let mut graph = Graph::new();
@@ -140,7 +140,7 @@ fn with_computed_weights() -> Vec<u8> {
     }
     let weights = graph.input("weights", UINT8, &[1, 1, 2, 2].map(Dim::from));
     let weights = graph.node("Cast", &[&weights], &float());
-    let y = graph.node("Conv", &[&sum, &weights], &[]);
+    let y = graph.node("ConvTranspose", &[&sum, &weights], &[]);
     let whole = graph.node("Cast", &[&y], &[("to", Attribute::Int(UINT32.into()))]);
     graph.finish_each(&[(&y, FLOAT), (&whole, UINT32)])
 }

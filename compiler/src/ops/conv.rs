@@ -1,11 +1,12 @@
-//! `Conv`, with constant weights. Of volumes, [`super::volumes`] makes images.
+//! `Conv`, with constant weights; with others it is [`super::conv_computed`]'s. Of
+//! volumes, [`super::volumes`] makes images.
 
 use leeway_contract::DType;
 use tract_onnx::tract_hir::internal::{DimLike, TypedNode};
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv as Op, KernelFormat, PoolSpec};
 use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
 
-use super::volumes;
+use super::{conv_computed, volumes};
 use crate::emit::nest::dense_strides;
 use crate::error::CompileError;
 use crate::expr::{Binary, Expr, Node};
@@ -26,8 +27,7 @@ fn lower_conv(lowering: &mut Lowering, node: &TypedNode, op: &Op) -> Result<(), 
     let input = lowering.input(node, 0)?;
     lowering.want_f32(node, &[input])?;
     let Some(weights) = lowering.constant_f32(node, 1) else {
-        let detail = "its weights are computed; only constant weights are supported";
-        return Err(lowering.unsupported(node, detail));
+        return conv_computed::lower(lowering, node, op);
     };
     // tract takes an addition of something computed for a bias, too.
     let computed = match lowering.constant(node, 2) {
@@ -152,11 +152,24 @@ impl Images {
         kernel: impl crate::schedule::Kernel,
         bias: Option<ValueId>,
     ) -> Result<(), CompileError> {
+        let images = self.value;
+        self.finish_from(lowering, node, channels, kernel, &[images], bias)
+    }
+
+    /// The same with a kernel that reads these.
+    pub fn finish_from(
+        self,
+        lowering: &mut Lowering,
+        node: &TypedNode,
+        channels: usize,
+        kernel: impl crate::schedule::Kernel,
+        inputs: &[ValueId],
+        bias: Option<ValueId>,
+    ) -> Result<(), CompileError> {
         let (dtype, shape) = lowering.output_type(node, 0)?;
         let rank = shape.len();
-        let images = self.value;
         let step = |lowering: &mut Lowering, shape: Vec<usize>| {
-            let images = lowering.step(node, kernel, &[images], dtype, shape);
+            let images = lowering.step(node, kernel, inputs, dtype, shape);
             bias.map_or(images, |bias| add_to_channels(lowering, node, images, bias))
         };
         let output = match self.format {

@@ -13,6 +13,7 @@ mod cast;
 mod concat;
 mod contract;
 mod conv;
+mod conv_computed;
 mod cumsum;
 mod deconv;
 mod distances;

@@ -154,7 +154,8 @@ fn the_code_of_a_loop_does_not_grow_with_its_iterations() {
             compile(&onnx, &options).unwrap().seal(&[]).component.len()
         };
         let (short, long) = (bytes(24), bytes(2400));
-        assert!(long < short + 1000, "{operator}: {short} bytes, {long} with more iterations");
+        // The product of all inputs may be in other tiles.
+        assert!(long < short + 2000, "{operator}: {short} bytes, {long} with more iterations");
     }
 }
 
