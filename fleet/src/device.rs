@@ -174,6 +174,7 @@ mod tests {
             read_only: None,
             store_bytes: None,
             quota_bytes: 0,
+            desired: None,
         }
     }
 
