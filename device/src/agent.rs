@@ -13,7 +13,7 @@ use leeway_deploy::files::RealFiles;
 use leeway_deploy::transaction::TrialOptions;
 use leeway_deploy::{Deployer, OpenError};
 use leeway_runtime::admission::Executor;
-use leeway_runtime::offload::fog::{HttpFog, HttpFogError};
+use leeway_runtime::offload::fog::{FogAccessError, HttpFog, HttpFogError};
 use leeway_runtime::offload::report::{ReportRule, ReportThread, Reports};
 use leeway_runtime::sandbox::SandboxConfig;
 use leeway_runtime::timing::BoundRule;
@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, FogConfig};
 use crate::desired::DesiredFile;
 use crate::notify::Notify;
 use crate::origin::Places;
@@ -40,6 +40,9 @@ pub enum AgentError {
     /// The fog host's URL.
     #[error(transparent)]
     Fog(#[from] HttpFogError),
+    /// What the fog host is shown.
+    #[error(transparent)]
+    FogAccess(#[from] FogAccessError),
     /// A directory or a socket.
     #[error("cannot use {what}: {source}")]
     Io {
@@ -52,6 +55,10 @@ pub enum AgentError {
 
 fn using(what: impl ToString) -> impl FnOnce(io::Error) -> AgentError {
     move |source| AgentError::Io { what: what.to_string(), source }
+}
+
+fn reach(fog: &FogConfig) -> Result<HttpFog, AgentError> {
+    Ok(HttpFog::with_access(&fog.url, &fog.access()?)?)
 }
 
 /// An agent whose models serve.
@@ -74,7 +81,7 @@ impl Agent {
             let private = fs::Permissions::from_mode(0o700);
             fs::set_permissions(&config.root, private).map_err(using(config.root.display()))?;
         }
-        let fog = config.fog.as_ref().map(|fog| HttpFog::new(&fog.url)).transpose()?;
+        let fog = config.fog.as_ref().map(reach).transpose()?;
         let (fog, reports) = (fog.map(Arc::new), Arc::new(Reports::default()));
         let name = config.fog.as_ref().and_then(|fog| fog.report.clone());
         let reporting = name.zip(fog.clone()).map(|(name, fog)| {

@@ -25,7 +25,11 @@
 //! token_file = "token"
 //!
 //! [fog]                               # optional
-//! url = "http://192.0.2.7:8080"
+//! url = "https://192.0.2.7:8443"
+//! authority = "fog-ca.pem"            # https only: who has signed its certificate
+//! certificate = "device.pem"          # optional, with `key`: this device's own
+//! key = "device.key"
+//! token_file = "fog-token"            # optional
 //! report = "line-3"                   # what it is told of this device, under this name; optional
 //! ```
 
@@ -36,6 +40,7 @@ use std::path::{Path, PathBuf};
 use leeway_contract::Digest;
 use leeway_deploy::store::Limits;
 use leeway_deploy::trust::{KeyError, KeyId, PublicKey, Trust, TrustedKey};
+use leeway_runtime::offload::fog::{FogAccess, FogAccessError};
 use leeway_runtime::sandbox::EngineKind;
 use serde::Deserialize;
 
@@ -144,6 +149,27 @@ pub struct FogConfig {
     /// The device's name in what the fog host is told of it: where inputs were
     /// answered, and what is believed of the link. Without one, nothing is told.
     pub report: Option<String>,
+    /// The authority of its certificate, in PEM; with `https` only.
+    authority: Option<PathBuf>,
+    /// This device's certificate, in PEM.
+    certificate: Option<PathBuf>,
+    /// The certificate's private key, in PEM.
+    key: Option<PathBuf>,
+    /// The file with the token that it wants.
+    token_file: Option<PathBuf>,
+}
+
+impl FogConfig {
+    fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let Self { authority, certificate, key, token_file, .. } = self;
+        [authority, certificate, key, token_file].into_iter().flatten()
+    }
+
+    /// What this device shows it, and wants to be shown: files are read now.
+    pub fn access(&self) -> Result<FogAccess, FogAccessError> {
+        let pair = self.certificate.as_deref().zip(self.key.as_deref());
+        FogAccess::read(self.authority.as_deref(), pair, self.token_file.as_deref())
+    }
 }
 
 /// A configuration that is none.
@@ -195,8 +221,9 @@ impl Config {
         let beside = path.parent().unwrap_or(Path::new("."));
         let files = config.trust.keys.iter_mut().map(|key| &mut key.file);
         let token = config.tcp.iter_mut().map(|tcp| &mut tcp.token_file);
+        let fog = config.fog.iter_mut().flat_map(FogConfig::files);
         let own = [&mut config.root, &mut config.socket].into_iter().chain(&mut config.desired);
-        for file in files.chain(token).chain(own) {
+        for file in files.chain(token).chain(fog).chain(own) {
             *file = beside.join(&*file);
         }
         Ok(config)

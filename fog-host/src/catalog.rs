@@ -76,6 +76,9 @@ impl fmt::Display for ModelName {
 pub(crate) struct Versions {
     /// The version that the bare name stands for: the one that was set last.
     pub(crate) current: Version,
+    /// The version that the name stood for before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) previous: Option<Version>,
     /// The digest of each version.
     pub(crate) versions: BTreeMap<Version, Digest>,
 }
@@ -143,9 +146,20 @@ impl Catalog {
         version: Version,
         digest: Digest,
     ) -> Result<(), RepositoryError> {
-        let mut versions = self.get(&name).map(|model| model.versions).unwrap_or_default();
-        versions.insert(version.clone(), digest);
-        let model = Versions { current: version, versions };
+        let model = match self.get(&name) {
+            None => Versions {
+                current: version.clone(),
+                previous: None,
+                versions: BTreeMap::from([(version, digest)]),
+            },
+            Some(mut model) => {
+                model.versions.insert(version.clone(), digest);
+                if model.current != version {
+                    model.previous = Some(std::mem::replace(&mut model.current, version));
+                }
+                model
+            }
+        };
         repository.put_model(&name, &model).await?;
         self.models.write().unwrap_or_else(PoisonError::into_inner).insert(name, model);
         Ok(())

@@ -15,7 +15,7 @@ use crate::tls::TlsFiles;
 #[non_exhaustive]
 pub enum StoreLocation {
     /// A local directory, created where it does not exist: `repository/` holds
-    /// modules and aliases, `code/` compiled code.
+    /// modules and aliases, `code/` compiled code, `uploads/` parts of modules.
     Directory(PathBuf),
     /// A temporary directory that is removed with the host.
     Temporary,
@@ -51,6 +51,9 @@ pub struct FogConfig {
     /// The file with the clients and what they may do. Default: none, and whoever
     /// reaches the address may do everything.
     pub access: Option<PathBuf>,
+    /// The file with the keys that must have signed modules. Default: none, and
+    /// every module is taken.
+    pub trust: Option<PathBuf>,
     /// Whether an address that is not on the loopback interface may be listened on
     /// without TLS. Default: no.
     pub without_tls: bool,
@@ -63,9 +66,11 @@ pub struct FogConfig {
     pub compile_limits: CompileLimits,
     /// The connections that there may be at once. Default: 4096.
     pub connections: usize,
-    /// The longest that a connection may be idle, or take to send a request's head.
-    /// Default: 75 s.
+    /// The longest that a connection may be idle. Default: 75 s.
     pub idle_time: Duration,
+    /// The longest that the head of a request may take to arrive, over HTTP/1.1.
+    /// Default: 10 s.
+    pub head_time: Duration,
     /// The longest that a request may take to arrive, and again to wait and
     /// run. Default: 30 s.
     pub request_time: Duration,
@@ -94,12 +99,14 @@ impl Default for FogConfig {
             client_limits: ClientLimits::default(),
             tls: None,
             access: None,
+            trust: None,
             without_tls: false,
             without_authentication: false,
             compiler: None,
             compile_limits: CompileLimits::default(),
             connections: 4096,
             idle_time: Duration::from_secs(75),
+            head_time: Duration::from_secs(10),
             request_time: Duration::from_secs(30),
             push_time: Duration::from_secs(600),
             shutdown_time: Duration::from_secs(30),

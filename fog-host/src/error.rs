@@ -12,8 +12,9 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use leeway_contract::Digest;
+use leeway_deploy::transaction::{Refusal, Step};
 use leeway_protocol::ErrorObject;
-use leeway_runtime::sandbox::{LoadError, RunError};
+use leeway_runtime::sandbox::RunError;
 
 use crate::access::Scope;
 use crate::clients::TooMany;
@@ -106,6 +107,11 @@ impl HttpError {
         self.retry_after.is_some()
     }
 
+    /// 507: the disk has no room for it.
+    pub(crate) fn no_room(message: impl Display) -> Self {
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, message)
+    }
+
     /// What the client is told.
     pub(crate) fn message(&self) -> &str {
         &self.message
@@ -132,22 +138,26 @@ impl HttpError {
         }
     }
 
-    /// A pushed module that does not load: 400 where the bytes are not those
-    /// that were named, 422 where they are and do not keep the contract.
+    /// A pushed module that does not load: 400 where the bytes are not those that
+    /// were named, 403 where nobody who is trusted has signed it, 422 where it does
+    /// not keep the contract.
     pub(crate) fn refused_module(error: LoadFailure) -> Self {
-        match error {
-            LoadFailure::Refused(error @ LoadError::Digest { .. }) => Self::bad_request(error),
-            LoadFailure::Refused(_)
-            | LoadFailure::Golden(_)
-            | LoadFailure::Compile(
-                CompileError::Refused(_) | CompileError::Time(_) | CompileError::Ended { .. },
-            ) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, format!("refused: {error}")),
-            LoadFailure::Stopped | LoadFailure::Compile(_) => Self::internal(error),
-        }
+        let status = match &error {
+            LoadFailure::Stopped | LoadFailure::Compile(CompileError::Program(_)) => {
+                return Self::internal(error);
+            }
+            LoadFailure::Refused(_) if error.is_of_bytes() => StatusCode::BAD_REQUEST,
+            LoadFailure::Refused(Refusal { step: Step::Signature, .. }) => StatusCode::FORBIDDEN,
+            LoadFailure::Refused(_) | LoadFailure::Compile(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, format!("refused: {error}"))
     }
 
     /// A module that was accepted once and does not load now.
     pub(crate) fn broken_module(digest: Digest, error: LoadFailure) -> Self {
+        if let LoadFailure::Refused(Refusal { step: Step::Signature, .. }) = &error {
+            return Self::refused_module(error);
+        }
         let message = format!("the stored module {digest} does not load, see the log");
         let detail = Some(format!("the stored module {digest} does not load: {error}"));
         Self { detail, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, message) }

@@ -20,6 +20,7 @@ use crate::observe::Observations;
 use crate::pool::Pool;
 use crate::repository::Repository;
 use crate::seen::Seen;
+use crate::uploads::Uploads;
 
 /// The state of one fog host.
 pub(crate) struct Host {
@@ -27,6 +28,7 @@ pub(crate) struct Host {
     pub(crate) repository: Repository,
     pub(crate) catalog: Catalog,
     pub(crate) modules: Modules,
+    pub(crate) uploads: Arc<Uploads>,
     pub(crate) pool: Pool,
     pub(crate) audit: Audit,
     pub(crate) observations: Observations,
@@ -44,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) repository: Repository,
     pub(crate) catalog: Catalog,
     pub(crate) modules: Modules,
+    pub(crate) uploads: Arc<Uploads>,
     pub(crate) pool: Pool,
     pub(crate) audit: Audit,
     pub(crate) access: Access,
@@ -61,13 +64,14 @@ pub(crate) struct Target {
 
 impl Host {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, repository, catalog, modules, pool, audit, access } = parts;
+        let Parts { config, repository, catalog, modules, uploads, pool, audit, access } = parts;
         let clients = Arc::new(Clients::sharing(config.queue + config.workers));
         Self {
             config,
             repository,
             catalog,
             modules,
+            uploads,
             pool,
             audit,
             observations: Observations::default(),

@@ -58,7 +58,7 @@ impl Inference<'_> {
             SubmitError::Late { .. } => observations.refused(Refused::Deadline),
             SubmitError::Stopped => {}
         })?;
-        let Done { execution, queue } = match answer.await {
+        let Done { execution, queue } = match answer.done().await {
             Ok(done) => done?,
             Err(_) => return Err(HttpError::unavailable("shutting down", Duration::from_secs(1))),
         };

@@ -15,9 +15,12 @@
 //! | `api`         | the routes, one file for each group                 |
 //! | `grpc`        | the same over gRPC                                  |
 //! | `listener`    | connections: TLS, HTTP/1.1 and HTTP/2               |
+//! | `pace`        | how fast a request's head must come                 |
 //! | `tls`         | certificates and keys                               |
 //! | `access`      | who may do what                                     |
 //! | `clients`     | fairness between clients                            |
+//! | `trusted`     | whose modules are taken                             |
+//! | `uploads`     | modules that come in parts                          |
 //! | `audit`       | the log of changes and refusals                     |
 //! | `inference`   | what an inference goes through                      |
 //! | `observe`     | statistics and metrics                              |
@@ -48,12 +51,15 @@ mod listener;
 mod modules;
 mod observe;
 mod overview;
+mod pace;
 mod pool;
 mod repository;
 mod running;
 mod seen;
 mod server;
 mod tls;
+mod trusted;
+mod uploads;
 
 pub use access::{AccessError, Scope};
 pub use clients::ClientLimits;
@@ -63,3 +69,4 @@ pub use repository::RepositoryError;
 pub use running::Running;
 pub use server::{BindError, FogHost, Reload};
 pub use tls::{TlsError, TlsFiles};
+pub use trusted::TrustFileError;

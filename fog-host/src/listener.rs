@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use crate::access::Peer;
+use crate::pace::{Paced, UnderWay};
 
 /// The longest that a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -58,8 +59,10 @@ pub(crate) struct Connections {
     pub(crate) tls: Option<Arc<Tls>>,
     /// The connections that there may be at once. More wait to be accepted.
     pub(crate) most: usize,
-    /// The longest that a connection may be without a whole request's head.
+    /// The longest that a connection may idle.
     pub(crate) idle_time: Duration,
+    /// The longest that a request's head may take from its first byte on.
+    pub(crate) head_time: Duration,
 }
 
 impl Connections {
@@ -124,11 +127,18 @@ impl Connections {
         peer: Peer,
         watcher: Watcher,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let router = self.router.clone();
+        let (router, under_way) = (self.router.clone(), UnderWay::default());
+        let stream = Paced::new(stream, under_way.clone(), self.head_time);
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
-            router.clone().call(request)
+            under_way.begin();
+            let (answer, under_way) = (router.clone().call(request), under_way.clone());
+            async move {
+                let answer = answer.await;
+                under_way.end();
+                answer
+            }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder

@@ -86,6 +86,10 @@ struct Trust {
     /// The file of clients, by token or certificate, and what they may do.
     #[arg(long, value_name = "FILE")]
     clients: Option<PathBuf>,
+    /// The file of the keys that must have signed modules. Without it every module is
+    /// taken.
+    #[arg(long, value_name = "FILE")]
+    trust: Option<PathBuf>,
     /// Listen on an address that other machines reach although anybody in between
     /// can read and change what is sent.
     #[arg(long)]
@@ -111,7 +115,8 @@ struct Compile {
 impl Serve {
     fn into_config(self) -> anyhow::Result<FogConfig> {
         let default = FogConfig::default();
-        let Trust { tls_certificate, tls_key, tls_client_authority, clients, .. } = self.trust;
+        let Trust { tls_certificate, tls_key, tls_client_authority, clients, trust, .. } =
+            self.trust;
         let tls = tls_certificate.zip(tls_key).map(|(certificate, key)| TlsFiles {
             certificate,
             key,
@@ -133,6 +138,7 @@ impl Serve {
             },
             tls,
             access: clients,
+            trust,
             without_tls: self.trust.without_tls,
             without_authentication: self.trust.without_authentication,
             compiler: Some(program),

@@ -2,13 +2,14 @@
 //! for, once, however many ask.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use leeway_contract::Digest;
-use leeway_runtime::golden::{self, GoldenError};
-use leeway_runtime::sandbox::{Limits, LoadError, Module, Sandbox};
+use leeway_deploy::transaction::{Cancel, Cause, Refusal, Step, TrialOptions, examine};
+use leeway_deploy::trust::{Memory, Trust};
+use leeway_runtime::sandbox::{LoadError, Module, Sandbox};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::compile::{CompileError, Compiler};
@@ -25,33 +26,99 @@ const REPLAY_TIME: Duration = Duration::from_secs(10);
 /// Why a module was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadFailure {
-    /// The sandbox refused it.
+    /// A step of the transaction refused it.
     #[error(transparent)]
-    Refused(#[from] LoadError),
-    /// It does not give its own golden vectors' outputs here.
-    #[error(transparent)]
-    Golden(#[from] GoldenError),
-    /// It was not compiled.
-    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The program that compiles did not.
+    #[error("{step}: {0}", step = Step::Compile)]
     Compile(#[from] CompileError),
     /// Loading did not come to an end: the host stops, or has a defect.
     #[error("loading the module was cut short")]
     Stopped,
 }
 
+impl LoadFailure {
+    /// Whether the bytes are not those that were named.
+    pub(crate) fn is_of_bytes(&self) -> bool {
+        matches!(self, Self::Refused(refusal)
+            if matches!(*refusal.cause, Cause::Load(LoadError::Digest { .. })))
+    }
+}
+
+/// A module as it comes: bytes that must have the digest, and who has signed it.
+pub(crate) struct Incoming {
+    pub(crate) digest: Digest,
+    pub(crate) bytes: Bytes,
+    /// The envelope with the signatures.
+    pub(crate) envelope: Option<Bytes>,
+}
+
+impl Incoming {
+    fn refused(&self, step: Step) -> impl Fn(Cause) -> Refusal + use<> {
+        let digest = self.digest;
+        move |cause| Refusal { digest, step, cause: Box::new(cause) }
+    }
+
+    /// The steps before anything is compiled.
+    fn examine(&self, trust: &Trust) -> Result<(), Refusal> {
+        let Self { digest: wanted, bytes, envelope } = self;
+        let seen = Digest::of(bytes);
+        if seen != *wanted {
+            let error = LoadError::Digest { wanted: *wanted, seen };
+            return Err(self.refused(Step::Fetch)(error.into()));
+        }
+        let certificate = examine::certificate(bytes).map_err(self.refused(Step::Certificate))?;
+        let envelope = envelope.as_deref();
+        examine::signature(trust, (*wanted, bytes), &certificate, envelope, &Memory::default())
+            .map_err(self.refused(Step::Signature))?;
+        Ok(())
+    }
+
+    /// The steps from compiling on; what was compiled before is taken from the cache.
+    fn load(&self, sandbox: &Sandbox) -> Result<Module, Refusal> {
+        let module = sandbox
+            .load_expecting(&self.bytes, self.digest)
+            .map_err(|error| self.refused(Step::Compile)(error.into()))?;
+        let options = TrialOptions { limit: REPLAY_TIME, ..TrialOptions::default() };
+        if !module.golden().is_empty() {
+            examine::golden(&module, &options, &Cancel::default())
+                .map_err(self.refused(Step::Golden))?;
+        }
+        Ok(module)
+    }
+}
+
 /// What is loaded, and how to load more.
 pub(crate) struct Modules {
     sandbox: Sandbox,
     compiler: Option<Compiler>,
+    trust: RwLock<Arc<Trust>>,
     loaded: Mutex<HashMap<Digest, Arc<OnceCell<Module>>>>,
     compiling: Arc<Semaphore>,
 }
 
 impl Modules {
     /// Compiles in this process where there is no `compiler`.
-    pub(crate) fn new(sandbox: Sandbox, compiler: Option<Compiler>) -> Self {
+    pub(crate) fn new(sandbox: Sandbox, compiler: Option<Compiler>, trust: Trust) -> Self {
         let compiling = Arc::new(Semaphore::new(COMPILATIONS));
-        Self { sandbox, compiler, loaded: Mutex::default(), compiling }
+        let trust = RwLock::new(Arc::new(trust));
+        Self { sandbox, compiler, trust, loaded: Mutex::default(), compiling }
+    }
+
+    /// Whose modules are taken, as of now.
+    fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has modules from now on be judged by other rules, also those that are loaded.
+    /// Returns the digests of these.
+    pub(crate) fn replace_trust(&self, trust: Trust) -> Vec<Digest> {
+        let mut current = self.trust.write().unwrap_or_else(PoisonError::into_inner);
+        if **current == trust {
+            return Vec::new();
+        }
+        *current = Arc::new(trust);
+        std::mem::take(&mut *self.lock()).into_keys().collect()
     }
 
     /// How many modules are loaded.
@@ -85,43 +152,51 @@ impl Modules {
             return Ok(Some(module));
         }
         let Some(bytes) = repository.module(digest).await? else { return Ok(None) };
+        let envelope = repository.signature(digest).await?;
+        let incoming = Incoming { digest, bytes, envelope };
         let cell = Arc::clone(self.lock().entry(digest).or_default());
-        match cell.get_or_try_init(async || self.load(bytes, digest).await).await {
+        match cell.get_or_try_init(async || self.load(incoming).await).await {
             Ok(module) => Ok(Some(module.clone())),
             Err(error) => {
                 self.lock().remove(&digest);
-                match error {
-                    LoadFailure::Refused(error @ LoadError::Digest { .. }) => {
-                        tracing::error!(%digest, %error, "a stored module has decayed");
-                        Ok(None)
-                    }
-                    error => Err(HttpError::broken_module(digest, error)),
+                if error.is_of_bytes() {
+                    tracing::error!(%digest, %error, "a stored module has decayed");
+                    return Ok(None);
                 }
+                Err(HttpError::broken_module(digest, error))
             }
         }
     }
 
-    /// Loads bytes that must have this digest, and replays their golden
-    /// vectors. Does not keep the module yet.
-    pub(crate) async fn load(&self, bytes: Bytes, digest: Digest) -> Result<Module, LoadFailure> {
+    /// Brings a module in, step by step as on a device, so that its signature is
+    /// checked before a byte is compiled. Does not keep it yet.
+    pub(crate) async fn load(&self, incoming: Incoming) -> Result<Module, LoadFailure> {
         let permit = Arc::clone(&self.compiling).acquire_owned().await;
         let permit = permit.map_err(|_| LoadFailure::Stopped)?;
-        let seen = Digest::of(&bytes);
-        if seen != digest {
-            return Err(LoadError::Digest { wanted: digest, seen }.into());
-        }
+        let trust = self.trust();
+        let examine = move || incoming.examine(&trust).map(|()| incoming);
+        let incoming = blocking(examine).await??;
         if let Some(compiler) = &self.compiler {
-            compiler.compile(&bytes).await?;
+            compiler.compile(&incoming.bytes).await?;
         }
         let sandbox = self.sandbox.clone();
-        let load = move || -> Result<Module, LoadFailure> {
+        let load = move || {
             // Until it is done, even where nobody waits for it any more.
             let _permit = permit;
-            let module = sandbox.load_expecting(&bytes, digest)?;
-            golden::replay_within(&module, &Limits::within(REPLAY_TIME))?;
-            Ok(module)
+            incoming.load(&sandbox)
         };
-        tokio::task::spawn_blocking(load).await.unwrap_or(Err(LoadFailure::Stopped))
+        Ok(blocking(load).await??)
+    }
+
+    /// Whether signatures of a module are good, by the rules of now.
+    pub(crate) fn check_signature(
+        &self,
+        digest: Digest,
+        bytes: &Bytes,
+        envelope: &Bytes,
+    ) -> Result<(), Refusal> {
+        let envelope = Some(envelope.clone());
+        Incoming { digest, bytes: bytes.clone(), envelope }.examine(&self.trust())
     }
 
     /// Keeps a module.
@@ -134,4 +209,11 @@ impl Modules {
     pub(crate) fn forget(&self, digest: Digest) {
         self.lock().remove(&digest);
     }
+}
+
+/// Work that does not belong on an asynchronous thread.
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, LoadFailure> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| LoadFailure::Stopped)
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! modules/<64 hexadecimal digits>.wasm
+//! modules/<64 hexadecimal digits>.sig
 //! models/<name>.json
 //! ```
 //!
@@ -78,8 +79,24 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes a module; `false` if there was none.
+    /// The envelope with a module's signatures.
+    pub(crate) async fn signature(&self, digest: Digest) -> Result<Option<Bytes>, RepositoryError> {
+        self.get(&signature(digest)).await
+    }
+
+    /// Stores the envelope with a module's signatures.
+    pub(crate) async fn put_signature(
+        &self,
+        digest: Digest,
+        envelope: Bytes,
+    ) -> Result<(), RepositoryError> {
+        self.store.put(&signature(digest), envelope.into()).await?;
+        Ok(())
+    }
+
+    /// Removes a module, with its signatures; `false` if there was none.
     pub(crate) async fn delete_module(&self, digest: Digest) -> Result<bool, RepositoryError> {
+        found(self.store.delete(&signature(digest)).await)?;
         found(self.store.delete(&module(digest)).await).map(|deleted| deleted.is_some())
     }
 
@@ -125,6 +142,10 @@ impl Repository {
 
 fn module(digest: Digest) -> Location {
     Location::from_iter(["modules".to_owned(), format!("{}.wasm", digest.to_hex())])
+}
+
+fn signature(digest: Digest) -> Location {
+    Location::from_iter(["modules".to_owned(), format!("{}.sig", digest.to_hex())])
 }
 
 fn model(name: &ModelName) -> Location {

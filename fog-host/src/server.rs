@@ -25,6 +25,8 @@ use crate::modules::Modules;
 use crate::pool::{Pool, PoolSize};
 use crate::repository::{Repository, RepositoryError};
 use crate::tls::TlsError;
+use crate::trusted::{self, TrustFileError};
+use crate::uploads::Uploads;
 
 /// Why a host did not begin.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,9 @@ pub enum BindError {
     /// The clients cannot be read.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The trusted keys cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustFileError),
     /// The audit log cannot be opened.
     #[error("cannot open the audit log: {0}")]
     Audit(#[source] io::Error),
@@ -102,11 +107,15 @@ impl Reload {
     pub fn reload(&self) -> Result<(), BindError> {
         let config = &self.host.config;
         let access = access(config)?;
+        let trust = trusted::read(config.trust.as_deref())?;
         if let (Some(tls), Some(files)) = (&self.tls, &config.tls) {
             tls.replace(files.load()?);
         }
         self.host.replace_access(access);
-        tracing::info!("certificates, keys and clients were read again");
+        for digest in self.host.modules.replace_trust(trust) {
+            self.host.pool.retire(digest);
+        }
+        tracing::info!("certificates, keys, clients and trust were read again");
         Ok(())
     }
 }
@@ -120,6 +129,7 @@ impl FogHost {
         let tls = config.tls.as_ref().map(|files| files.load()).transpose()?;
         let tls = tls.map(|config| Arc::new(Tls::new(config)));
         let access = access(&config)?;
+        let trust = trusted::read(config.trust.as_deref())?;
         let (root, temporary) = root(&config.store)?;
         let repository_dir = directory(root.join("repository"))?;
         let code = root.join("code");
@@ -143,8 +153,9 @@ impl FogHost {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let modules = Modules::new(sandbox, compiler);
-        let parts = Parts { config, repository, catalog, modules, pool, audit, access };
+        let modules = Modules::new(sandbox, compiler, trust);
+        let uploads = Uploads::new(directory(root.join("uploads"))?, config.max_module_bytes);
+        let parts = Parts { config, repository, catalog, modules, uploads, pool, audit, access };
         let host = Arc::new(Host::new(parts));
         Ok(Self { listener, address, grpc, host, tls, _temporary: temporary })
     }
@@ -182,10 +193,11 @@ impl FogHost {
             drop(both);
         };
         let config = &self.host.config;
-        let (time, most, idle_time) = (config.shutdown_time, config.connections, config.idle_time);
+        let (time, most) = (config.shutdown_time, config.connections);
+        let (idle_time, head_time) = (config.idle_time, config.head_time);
         let (engine, tls) = (config.engine, self.tls.is_some());
         tracing::info!(address = %self.address, %engine, tls, "serving");
-        let serving = |router, tls| Connections { router, tls, most, idle_time };
+        let serving = |router, tls| Connections { router, tls, most, idle_time, head_time };
         let http = serving(api::router(Arc::clone(&self.host)), self.tls.clone());
         let grpc = async {
             let Some((listener, address)) = self.grpc else { return };

@@ -84,8 +84,11 @@ fn decode<'de, T: Default + Deserialize<'de>>(
     body: &'de [u8],
     what: &str,
 ) -> Result<T, ProtocolError> {
-    if body.trim_ascii().is_empty() {
-        return Ok(T::default());
+    match body.trim_ascii().first() {
+        None => return Ok(T::default()),
+        Some(b'{') => {}
+        // serde would take an array for the object's values in their order.
+        Some(_) => return Err(wrong(format!("not a valid {what}: it is no object"))),
     }
     serde_json::from_slice(body).map_err(|error| wrong(format!("not a valid {what}: {error}")))
 }
@@ -101,6 +104,7 @@ mod tests {
         assert!(IndexRequest::decode(b"[").is_err());
         assert_eq!(check_load(b" \n"), Ok(()));
         assert_eq!(check_load(b"{\"parameters\": {}}"), Ok(()));
+        assert!(check_unload(b"[]").is_err() && check_load(b"[{}]").is_err());
         let error = check_load(br#"{"parameters": {"config": "{}"}}"#).unwrap_err().to_string();
         assert!(error.contains("config"), "{error}");
         assert_eq!(check_unload(br#"{"parameters": {"unload_dependents": true}}"#), Ok(()));

@@ -21,6 +21,8 @@ pub enum Behaviour {
     Spin,
     /// It goes around an empty loop so often, and returns its input.
     Busy(u32),
+    /// Its code has so many steps one after the other.
+    Long(usize),
     /// It traps in a function named `boom`.
     Trap,
     /// Its output has another shape than certified.
@@ -237,6 +239,10 @@ impl TestModel {
                  (loop $again
                    (br_if $again (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))"
             ),
+            Behaviour::Long(steps) => "(local.set $i (i32.add (i32.load (local.get $ptr))
+                   (i32.mul (local.get $i) (i32.load offset=4 (local.get $ptr)))))
+                 (i32.store offset=8 (local.get $ptr) (local.get $i))"
+                .repeat(steps),
             Behaviour::Trap => "(call $boom)".into(),
             Behaviour::WrongShape => "(i32.store (i32.load (local.get $ptr)) (i32.const 7))".into(),
             Behaviour::ShortData => "(i32.store offset=16 (local.get $ptr) (i32.const 12))".into(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
-use leeway_contract::{Certificate, Digest, section};
-use leeway_runtime::sandbox::{LoadError, Module, Sandbox};
+use leeway_contract::{Certificate, Digest};
+use leeway_runtime::sandbox::Module;
 
 use super::{Deployed, Deployer, Running, clock, lock};
 use crate::serving::{Routing, Trial, Version};
@@ -13,8 +13,10 @@ use crate::state::{Release, Settings, Slots};
 use crate::store::{StoreError, Upload};
 use crate::transaction::admit::{self, Load};
 use crate::transaction::quiet::quietly;
-use crate::transaction::{Cancel, Cause, Opened, Progress, Refusal, Request, Source, Step, trial};
-use crate::trust::{Accepted, Memory, Subject};
+use crate::transaction::{
+    Cancel, Cause, Opened, Progress, Refusal, Request, Source, Step, examine, trial,
+};
+use crate::trust::{Accepted, Memory};
 
 /// A transaction under way.
 struct Transaction<'a> {
@@ -161,7 +163,7 @@ impl Transaction<'_> {
         let module = self.compile(&bytes)?;
         drop(bytes);
         self.at(Step::Golden)?;
-        let found = trial::replay(&module, &self.deployer.config.trial, self.cancel)?;
+        let found = examine::golden(&module, &self.deployer.config.trial, self.cancel)?;
         self.done(found);
         Ok(Examined { name: certificate.model.name, release, accepted, module })
     }
@@ -246,7 +248,7 @@ impl Transaction<'_> {
 
     fn certificate(&mut self, bytes: &[u8]) -> Result<Certificate, Cause> {
         self.at(Step::Certificate)?;
-        let certificate = Sandbox::check(bytes)?;
+        let certificate = examine::certificate(bytes)?;
         let model = &certificate.model;
         if let Some(wanted) = self.request.model.as_ref().filter(|wanted| **wanted != model.name) {
             let (wanted, seen) = (wanted.clone(), model.name.clone());
@@ -270,20 +272,14 @@ impl Transaction<'_> {
         self.at(Step::Signature)?;
         let (deployer, request) = (self.deployer, self.request);
         let model = &certificate.model;
-        let json = section::certificate_json(bytes).map_err(LoadError::from)?;
-        let subject = Subject {
-            digest: request.digest,
-            certificate: Digest::of(json),
-            model: &model.name,
-            version: &model.version,
-        };
         let memory = deployer.inspect(|state| Memory {
             newest_signature: state.newest_signature,
             highest_counter: state.models.get(&model.name).map_or(0, |s| s.highest_counter),
             allow_older: request.allow_older,
         });
         let trust = lock(&deployer.trust).clone();
-        let accepted = trust.check(&subject, request.envelope.as_deref(), &memory)?;
+        let (module, envelope) = ((request.digest, bytes), request.envelope.as_deref());
+        let accepted = examine::signature(&trust, module, certificate, envelope, &memory)?;
         let keys: Vec<String> = accepted.signed_by.iter().map(ToString::to_string).collect();
         self.done(match accepted.counter {
             Some(counter) => format!("release {counter}, signed by {}", keys.join(", ")),

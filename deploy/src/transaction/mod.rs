@@ -2,6 +2,7 @@
 //! answers, each of which may refuse it while the version before goes on serving.
 //!
 //! - [`source`]: where the bytes come from.
+//! - [`examine`]: what each step asks of a module that is the same everywhere.
 //! - [`refusal`]: which step said no, and why.
 //! - [`trial`]: the candidate runs for the first time: golden vectors, exact fuel,
 //!   calibration.
@@ -17,6 +18,7 @@ pub use leeway_control::{Progress, Step};
 use crate::state::Settings;
 
 pub(crate) mod admit;
+pub mod examine;
 pub(crate) mod quiet;
 pub mod refusal;
 pub mod source;

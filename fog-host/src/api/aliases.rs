@@ -37,6 +37,13 @@ pub(super) struct Alias {
     digest: Digest,
 }
 
+/// What a name stands for again.
+#[derive(Serialize)]
+pub(super) struct Rolled {
+    current: Version,
+    digest: Digest,
+}
+
 fn names(params: Params<(String, String)>) -> Result<(ModelName, Version), HttpError> {
     let Params((name, version)) = params;
     let name = name.parse().map_err(HttpError::bad_request)?;
@@ -66,9 +73,13 @@ pub(super) async fn put(
     let (name, version) = names(params)?;
     let limits = BodyLimits { bytes: MAX_BODY_BYTES, time: host.config.request_time };
     let json = body::read(&headers, body, limits).await?;
-    let alias: Alias = serde_json::from_slice(&json).map_err(|error| {
+    let wrong = |error: &dyn std::fmt::Display| {
         HttpError::bad_request(format!("not an alias, wanted {{\"digest\": ...}}: {error}"))
-    })?;
+    };
+    if json.trim_ascii().first() != Some(&b'{') {
+        return Err(wrong(&"it is no object"));
+    }
+    let alias: Alias = serde_json::from_slice(&json).map_err(|error| wrong(&error))?;
     host.module(alias.digest).await?;
     let changing = host.catalog.changing().await;
     // It may have been removed while it was loaded.
@@ -80,6 +91,32 @@ pub(super) async fn put(
     host.observations.swapped();
     host.audit.did(&client, "alias", &format!("{name} {version} {}", alias.digest));
     Ok(Json(alias))
+}
+
+/// Makes a name stand for the version again that it stood for before.
+pub(super) async fn roll_back(
+    State(host): State<Arc<Host>>,
+    Extension(client): Extension<Arc<Client>>,
+    Params(name): Params<String>,
+) -> Result<Json<Rolled>, HttpError> {
+    let name: ModelName = name.parse().map_err(HttpError::bad_request)?;
+    let changing = host.catalog.changing().await;
+    let Some(model) = host.catalog.get(&name) else {
+        return Err(HttpError::not_found(format!("there is no model {name} here")));
+    };
+    let previous = model.previous.filter(|version| model.versions.contains_key(version));
+    let Some(version) = previous else {
+        let message = format!("{name} stood for no other version before {}", model.current);
+        return Err(HttpError::conflict(message));
+    };
+    let digest = model.versions[&version];
+    // It serves already when the name begins to stand for it.
+    host.module(digest).await?;
+    let catalog = &host.catalog;
+    catalog.set(&changing, &host.repository, name.clone(), version.clone(), digest).await?;
+    host.observations.swapped();
+    host.audit.did(&client, "roll back", &format!("{name} {version} {digest}"));
+    Ok(Json(Rolled { current: version, digest }))
 }
 
 /// Removes a version of a name.

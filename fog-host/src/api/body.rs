@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody as _};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
+use tokio::time::Instant;
 
 use crate::error::HttpError;
 
@@ -86,30 +87,58 @@ pub(super) async fn read(
 /// Hands over the body chunk by chunk, and returns its length in bytes.
 pub(super) async fn for_each_chunk(
     headers: &HeaderMap,
-    mut body: Body,
+    body: Body,
     limits: BodyLimits,
     mut take: impl FnMut(Bytes),
 ) -> Result<usize, HttpError> {
-    if let Err(refusal) = check_headers(headers, limits) {
-        return Err(drain(&mut body, refusal).await);
+    let mut chunks = Chunks::new(headers, body, limits).await?;
+    while let Some(chunk) = chunks.next().await? {
+        take(chunk);
     }
-    let mut length = 0usize;
-    let chunks = async {
-        while let Some(chunk) = next_chunk(&mut body).await {
-            let chunk = chunk.map_err(|error| {
-                HttpError::bad_request(format!("the body did not arrive whole: {error}"))
-            })?;
-            length = length.saturating_add(chunk.len());
-            if length > limits.bytes {
-                return Ok(false);
-            }
-            take(chunk);
+    Ok(chunks.length)
+}
+
+/// A body that is read chunk by chunk.
+pub(super) struct Chunks {
+    body: Body,
+    limits: BodyLimits,
+    until: Instant,
+    length: usize,
+}
+
+impl Chunks {
+    /// Refuses a body that says of itself that it breaks the limits.
+    pub(super) async fn new(
+        headers: &HeaderMap,
+        mut body: Body,
+        limits: BodyLimits,
+    ) -> Result<Self, HttpError> {
+        if let Err(refusal) = check_headers(headers, limits) {
+            return Err(drain(&mut body, refusal).await);
         }
-        Ok(true)
-    };
-    let in_time = tokio::time::timeout(limits.time, chunks).await;
-    match in_time.unwrap_or_else(|_| Err(HttpError::too_slow(limits.time)))? {
-        true => Ok(length),
-        false => Err(drain(&mut body, HttpError::too_large(limits.bytes)).await),
+        let until = Instant::now() + limits.time;
+        Ok(Self { body, limits, until, length: 0 })
+    }
+
+    /// The next chunk; `None` at the body's end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let Self { body, limits, until, length } = self;
+        let chunk = tokio::time::timeout_at(*until, next_chunk(body)).await;
+        let chunk = match chunk.map_err(|_| HttpError::too_slow(limits.time))? {
+            None => return Ok(None),
+            Some(chunk) => chunk.map_err(|error| {
+                HttpError::bad_request(format!("the body did not arrive whole: {error}"))
+            })?,
+        };
+        *length = length.saturating_add(chunk.len());
+        if *length > limits.bytes {
+            return Err(drain(body, HttpError::too_large(limits.bytes)).await);
+        }
+        Ok(Some(chunk))
+    }
+
+    /// Reads and drops what is still coming, and passes a refusal on.
+    pub(super) async fn refuse(mut self, refusal: HttpError) -> HttpError {
+        drain(&mut self.body, refusal).await
     }
 }

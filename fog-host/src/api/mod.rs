@@ -12,8 +12,10 @@ mod modules;
 mod observed;
 mod page;
 mod params;
+mod parts;
 mod probe;
 mod repository;
+mod signatures;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -84,7 +86,10 @@ fn routes() -> Vec<Route> {
         Route::new(Push, Method::HEAD, "/v1/modules/{digest}", modules::head),
         Route::new(Push, get.clone(), "/v1/modules/{digest}", modules::get),
         Route::new(Admin, delete.clone(), "/v1/modules/{digest}", modules::delete),
+        Route::new(Push, put.clone(), "/v1/modules/{digest}/signature", signatures::put),
+        Route::new(Push, get.clone(), "/v1/modules/{digest}/signature", signatures::get),
         Route::new(Infer, get.clone(), "/v1/models", aliases::list),
+        Route::new(Admin, post.clone(), "/v1/models/{name}/rollback", aliases::roll_back),
         Route::new(Admin, put, "/v1/models/{name}/versions/{version}", aliases::put),
         Route::new(Admin, delete, "/v1/models/{name}/versions/{version}", aliases::delete),
         Route::new(Infer, post.clone(), "/v1/echo", probe::echo),

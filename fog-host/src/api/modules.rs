@@ -6,15 +6,18 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use leeway_contract::Digest;
 use serde::Serialize;
 
 use super::body::{self, BodyLimits};
 use super::params::Params;
+use super::parts::{self, Part};
 use crate::access::Client;
 use crate::error::HttpError;
 use crate::host::{Host, unknown_module};
+use crate::modules::Incoming;
 use crate::observe::Refused;
 
 #[derive(Serialize)]
@@ -41,8 +44,9 @@ pub(super) async fn list(State(host): State<Arc<Host>>) -> Result<Json<List>, Ht
     Ok(Json(List { modules: host.repository.modules().await? }))
 }
 
-/// Takes a module whose bytes must have the digest in the path. It is loaded
-/// and its golden vectors are replayed before it is stored.
+/// Takes a module whose bytes must have the digest in the path, whole or, with
+/// `Content-Range`, in parts. It goes through the steps of a deployment before it
+/// is stored.
 pub(super) async fn put(
     State(host): State<Arc<Host>>,
     Extension(client): Extension<Arc<Client>>,
@@ -51,11 +55,31 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, HttpError> {
     let wanted = digest(&wanted)?;
-    let limits = BodyLimits { bytes: host.config.max_module_bytes, time: host.config.push_time };
-    let bytes = body::read(&headers, body, limits).await?;
+    let bytes = match headers.get(header::CONTENT_RANGE) {
+        None => {
+            let (bytes, time) = (host.config.max_module_bytes, host.config.push_time);
+            body::read(&headers, body, BodyLimits { bytes, time }).await?
+        }
+        Some(range) => match parts::take(&host, wanted, range, &headers, body).await? {
+            Part::More(response) => return Ok(response),
+            Part::Last(bytes) => bytes,
+        },
+    };
+    let answer = bring_in(&host, &client, wanted, bytes).await;
+    host.uploads.discard(wanted).map_err(HttpError::internal)?;
+    answer
+}
+
+async fn bring_in(
+    host: &Host,
+    client: &Client,
+    wanted: Digest,
+    bytes: Bytes,
+) -> Result<Response, HttpError> {
     let known = host.repository.has_module(wanted).await?;
-    let loaded = host.modules.load(bytes.clone(), wanted).await;
-    let module = loaded.map_err(|error| {
+    let envelope = host.repository.signature(wanted).await?;
+    let incoming = Incoming { digest: wanted, bytes: bytes.clone(), envelope };
+    let module = host.modules.load(incoming).await.map_err(|error| {
         host.observations.refused(Refused::Module);
         let why = error.to_string();
         host.audit.refused(&client.name, "push", &wanted.to_string(), &why);
@@ -67,19 +91,22 @@ pub(super) async fn put(
     host.pool.reinstate(wanted);
     host.modules.keep(module);
     host.observations.pushed();
-    host.audit.did(&client, "push", &wanted.to_string());
+    host.audit.did(client, "push", &wanted.to_string());
     let status = if known { StatusCode::OK } else { StatusCode::CREATED };
     let pushed = Pushed { digest: wanted, name: model.name, version: model.version };
     Ok((status, Json(pushed)).into_response())
 }
 
-/// Whether a module is here and can serve.
+/// Whether a module is here and can serve; else how much of it is.
 pub(super) async fn head(
     State(host): State<Arc<Host>>,
     Params(wanted): Params<String>,
-) -> Result<StatusCode, HttpError> {
-    host.module(digest(&wanted)?).await?;
-    Ok(StatusCode::OK)
+) -> Result<Response, HttpError> {
+    let wanted = digest(&wanted)?;
+    match host.module(wanted).await {
+        Ok(_) => Ok(StatusCode::OK.into_response()),
+        Err(error) => Ok(parts::with_offset(&host, wanted, error.into_response())),
+    }
 }
 
 /// A module's bytes.

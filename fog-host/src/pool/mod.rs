@@ -2,9 +2,9 @@
 //! before them that knows deadlines. Each worker keeps instances of the modules
 //! that it ran last.
 //!
-//! A job that cannot end in time is refused at the door, one whose client has gone
-//! is dropped from the queue, and so is one whose time is over. Nothing here is
-//! asynchronous but the answer's channel.
+//! A job that cannot end in time is refused at the door. One whose client has gone
+//! is dropped from the queue, or interrupted where it runs; one whose time is over
+//! does not begin. Nothing here is asynchronous but the answer's channel.
 
 mod cost;
 mod schedule;
@@ -17,8 +17,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use leeway_contract::{Bound, Digest, Fuel, Stage, Tensor};
-use leeway_runtime::sandbox::{Execution, Module, RunError};
+use leeway_runtime::sandbox::{Execution, Interrupt, Module, RunError};
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::RecvError;
 
 use cost::Costs;
 use schedule::{Refusal, Schedule};
@@ -106,7 +107,32 @@ type Answer = Result<Done, JobError>;
 struct Queued {
     job: Job,
     since: Instant,
+    interrupt: Interrupt,
     answer: oneshot::Sender<Answer>,
+}
+
+/// A job that was taken. Dropping this abandons it, also where it runs.
+pub(crate) struct Taken {
+    answer: oneshot::Receiver<Answer>,
+    interrupt: Interrupt,
+    answered: bool,
+}
+
+impl Taken {
+    /// What becomes of the job; an error where the workers stop before.
+    pub(crate) async fn done(mut self) -> Result<Answer, RecvError> {
+        let answer = (&mut self.answer).await;
+        self.answered = true;
+        answer
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.interrupt.interrupt();
+        }
+    }
 }
 
 struct State {
@@ -168,9 +194,10 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Takes a job, or refuses it at once. Dropping the receiver abandons it.
-    pub(crate) fn submit(&self, job: Job) -> Result<oneshot::Receiver<Answer>, SubmitError> {
+    /// Takes a job, or refuses it at once.
+    pub(crate) fn submit(&self, job: Job) -> Result<Taken, SubmitError> {
         let (answer, receiver) = oneshot::channel();
+        let interrupt = job.module.interrupt();
         let (now, deadline) = (Instant::now(), job.deadline);
         let left = deadline.saturating_duration_since(now);
         let mut state = self.shared.lock();
@@ -178,7 +205,9 @@ impl Pool {
             return Err(SubmitError::Stopped);
         }
         let cost = state.costs.expect(now, job.module.digest(), &job.range, job.exact_fuel());
-        let queued = Box::new(Queued { job, since: now, answer });
+        let interrupt_too = interrupt.clone();
+        let queued = Queued { job, since: now, interrupt: interrupt_too, answer };
+        let queued = Box::new(queued);
         let taken = state.schedule.admit(now, deadline, cost, queued).or_else(|(_, queued)| {
             // It may be in the way of nobody but clients that have gone.
             state.schedule.retain(|queued| !queued.answer.is_closed());
@@ -192,7 +221,7 @@ impl Pool {
         }
         drop(state);
         self.shared.changed.notify_one();
-        Ok(receiver)
+        Ok(Taken { answer: receiver, interrupt, answered: false })
     }
 
     /// How many jobs wait.

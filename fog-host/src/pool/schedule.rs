@@ -227,4 +227,74 @@ mod tests {
         assert_eq!(schedule.waiting(), 0);
         schedule.admit(now, deadline, MS, "fits").unwrap();
     }
+
+    /// A small generator of numbers from 0 to 1 (MINSTD).
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> f64 {
+            self.0 = self.0 * 48_271 % 2_147_483_647;
+            self.0 as f64 / 2_147_483_647.0
+        }
+    }
+
+    /// What became of the jobs that came at a multiple of what two workers can do, in
+    /// simulated time: taken, of these late, refused, and the share of the time in
+    /// which the workers worked.
+    fn simulated(load: f64) -> (u32, u32, u32, f64) {
+        const WORKERS: usize = 2;
+        const JOBS: u32 = 20_000;
+        let start = Instant::now();
+        let (mut schedule, mut random) = (Schedule::new(WORKERS, 64), Random(7));
+        let mut running: [Option<(Instant, Instant)>; WORKERS] = [None; WORKERS];
+        let (mut taken, mut late, mut refused, mut busy) = (0, 0, 0, Duration::ZERO);
+        let (mut now, mut arrival, mut jobs) = (start, start, 0);
+        let mean_cost = MS * 10;
+        while jobs < JOBS || schedule.waiting() > 0 || running.iter().any(Option::is_some) {
+            let ends = running.iter().flatten().map(|(end, _)| *end).min();
+            let comes = (jobs < JOBS).then_some(arrival);
+            now = ends.into_iter().chain(comes).min().unwrap_or(now);
+            for (worker, run) in running.iter_mut().enumerate() {
+                if let Some((_, deadline)) = run.take_if(|(end, _)| *end <= now) {
+                    late += u32::from(now > deadline);
+                    schedule.end(worker);
+                }
+            }
+            if comes == Some(now) {
+                let cost = mean_cost.mul_f64(0.5 + random.next());
+                let deadline = now + cost + MS.mul_f64(50.0 * random.next());
+                // It takes no more than is expected.
+                let takes = cost.mul_f64(0.7 + 0.3 * random.next());
+                match schedule.admit(now, deadline, cost, (deadline, takes)) {
+                    Ok(()) => taken += 1,
+                    Err(_) => refused += 1,
+                }
+                jobs += 1;
+                // As if from many clients: exponential intervals.
+                let interval = mean_cost.div_f64(load * WORKERS as f64);
+                arrival += interval.mul_f64(-(1.0 - random.next()).ln());
+            }
+            for (worker, run) in running.iter_mut().enumerate() {
+                if run.is_none()
+                    && let Some((deadline, takes)) = schedule.start(now, worker)
+                {
+                    busy += takes;
+                    *run = Some((now + takes, deadline));
+                }
+            }
+        }
+        let share = busy.as_secs_f64() / (now - start).as_secs_f64() / WORKERS as f64;
+        (taken, late, refused, share)
+    }
+
+    #[test]
+    fn at_twice_the_load_what_is_taken_is_in_time_and_the_rest_is_refused() {
+        let (taken, late, refused, share) = simulated(2.0);
+        assert_eq!((late, taken + refused), (0, 20_000));
+        // Whoever is refused is so for work that others have from it.
+        assert!(share > 0.9 && taken > 10_000, "taken {taken}, busy {share:.3}");
+        let (taken, late, refused, _) = simulated(0.5);
+        assert_eq!(late, 0);
+        assert!(refused < taken / 10, "taken {taken}, refused {refused}");
+    }
 }

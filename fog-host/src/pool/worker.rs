@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use leeway_contract::Digest;
-use leeway_runtime::sandbox::{Instance, Limits, RunError};
+use leeway_runtime::sandbox::{Instance, Interrupt, Limits, RunError};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::{Answer, Done, Job, JobError, Queued, Shared};
@@ -30,13 +30,13 @@ impl<'a> Worker<'a> {
     /// Runs jobs until the pool has stopped.
     pub(super) fn work(mut self) {
         while let Some(queued) = self.next() {
-            let Queued { job, since, answer } = *queued;
+            let Queued { job, since, interrupt, answer } = *queued;
             if answer.is_closed() {
                 self.shared.lock().schedule.end(self.number);
                 continue;
             }
             let (started, digest, range) = (Instant::now(), job.module.digest(), job.range.clone());
-            let done = catch_unwind(AssertUnwindSafe(|| self.run(job, since)));
+            let done = catch_unwind(AssertUnwindSafe(|| self.run(job, since, &interrupt)));
             let (now, time) = (Instant::now(), started.elapsed());
             let mut state = self.shared.lock();
             state.schedule.end(self.number);
@@ -73,7 +73,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn run(&mut self, job: Job, since: Instant) -> Answer {
+    fn run(&mut self, job: Job, since: Instant, interrupt: &Interrupt) -> Answer {
         let Job { module, range, inputs, deadline, time } = job;
         let digest = module.digest();
         let kept = self.instances.iter().position(|(kept, _)| *kept == digest);
@@ -87,7 +87,8 @@ impl<'a> Worker<'a> {
             self.keep(digest, instance);
             return Err(JobError::TimedOut { limit: time });
         }
-        let result = instance.run(range, &inputs, &Limits::within(left));
+        let limits = Limits::within(left);
+        let result = instance.run_interruptible(range, &inputs, &limits, Some(interrupt));
         self.keep(digest, instance);
         Ok(Done { execution: result?, queue })
     }

@@ -2,13 +2,13 @@
 
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use leeway_contract::Digest;
 use leeway_fog_host::{FogConfig, Running, StoreLocation};
 use serde_json::json;
 
+use crate::program::Program;
 use crate::support::{Client, component, request, start, start_with};
 use crate::testing::{Behaviour, TestModel};
 
@@ -108,41 +108,64 @@ fn an_address_in_use_is_an_error() {
     assert!(error.contains(&host.local_addr().to_string()), "{error}");
 }
 
-/// A child that is killed with the test.
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+#[test]
+fn the_program_finishes_what_it_accepted_on_sigterm() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut program = Program::start(directory.path(), &["--engine", "pulley"]);
+    let client = Client::at(program.address);
+    let busy = client.push(&TestModel::behaving(Behaviour::Busy(5_000_000)));
+    let running = std::thread::spawn(move || client.infer(busy, &request(json!([1, 2, 3, 4]))));
+    std::thread::sleep(Duration::from_millis(150));
+    program.signal("-TERM");
+    assert_eq!(running.join().unwrap().values(), [1.0, 2.0, 3.0, 4.0]);
+    assert!(program.wait().success());
 }
 
 #[test]
-fn the_program_serves_and_ends_on_sigterm() {
+fn no_module_is_lost_to_sigkill() {
     let directory = tempfile::tempdir().unwrap();
-    // A port that was free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    let mut program = Program(
-        Command::new(env!("CARGO_BIN_EXE_leeway-fog"))
-            .args(["--listen", &address.to_string(), "--workers", "1", "--engine", "pulley"])
-            .args(["--store".as_ref(), directory.path().join("fog").as_os_str()])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
-    let start = Instant::now();
-    while TcpStream::connect(address).is_err() {
-        assert!(start.elapsed() < Duration::from_secs(30));
-        std::thread::sleep(Duration::from_millis(10));
+    let mut confirmed = Vec::new();
+    // What the name may stand for: what was confirmed last, or tried since then.
+    let mut named: Vec<f32> = Vec::new();
+    for round in 0..8u8 {
+        let mut program = Program::start(directory.path(), &[]);
+        let client = Client::at(program.address);
+        for digest in &confirmed {
+            let status = client.head(&format!("/v1/modules/{digest}")).status;
+            assert_eq!(status, 200, "round {round}, {digest}");
+        }
+        if confirmed.len() > named.len() {
+            let values = client.infer("m", &request(json!([1, 1, 1, 1]))).values();
+            assert!(named.contains(&values[0]), "round {round}: {values:?}, wanted {named:?}");
+        }
+        // Killed at some point of some push or change of the name.
+        let (pushed, wait) = std::sync::mpsc::channel();
+        let killer = std::thread::spawn(move || {
+            wait.iter().take(2).for_each(drop);
+            std::thread::sleep(Duration::from_millis(7 * u64::from(round)));
+            program.signal("-KILL");
+            program.wait()
+        });
+        for number in 1.. {
+            let factor = f32::from(round) * 1000.0 + number as f32;
+            let component = component(&TestModel::scaling(factor));
+            let digest = Digest::of(&component);
+            match client.try_put(&format!("/v1/modules/{digest}"), &component) {
+                Some(status) => assert_eq!(status, 201),
+                None => break,
+            }
+            confirmed.push(digest);
+            // The killer may be about its work already.
+            let _ = pushed.send(());
+            named.push(factor);
+            let alias = json!({ "digest": digest }).to_string();
+            match client.try_put("/v1/models/m/versions/1", alias.as_bytes()) {
+                Some(status) => assert_eq!(status, 200),
+                None => break,
+            }
+            named = vec![factor];
+        }
+        assert!(!killer.join().unwrap().success());
     }
-    let component = component(&TestModel::scaling(2.0));
-    let digest = Digest::of(&component);
-    let pushed = ureq::put(format!("http://{address}/v1/modules/{digest}")).send(&component[..]);
-    assert_eq!(pushed.unwrap().status(), 201);
-    let pid = program.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert!(program.0.wait().unwrap().success());
+    assert!(confirmed.len() >= 16, "only {} pushes", confirmed.len());
 }

@@ -2,11 +2,17 @@
 
 mod device;
 mod grpc;
+mod hostile;
 mod infer;
 mod lifecycle;
 mod modules;
 mod overload;
 mod page;
+mod parts;
+mod program;
+mod secure;
+mod slow;
 mod support;
 #[path = "../../../runtime/src/testing.rs"]
 mod testing;
+mod trust;

@@ -61,7 +61,8 @@ fn other_bytes_than_named_are_refused_with_both_digests() {
 fn what_the_sandbox_refuses_is_refused_with_its_reason() {
     let (_host, client) = start();
     let push = |bytes: &[u8]| client.put(&path(Digest::of(bytes)), bytes).error(422);
-    assert!(push(b"not wasm at all").contains("not a WebAssembly component"));
+    let error = push(b"not wasm at all");
+    assert!(error.contains("certificate: not a WebAssembly component"), "{error}");
     let mut importing = TestModel::scaling(1.0);
     importing.import = Some("wasi:cli/environment@0.2.0".into());
     let error = push(&component(&importing));
@@ -71,7 +72,12 @@ fn what_the_sandbox_refuses_is_refused_with_its_reason() {
     let (x, y) = (TestModel::input([1.0; 4]), vec![Tensor::from_f32(&[1, 4], &[3.0; 4])]);
     lying.golden = vec![GoldenVector { inputs: x, outputs: y }];
     let error = push(&component(&lying));
-    assert!(error.contains("golden vector 0") && error.contains("wanted 3"), "{error}");
+    assert!(
+        error.contains("golden: ")
+            && error.contains("golden vector 0")
+            && error.contains("wanted 3"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -143,6 +149,26 @@ fn an_alias_switches_at_once_and_old_versions_stay() {
     assert_eq!(client.delete(&path(three)).status, 204);
     assert_eq!(client.delete("/v1/models/m/versions/1").status, 204);
     client.infer("m", &ones).error(404);
+}
+
+#[test]
+fn a_name_goes_back_to_the_version_before() {
+    let (_host, client) = start();
+    let (two, three) =
+        (client.push(&TestModel::scaling(2.0)), client.push(&TestModel::scaling(3.0)));
+    let roll_back = || client.post("/v1/models/m/rollback", b"");
+    roll_back().error(404);
+    client.alias("m", "1", two);
+    assert!(roll_back().error(409).contains("no other version"));
+    client.alias("m", "2", three);
+    let ones = request(json!([1, 1, 1, 1]));
+    assert_eq!(client.infer("m", &ones).values(), [3.0; 4]);
+    assert_eq!(roll_back().json(), json!({ "current": "1", "digest": two }));
+    assert_eq!(client.infer("m", &ones).values(), [2.0; 4]);
+    // And forth again.
+    assert_eq!(roll_back().json()["current"], "2");
+    assert_eq!(client.delete("/v1/models/m/versions/1").status, 204);
+    roll_back().error(409);
 }
 
 #[test]

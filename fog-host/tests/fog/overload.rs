@@ -76,6 +76,25 @@ fn a_queued_request_whose_client_has_gone_is_dropped() {
 }
 
 #[test]
+fn a_running_request_whose_client_has_gone_is_interrupted() {
+    let config = FogConfig { request_time: Duration::from_secs(40), ..config() };
+    let (host, client) = start_with(config);
+    let spin = client.push(&TestModel::behaving(Behaviour::Spin));
+    let good = client.push(&TestModel::scaling(2.0));
+    let input = request(json!([1, 2, 3, 4]));
+    let body = input.to_string();
+    let length = body.len();
+    let mut leaving = TcpStream::connect(host.local_addr()).unwrap();
+    let path = format!("/v2/models/{spin}/infer");
+    write!(leaving, "POST {path} HTTP/1.1\r\nHost: fog\r\nContent-Length: {length}\r\n\r\n{body}")
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(leaving);
+    // The only worker would be at it for as long as this request may take.
+    assert_eq!(client.infer(good, &input).values(), [2.0, 4.0, 6.0, 8.0]);
+}
+
+#[test]
 fn many_clients_at_once_each_get_their_own_answer() {
     let config = FogConfig { workers: 2, instances_per_worker: 1, ..FogConfig::default() };
     let (host, client) = start_with(config);

@@ -1,5 +1,6 @@
 //! A fog host to test, and a client for it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, Response};
@@ -66,13 +67,17 @@ pub struct Client {
 
 impl Client {
     pub fn new(host: &Running) -> Self {
+        Self::at(host.local_addr())
+    }
+
+    pub fn at(address: SocketAddr) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
             .build();
-        Self { agent: config.into(), base: host.url(), token: None }
+        Self { agent: config.into(), base: format!("http://{address}"), token: None }
     }
 
     /// The same client, which pushes with this token.
@@ -107,6 +112,17 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
+        Self::answer(request.send(body))
+    }
+
+    /// The status of a PUT; none where the connection breaks.
+    pub fn try_put(&self, path: &str, body: &[u8]) -> Option<u16> {
+        let answer = self.agent.put(self.url(path)).send(body).ok()?;
+        Some(answer.status().as_u16())
+    }
+
+    pub fn put_with(&self, path: &str, header: (&str, &str), body: &[u8]) -> Answer {
+        let request = self.agent.put(self.url(path)).header(header.0, header.1);
         Self::answer(request.send(body))
     }
 

@@ -138,6 +138,9 @@ pub enum RunError {
         /// From the start of the call.
         deadline: Duration,
     },
+    /// Somebody ended it from another thread.
+    #[error("the run was interrupted")]
+    Interrupted,
     /// The component trapped.
     #[error("the component trapped: {message}{}", FrameList(frames))]
     Trap {
@@ -226,6 +229,9 @@ impl RunError {
     pub(super) fn from_call(error: &wasmtime::Error, certified: Fuel) -> Self {
         if let Some(passed) = error.downcast_ref::<super::watchdog::DeadlinePassed>() {
             return RunError::DeadlinePassed { deadline: passed.deadline };
+        }
+        if error.is::<super::interrupt::Interrupted>() {
+            return RunError::Interrupted;
         }
         match error.downcast_ref::<wasmtime::Trap>() {
             Some(wasmtime::Trap::OutOfFuel) => RunError::OutOfFuel { certified },

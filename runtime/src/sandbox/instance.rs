@@ -10,6 +10,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use super::abi::{Input, RunParams, RunResults, StageCountResults};
 use super::error::{LoadError, RunError};
+use super::interrupt::{Interrupt, Interrupted};
 use super::memory::MemoryLimit;
 use super::module::{Compiled, Module};
 use super::watchdog::{Deadline, DeadlinePassed};
@@ -62,6 +63,13 @@ pub struct Execution {
 pub(super) struct StoreState {
     memory: MemoryLimit,
     deadline: Option<Deadline>,
+    interrupt: Option<Interrupt>,
+}
+
+impl StoreState {
+    fn is_interrupted(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(Interrupt::is_interrupted)
+    }
 }
 
 /// A module's instance. Runs one call at a time.
@@ -101,6 +109,17 @@ impl Instance {
         inputs: &[Tensor],
         limits: &Limits,
     ) -> Result<Execution, RunError> {
+        self.run_interruptible(range, inputs, limits, None)
+    }
+
+    /// The same run, which another thread may end.
+    pub fn run_interruptible(
+        &mut self,
+        range: RangeInclusive<u32>,
+        inputs: &[Tensor],
+        limits: &Limits,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Execution, RunError> {
         let start = Instant::now();
         let module = self.module.clone();
         let call = Call::new(module.certificate(), range, inputs)?;
@@ -108,6 +127,7 @@ impl Instance {
             Some(live) => (live, Duration::ZERO),
             None => (Live::new(module.compiled())?, start.elapsed()),
         };
+        live.store.data_mut().interrupt = interrupt.cloned();
         let (execution, state) = live.run(module.compiled(), &call, start, limits);
         if state == After::Clean && module.certificate().bound() == Bound::Static {
             self.live = Some(live);
@@ -230,6 +250,10 @@ impl Live {
             if metered {
                 live.store.set_fuel(tank)?;
             }
+            // After the epoch's deadline was set: from here on the epoch tells.
+            if live.store.data().is_interrupted() {
+                return Err(Interrupted.into());
+            }
             let params = (call.first, call.last, call.inputs.as_slice());
             let started = Instant::now();
             let (result,) = live.typed_run().call(&mut live.store, params)?;
@@ -283,12 +307,14 @@ fn start(
 ) -> Result<(Store<StoreState>, wasmtime::component::Instance), RunError> {
     let certificate = &compiled.certificate;
     let memory = MemoryLimit::new(certificate.memory_bytes);
-    let mut store = Store::new(compiled.engine(), StoreState { memory, deadline: None });
+    let mut store =
+        Store::new(compiled.engine(), StoreState { memory, deadline: None, interrupt: None });
     store.limiter(|state| &mut state.memory);
     store.epoch_deadline_callback(|store| match store.data().deadline {
         Some(deadline) if Instant::now() >= deadline.at => {
             Err(DeadlinePassed { deadline: deadline.after }.into())
         }
+        _ if store.data().is_interrupted() => Err(Interrupted.into()),
         _ => Ok(UpdateDeadline::Continue(1)),
     });
     store.set_hostcall_fuel(result_bytes(certificate));
@@ -320,8 +346,10 @@ fn arm<'a>(
     store: &mut Store<StoreState>,
     deadline: Option<Deadline>,
 ) -> wasmtime::Result<Option<super::watchdog::Armed<'a>>> {
-    store.data_mut().deadline = deadline;
-    store.set_epoch_deadline(if deadline.is_some() { 1 } else { NEVER });
+    let state = store.data_mut();
+    state.deadline = deadline;
+    let ends_early = deadline.is_some() || state.interrupt.is_some();
+    store.set_epoch_deadline(if ends_early { 1 } else { NEVER });
     let Some(deadline) = deadline else { return Ok(None) };
     Ok(Some(compiled.sandbox.watchdog.arm(deadline.at)?))
 }

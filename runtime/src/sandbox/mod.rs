@@ -27,6 +27,7 @@ mod config;
 mod engine;
 mod error;
 mod instance;
+mod interrupt;
 mod memory;
 mod module;
 pub mod profile;
@@ -36,6 +37,7 @@ pub use config::{EngineKind, ParseEngineKindError, SandboxConfig, WatchdogHook};
 pub use engine::Sandbox;
 pub use error::{Frame, GuestError, LoadError, RunError, SandboxError};
 pub use instance::{Execution, Instance, Limits};
+pub use interrupt::Interrupt;
 pub use module::Module;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::config::EngineKind;
 use super::engine::Inner;
 use super::error::{LoadError, RunError};
 use super::instance::{Instance, StoreState};
+use super::interrupt::Interrupt;
 
 /// A loaded component. Cheap to clone and to send between threads; a clone is
 /// the same module.
@@ -105,6 +106,11 @@ impl Module {
     /// An instance with a memory of its own.
     pub fn instantiate(&self) -> Result<Instance, RunError> {
         Instance::new(self.clone())
+    }
+
+    /// What can end one run of this module from another thread.
+    pub fn interrupt(&self) -> Interrupt {
+        Interrupt::new(Arc::clone(&self.inner.sandbox))
     }
 
     /// Checks on a first instance what only an instance can tell.

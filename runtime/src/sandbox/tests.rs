@@ -412,3 +412,44 @@ fn a_component_written_by_hand_has_canonical_nans_and_the_same_limits() {
         assert!(matches!(run, Err(RunError::DeadlinePassed { .. })), "{run:?}");
     }
 }
+
+#[test]
+fn a_run_ends_when_another_thread_interrupts_it() {
+    let module = load(&TestModel::behaving(Behaviour::Spin)).unwrap();
+    let mut instance = module.instantiate().unwrap();
+    let input = TestModel::input([1.0; 4]);
+    for deadline in [None, Some(Duration::from_secs(3600))] {
+        let interrupt = module.interrupt();
+        let other = interrupt.clone();
+        let ends = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            other.interrupt();
+        });
+        let limits = Limits { deadline };
+        let result = instance.run_interruptible(0..=0, &input, &limits, Some(&interrupt));
+        assert!(matches!(result, Err(RunError::Interrupted)), "{result:?}");
+        ends.join().unwrap();
+        // And it keeps one from beginning.
+        let result = instance.run_interruptible(0..=0, &input, &limits, Some(&interrupt));
+        assert!(matches!(result, Err(RunError::Interrupted)), "{result:?}");
+    }
+}
+
+#[test]
+fn an_interrupt_ends_no_other_run() {
+    let module = load(&TestModel::behaving(Behaviour::Busy(50_000_000))).unwrap();
+    let input = TestModel::input([1.0; 4]);
+    let (mut instance, other) = (module.instantiate().unwrap(), module.interrupt());
+    let interrupts = std::thread::spawn(move || {
+        for _ in 0..100 {
+            other.interrupt();
+            std::thread::yield_now();
+        }
+    });
+    let limits = Limits::within(Duration::from_secs(3600));
+    for _ in 0..3 {
+        let mine = module.interrupt();
+        instance.run_interruptible(0..=0, &input, &limits, Some(&mine)).unwrap();
+    }
+    interrupts.join().unwrap();
+}

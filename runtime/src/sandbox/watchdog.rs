@@ -100,6 +100,13 @@ impl Watchdog {
         Ok(Armed { shared: &self.shared, id })
     }
 
+    /// Makes the epoch advance now, so that each running store looks around.
+    pub(super) fn advance(&self) {
+        for engine in &self.engines {
+            engine.increment_epoch();
+        }
+    }
+
     fn start_once(&self) -> std::io::Result<()> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {

@@ -4,6 +4,8 @@
 
 mod abort;
 mod http;
+mod push;
+mod secure;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use abort::Abort;
 pub use http::{HttpFog, HttpFogError};
+pub use secure::{FogAccess, FogAccessError};
 
 use super::estimate::FogTime;
 

@@ -10,7 +10,7 @@ mod line;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use leeway_contract::Digest;
 use leeway_protocol::client::error_message;
@@ -18,10 +18,12 @@ use leeway_protocol::device::DeviceReport;
 use leeway_protocol::{ClientRequest, Encoded, HEADER_LENGTH};
 // This part of ureq may change between minor versions; Cargo.lock pins it.
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::NextTimeout;
+use ureq::unversioned::transport::{Connector as _, NextTimeout, RustlsConnector};
 use ureq::{Agent, Body, http};
 
 use self::line::{Abortable, LineConnector};
+use super::push;
+use super::secure::FogAccess;
 use super::{Abort, Fog, FogAnswer, FogError, InferRequest, Pushed, Traffic};
 use crate::offload::estimate::FogTime;
 
@@ -29,21 +31,23 @@ use crate::offload::estimate::FogTime;
 /// headers, about.
 const HEADERS: Traffic = Traffic { up_bytes: 250, down_bytes: 150 };
 /// The largest answer to anything but an inference.
-const SMALL_ANSWER_BYTES: u64 = 64 << 10;
+pub(super) const SMALL_ANSWER_BYTES: u64 = 64 << 10;
 /// The largest JSON header of an inference's answer.
 const LARGEST_HEAD_BYTES: u64 = 64 << 10;
 
 /// A URL that names no fog host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not the URL of a fog host: {seen:?} (wanted http://HOST:PORT)")]
+#[error("not the URL of a fog host: {seen:?} (wanted {wanted})")]
 pub struct HttpFogError {
     seen: String,
+    wanted: &'static str,
 }
 
 /// A fog host that is reached over HTTP.
 pub struct HttpFog {
     agent: Agent,
     base: String,
+    authorization: Option<String>,
     names: Arc<NameCache>,
 }
 
@@ -57,11 +61,23 @@ impl HttpFog {
     /// The fog host at `base`, for example `http://192.0.2.7:8080`. Nothing is
     /// sent yet.
     pub fn new(base: &str) -> Result<Self, HttpFogError> {
-        let error = || HttpFogError { seen: base.chars().take(200).collect() };
+        Self::with_access(base, &FogAccess::default())
+    }
+
+    /// The same of a host that knows its devices, and that they know: with an
+    /// authority at `https://`, and nowhere else.
+    pub fn with_access(base: &str, access: &FogAccess) -> Result<Self, HttpFogError> {
+        let seen: String = base.chars().take(200).collect();
+        let wanted = match access.wants_tls() {
+            false => "http://HOST:PORT, or https://HOST:PORT with an authority",
+            true => "https://HOST:PORT, as there is an authority or a certificate",
+        };
+        let error = || HttpFogError { seen: seen.clone(), wanted };
         let base = base.trim_end_matches('/').to_owned();
         let uri: http::Uri = base.parse().map_err(|_| error())?;
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
-        if uri.scheme() != Some(&http::uri::Scheme::HTTP) || uri.host().is_none() || path != "/" {
+        let scheme = if access.wants_tls() { "https" } else { "http" };
+        if uri.scheme_str() != Some(scheme) || uri.host().is_none() || path != "/" {
             return Err(error());
         }
         let names = Arc::new(NameCache::default());
@@ -71,13 +87,16 @@ impl HttpFog {
             .max_redirects_will_error(false)
             .no_delay(true)
             // Below the fog host's own, which would close it under a request.
+            .tls_config(access.tls())
             .max_idle_age(Duration::from_secs(60))
             .input_buffer_size(16 << 10)
             .output_buffer_size(16 << 10)
             .build();
         let resolver = CachingResolver(Arc::clone(&names));
-        let agent = Agent::with_parts(config, LineConnector::default(), resolver);
-        Ok(Self { agent, base, names })
+        // TLS last, over the connection that the line has made.
+        let connector = ().chain(LineConnector::default()).chain(RustlsConnector::default());
+        let agent = Agent::with_parts(config, connector, resolver);
+        Ok(Self { agent, base, authorization: access.authorization(), names })
     }
 
     fn url(&self, path: &str) -> String {
@@ -95,12 +114,9 @@ impl HttpFog {
         limit: Duration,
     ) -> Result<Traffic, FogError> {
         let body = serde_json::to_vec(report).expect("a report has only string keys");
+        let path = format!("/v1/devices/{device}/report");
         let response = self
-            .agent
-            .post(self.url(&format!("/v1/devices/{device}/report")))
-            .config()
-            .timeout_global(Some(limit))
-            .build()
+            .prepare(self.agent.post(self.url(&path)), limit)
             .content_type("application/json")
             .send(&body[..])
             .map_err(|error| self.failed(error, limit))?;
@@ -126,7 +142,51 @@ impl HttpFog {
         }
     }
 
-    fn read(
+    /// A request to a path, within a time, by whom this device says it is.
+    fn prepare<T>(
+        &self,
+        request: ureq::RequestBuilder<T>,
+        limit: Duration,
+    ) -> ureq::RequestBuilder<T> {
+        let request = request.config().timeout_global(Some(limit)).build();
+        match &self.authorization {
+            Some(authorization) => request.header("Authorization", authorization),
+            None => request,
+        }
+    }
+
+    pub(super) fn head(
+        &self,
+        path: &str,
+        limit: Duration,
+    ) -> Result<http::Response<Body>, FogError> {
+        let request = self.prepare(self.agent.head(self.url(path)), limit);
+        request.call().map_err(|error| self.failed(error, limit))
+    }
+
+    pub(super) fn put(
+        &self,
+        path: &str,
+        range: Option<&str>,
+        body: &[u8],
+        limit: Duration,
+    ) -> Result<http::Response<Body>, FogError> {
+        let mut request = self.prepare(self.agent.put(self.url(path)), limit);
+        if let Some(range) = range {
+            request = request.header("Content-Range", range);
+        }
+        let sent = request.content_type("application/wasm").send(body);
+        sent.map_err(|error| self.failed(error, limit))
+    }
+
+    /// What a host says that will not.
+    pub(super) fn refusal(&self, response: http::Response<Body>, limit: Duration) -> FogError {
+        let status = response.status().as_u16();
+        let refused = || FogError::Refused { status, message: String::new() };
+        self.read(response, 0, limit).map_or_else(|error| error, |_| refused())
+    }
+
+    pub(super) fn read(
         &self,
         mut response: http::Response<Body>,
         largest_bytes: u64,
@@ -167,12 +227,9 @@ impl Fog for HttpFog {
             |what: &str, error: &dyn fmt::Display| FogError::Malformed(format!("{what}{error}"));
         let Encoded { body, head_bytes } =
             asked.encode().map_err(|error| malformed("not sent: ", &error))?;
+        let path = format!("/v2/models/{}/infer", request.digest);
         let response = self
-            .agent
-            .post(self.url(&format!("/v2/models/{}/infer", request.digest)))
-            .config()
-            .timeout_global(Some(limit))
-            .build()
+            .prepare(self.agent.post(self.url(&path)), limit)
             .header(HEADER_LENGTH, head_bytes.unwrap_or(body.len()).to_string())
             .content_type("application/octet-stream")
             .send(&body[..])
@@ -201,11 +258,7 @@ impl Fog for HttpFog {
 
     fn probe(&self, limit: Duration) -> Result<Traffic, FogError> {
         let response = self
-            .agent
-            .get(self.url("/v2/health/live"))
-            .config()
-            .timeout_global(Some(limit))
-            .build()
+            .prepare(self.agent.get(self.url("/v2/health/live")), limit)
             .call()
             .map_err(|error| self.failed(error, limit))?;
         let body = self.read(response, SMALL_ANSWER_BYTES, limit)?;
@@ -217,11 +270,7 @@ impl Fog for HttpFog {
         let body: Vec<u8> =
             (0..body_bytes as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let response = self
-            .agent
-            .post(self.url("/v1/echo"))
-            .config()
-            .timeout_global(Some(limit))
-            .build()
+            .prepare(self.agent.post(self.url("/v1/echo")), limit)
             .content_type("application/octet-stream")
             .send(&body[..])
             .map_err(|error| self.failed(error, limit))?;
@@ -230,32 +279,7 @@ impl Fog for HttpFog {
     }
 
     fn push(&self, digest: Digest, component: &[u8], limit: Duration) -> Result<Pushed, FogError> {
-        let url = self.url(&format!("/v1/modules/{digest}"));
-        let started = Instant::now();
-        let response = self
-            .agent
-            .head(&url)
-            .config()
-            .timeout_global(Some(limit))
-            .build()
-            .call()
-            .map_err(|error| self.failed(error, limit))?;
-        match response.status() {
-            status if status.is_success() => return Ok(Pushed::AlreadyThere),
-            http::StatusCode::NOT_FOUND => {}
-            _ => self.read(response, 0, limit).map(drop)?,
-        }
-        let response = self
-            .agent
-            .put(&url)
-            .config()
-            .timeout_global(Some(limit.saturating_sub(started.elapsed())))
-            .build()
-            .content_type("application/wasm")
-            .send(component)
-            .map_err(|error| self.failed(error, limit))?;
-        self.read(response, SMALL_ANSWER_BYTES, limit)?;
-        Ok(Pushed::Sent)
+        push::push(self, digest, component, limit)
     }
 }
 

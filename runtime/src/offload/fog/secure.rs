@@ -1,0 +1,108 @@
+//! How a device knows its fog host, and the fog host the device: TLS with an authority
+//! of one's own, a client certificate, a bearer token (RFC 6750).
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
+
+/// What a device shows, and wants to be shown.
+#[derive(Clone, Default)]
+pub struct FogAccess {
+    authority: Option<Vec<Certificate<'static>>>,
+    certificate: Option<ClientCert>,
+    token: Option<String>,
+}
+
+/// A file that is of no use for that.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {}: {reason}", path.display())]
+pub struct FogAccessError {
+    path: PathBuf,
+    reason: String,
+}
+
+impl FogAccess {
+    /// Reads files: the authority that must have signed the host's certificate, the
+    /// device's own certificate with its key, all in PEM, and the token.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or has not what it should.
+    pub fn read(
+        authority: Option<&Path>,
+        certificate: Option<(&Path, &Path)>,
+        token: Option<&Path>,
+    ) -> Result<Self, FogAccessError> {
+        let certificate = match certificate {
+            None => None,
+            Some((certificate, key)) => {
+                let private = PrivateKey::from_pem(&read(key)?);
+                let private = private.map_err(|error| wrong(key, &error))?;
+                Some(ClientCert::new_with_certs(&certificates(certificate)?, private))
+            }
+        };
+        let authority = authority.map(certificates).transpose()?;
+        let token = token.map(self::token).transpose()?;
+        Ok(Self { authority, certificate, token })
+    }
+
+    /// Whether this is for a host with TLS, and for no other.
+    pub(super) fn wants_tls(&self) -> bool {
+        self.authority.is_some() || self.certificate.is_some()
+    }
+
+    /// The value of the header `Authorization`.
+    pub(super) fn authorization(&self) -> Option<String> {
+        self.token.as_ref().map(|token| format!("Bearer {token}"))
+    }
+
+    pub(super) fn tls(&self) -> TlsConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let roots = self.authority.as_deref().unwrap_or_default();
+        TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .root_certs(RootCerts::new_with_certs(roots))
+            .client_cert(self.certificate.clone())
+            .unversioned_rustls_crypto_provider(provider)
+            .build()
+    }
+}
+
+impl fmt::Debug for FogAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FogAccess")
+            .field("authority", &self.authority.is_some())
+            .field("certificate", &self.certificate.is_some())
+            .field("token", &self.token.is_some())
+            .finish()
+    }
+}
+
+fn wrong(path: &Path, reason: &dyn fmt::Display) -> FogAccessError {
+    FogAccessError { path: path.to_owned(), reason: reason.to_string() }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, FogAccessError> {
+    std::fs::read(path).map_err(|error| wrong(path, &error))
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, FogAccessError> {
+    let mut found = Vec::new();
+    for item in ureq::tls::parse_pem(&read(path)?) {
+        if let ureq::tls::PemItem::Certificate(one) = item.map_err(|error| wrong(path, &error))? {
+            found.push(one);
+        }
+    }
+    if found.is_empty() { Err(wrong(path, &"there is no certificate in it")) } else { Ok(found) }
+}
+
+fn token(path: &Path) -> Result<String, FogAccessError> {
+    let text = String::from_utf8(read(path)?).map_err(|error| wrong(path, &error))?;
+    let token = text.trim();
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    match !token.is_empty() && token.bytes().all(allowed) {
+        true => Ok(token.to_owned()),
+        false => Err(wrong(path, &"a token is one word of letters, digits and \"-._~+/=\"")),
+    }
+}
