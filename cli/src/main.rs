@@ -9,6 +9,7 @@ mod commands;
 mod deployment;
 mod device;
 mod energy;
+mod fog;
 mod golden;
 mod npy;
 mod registry;

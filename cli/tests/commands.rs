@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use leeway_compiler::{Options, Oracle};
 use leeway_contract::{Digest, Tensor, section};
+use leeway_fog_host::{FogConfig, Running};
 use leeway_guest_models::{ReferenceModel, reference_model, reference_models};
 use leeway_tests::onnx::{Dim, FLOAT, Graph, INT64};
 use ndarray::{ArrayD, IxDyn};
@@ -227,6 +228,28 @@ fn labels_name_the_class_and_must_be_as_many_as_classes() {
     let input = format!("input={}", bench.path("x.npy"));
     let text = succeed(&["run", &wasm, "--input", &input]);
     assert!(text.contains("= malignant") || text.contains("= benign"), "{text}");
+}
+
+#[test]
+fn a_component_runs_on_a_fog_host_with_the_same_bits() {
+    let bench = Bench::new(reference_model("mlp-tabular").unwrap());
+    bench.build();
+    let (wasm, input) = (bench.path("model.wasm"), format!("input={}", bench.path("x.npy")));
+    let host = Running::start(FogConfig::default()).unwrap();
+    let url = host.url();
+    let run = |out: &str, more: &[&str]| {
+        let out = bench.path(out);
+        let run = ["run", &wasm, "--input", &input, "--json", "--output-dir", &out];
+        serde_json::from_str::<Value>(&succeed(&[&run[..], more].concat())).unwrap()
+    };
+    let (here, there) = (run("here", &[]), run("there", &["--fog", &url, "--repeat", "2"]));
+    assert_eq!(there["fog"], url);
+    assert_eq!(there["fuel"], Value::from(vec![here["fuel"][0].clone(); 2]));
+    let file = |ran: &Value| std::fs::read(ran["outputs"][0]["file"].as_str().unwrap()).unwrap();
+    assert_eq!(file(&there), file(&here));
+    let authority = ["--fog", &url, "--fog-authority", "/nowhere/ca.pem"];
+    let run = [&["run", &wasm, "--input", &input][..], &authority].concat();
+    assert!(fail(&run).contains("/nowhere/ca.pem"));
 }
 
 #[test]

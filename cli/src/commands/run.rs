@@ -7,12 +7,15 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use leeway_contract::{DType, Digest, Tensor};
 use leeway_runtime::power::PerInference;
-use leeway_runtime::sandbox::{EngineKind, Execution, Limits, Module, Sandbox, SandboxConfig};
+use leeway_runtime::sandbox::{
+    EngineKind, Execution, Limits, Module, RunError, Sandbox, SandboxConfig,
+};
 use leeway_runtime::timing::{Bound, BoundRule, Claims, Device, Seen, Store, Watch, store};
 use serde::Serialize;
 
 use super::{default_store, print, print_json};
 use crate::energy::{self, EnergyArguments};
+use crate::fog::FogArguments;
 use crate::{npy, units};
 
 /// Run a component on tensors from .npy files.
@@ -41,8 +44,10 @@ pub struct Arguments {
     /// What was promised of its time, by `leeway calibrate --output`: runs that take longer
     /// are told. By default the calibration of this device that `leeway calibrate` keeps,
     /// where there is one; what is seen is kept with it.
-    #[arg(long, value_name = "FILE.json")]
+    #[arg(long, value_name = "FILE.json", conflicts_with = "fog")]
     calibration: Option<PathBuf>,
+    #[command(flatten)]
+    fog: FogArguments,
     #[command(flatten)]
     energy: EnergyArguments,
     /// Print the result as JSON.
@@ -59,6 +64,9 @@ fn input(text: &str) -> Result<(String, PathBuf), String> {
 struct Ran {
     digest: Digest,
     engine: EngineKind,
+    /// Where it ran, if not here; then the times are those of whole exchanges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fog: Option<String>,
     outputs: Vec<Output>,
     certified_fuel: u64,
     fuel: Vec<u64>,
@@ -102,15 +110,28 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let inputs = inputs(arguments, &module)?;
     let last = module.certificate().last_stage();
     let limits = Limits { deadline: arguments.deadline_ms.map(Duration::from_millis) };
-    let watch = watch(arguments, &sandbox, &module)?;
+    let watch = match arguments.fog.fog {
+        // What was promised is this machine's time.
+        Some(_) => None,
+        None => watch(arguments, &sandbox, &module)?,
+    };
     let mut exceeded = 0;
     let mut instance = module.instantiate()?;
-    let mut executions: Vec<Execution> = Vec::with_capacity(arguments.repeat as usize);
-    for _ in 0..arguments.repeat {
-        let execution = instance.run(0..=last, &inputs, &limits)?;
-        exceeded += u32::from(watch.as_ref().is_some_and(|w| w.observe(execution.elapsed)));
-        executions.push(execution);
-    }
+    let executions: Vec<Execution> = match &arguments.fog.fog {
+        Some(url) => {
+            let component = std::fs::read(path).with_context(|| path.display().to_string())?;
+            let what = (&module, component.as_slice());
+            arguments.fog.run(url, what, &inputs, arguments.repeat, limits.deadline)?
+        }
+        None => {
+            let mut run = |_| {
+                let execution = instance.run(0..=last, &inputs, &limits)?;
+                exceeded += u32::from(watch.as_ref().is_some_and(|w| w.observe(execution.elapsed)));
+                Ok::<_, RunError>(execution)
+            };
+            (0..arguments.repeat).map(&mut run).collect::<Result<_, _>>()?
+        }
+    };
     let energy = arguments
         .energy
         .measure(&mut || instance.run(0..=last, &inputs, &limits).map(|run| run.elapsed))?;
@@ -119,6 +140,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let ran = Ran {
         digest: module.digest(),
         engine: arguments.engine,
+        fog: arguments.fog.fog.clone(),
         outputs: write_outputs(arguments.output_dir.as_deref(), &module, outputs)?,
         certified_fuel: module.certificate().total_fuel().0,
         fuel: executions.iter().map(|execution| execution.fuel.0).collect(),
@@ -244,12 +266,12 @@ fn file_name(name: &str) -> String {
 fn text(ran: &Ran) -> String {
     let mut times = ran.nanoseconds.clone();
     times.sort_unstable();
+    let place = ran.fog.clone().unwrap_or_else(|| ran.engine.to_string());
     let time = |ns: u64| units::duration(Duration::from_nanos(ns));
     let mut text = format!(
-        "{}\n{} run(s) on {}: median {}, fastest {}, slowest {}\nfuel {} of {} certified",
+        "{}\n{} run(s) on {place}: median {}, fastest {}, slowest {}\nfuel {} of {} certified",
         ran.digest,
         times.len(),
-        ran.engine,
         time(times[times.len() / 2]),
         time(times[0]),
         time(times[times.len() - 1]),
