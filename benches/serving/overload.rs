@@ -14,7 +14,10 @@ use crate::{Arguments, Cpus, Model};
 
 /// The most requests under way, so that a server that falls behind is not drowned in
 /// connections. A time at which there is none free is counted.
-const CONNECTIONS: usize = 256;
+const CONNECTIONS: usize = 512;
+
+/// The requests under way with which the host's capacity is measured.
+const SATURATING: usize = 64;
 
 /// What became of the requests.
 #[derive(Default)]
@@ -52,7 +55,7 @@ pub async fn run(arguments: &Arguments, cpus: &Cpus, models: &[Model]) -> Result
         for encoding in [Encoding::Json, Encoding::Binary, Encoding::Grpc] {
             let time = Duration::from_secs_f64(arguments.seconds);
             let call = Call::new(encoding, model, None);
-            let capacity = load::closed(&server, &call, arguments.connections, time).await?;
+            let capacity = load::closed(&server, &call, SATURATING, time).await?;
             let rate = 2.0 * capacity.per_second;
             let call = Call::new(encoding, model, Some(deadline));
             let mut outcome = open(&server, &call, rate, time * 2).await?;
@@ -75,7 +78,7 @@ pub async fn run(arguments: &Arguments, cpus: &Cpus, models: &[Model]) -> Result
             );
         }
     }
-    println!("deadline: {deadline:?} from sending; refusal: p99 of the time until a refusal, ms");
+    println!("deadline: {deadline:?} after sending; refusal: p99 of the time until a refusal, ms");
     Ok(())
 }
 

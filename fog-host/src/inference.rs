@@ -12,6 +12,7 @@ use crate::host::{Host, Target};
 use crate::observe::{Refused, Times};
 use crate::pool::{Done, Job, SubmitError};
 use crate::seen::Answered;
+use crate::stamp::Arrival;
 
 /// An inference that was asked for.
 pub(crate) struct Inference<'a> {
@@ -19,7 +20,7 @@ pub(crate) struct Inference<'a> {
     pub(crate) client: &'a Client,
     pub(crate) target: &'a Target,
     /// When the request's head was here.
-    pub(crate) arrived: Instant,
+    pub(crate) arrival: Arrival,
 }
 
 impl Inference<'_> {
@@ -35,7 +36,7 @@ impl Inference<'_> {
             let answered = if error.is_temporary() { Answered::Refused } else { Answered::Failed };
             self.host.seen.inferred(&self.client.name, answered);
             let Target { name, version, .. } = self.target;
-            self.host.observations.failed(name, version, self.arrived.elapsed());
+            self.host.observations.failed(name, version, self.arrival.at.elapsed());
         }
         result
     }
@@ -45,7 +46,8 @@ impl Inference<'_> {
         decode: impl Future<Output = Result<Request, HttpError>>,
         encode: impl FnOnce(&Answer<'_>, &Request) -> Result<R, HttpError>,
     ) -> Result<R, HttpError> {
-        let Self { host, client, target, arrived } = self;
+        let Self { host, client, target, arrival } = self;
+        let arrived = arrival.at;
         let observations = &host.observations;
         let permit = host.clients.enter(&client.name, client.limits, Instant::now());
         let _permit = permit.inspect_err(|_: &TooMany| observations.refused(Refused::Client))?;
@@ -78,7 +80,7 @@ impl Inference<'_> {
         let encoded = encode(&answer, &request)?;
         let times = Times {
             request: arrived.elapsed(),
-            input: decoded - *arrived,
+            input: decoded - arrived,
             queue,
             compute: execution.elapsed,
             output: ran.elapsed(),
@@ -101,6 +103,7 @@ impl Inference<'_> {
         outputs.map_err(HttpError::bad_request)?;
         let limit = self.host.config.request_time;
         let time = request.timeout().map_or(limit, |timeout| timeout.min(limit));
-        Ok(Job { module, range, inputs, deadline: self.arrived + time, time })
+        let Arrival { at, waited } = self.arrival;
+        Ok(Job { module, range, inputs, deadline: at + time, time, waited })
     }
 }

@@ -16,6 +16,7 @@
 //! | `grpc`        | the same over gRPC                                  |
 //! | `listener`    | connections: TLS, HTTP/1.1 and HTTP/2               |
 //! | `pace`        | how fast a request's head must come                 |
+//! | `stamp`       | when bytes arrived                                  |
 //! | `tls`         | certificates and keys                               |
 //! | `access`      | who may do what                                     |
 //! | `clients`     | fairness between clients                            |
@@ -57,6 +58,7 @@ mod repository;
 mod running;
 mod seen;
 mod server;
+mod stamp;
 mod tls;
 mod trusted;
 mod uploads;

@@ -24,6 +24,7 @@ use tower_service::Service as _;
 
 use crate::access::Peer;
 use crate::pace::{Paced, UnderWay};
+use crate::stamp::{Stamp, Stamped};
 
 /// The longest that a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -100,8 +101,13 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was refused");
         }
+        let stream = Stamped::new(stream);
+        let stamp = stream.stamp();
         let result = match &self.tls {
-            None => self.serve_stream(stream, Peer { address, certificate: None }, watcher).await,
+            None => {
+                let peer = Peer { address, certificate: None };
+                self.serve_stream(stream, peer, stamp, watcher).await
+            }
             Some(tls) => {
                 let handshake = tls.acceptor().accept(stream);
                 match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
@@ -109,7 +115,8 @@ impl Connections {
                         let shown = stream.get_ref().1.peer_certificates();
                         let certificate = shown.and_then(|all| all.first());
                         let certificate = certificate.map(|der| Digest::of(der));
-                        self.serve_stream(stream, Peer { address, certificate }, watcher).await
+                        self.serve_stream(stream, Peer { address, certificate }, stamp, watcher)
+                            .await
                     }
                     Ok(Err(error)) => Err(error.into()),
                     Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
@@ -125,6 +132,7 @@ impl Connections {
         &self,
         stream: S,
         peer: Peer,
+        stamp: Stamp,
         watcher: Watcher,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (router, under_way) = (self.router.clone(), UnderWay::default());
@@ -132,6 +140,7 @@ impl Connections {
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(stamp.arrival());
             under_way.begin();
             let (answer, under_way) = (router.clone().call(request), under_way.clone());
             async move {

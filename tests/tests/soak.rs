@@ -32,57 +32,57 @@ const INPUTS: u64 = 16;
 const GROWTH_BYTES: u64 = 24 << 20;
 
 /// A module, and what it gives for some inputs.
-pub struct Model {
-    pub component: Vec<u8>,
-    pub digest: Digest,
-    pub certificate: Certificate,
+pub(crate) struct Model {
+    pub(crate) component: Vec<u8>,
+    pub(crate) digest: Digest,
+    pub(crate) certificate: Certificate,
     /// Inputs and the bits of their outputs.
-    pub pairs: Vec<(Vec<Tensor>, Vec<Tensor>)>,
+    pub(crate) pairs: Vec<(Vec<Tensor>, Vec<Tensor>)>,
 }
 
 /// What all threads share.
-pub struct Soak {
-    pub http: SocketAddr,
-    pub grpc: SocketAddr,
+pub(crate) struct Soak {
+    pub(crate) http: SocketAddr,
+    pub(crate) grpc: SocketAddr,
     /// `m` stands for one of these, in turns.
-    pub models: [Model; 2],
-    pub over: AtomicBool,
-    pub seen: Seen,
+    pub(crate) models: [Model; 2],
+    pub(crate) over: AtomicBool,
+    pub(crate) seen: Seen,
     /// What was wrong, if anything.
-    pub wrong: Mutex<Vec<String>>,
+    pub(crate) wrong: Mutex<Vec<String>>,
 }
 
 /// How often what happened.
 #[derive(Default)]
-pub struct Seen {
-    pub answers: AtomicU64,
-    pub refusals: AtomicU64,
-    pub swaps: AtomicU64,
-    pub fuzzed: AtomicU64,
-    pub left: AtomicU64,
-    pub slow: AtomicU64,
+pub(crate) struct Seen {
+    pub(crate) answers: AtomicU64,
+    pub(crate) refusals: AtomicU64,
+    pub(crate) swaps: AtomicU64,
+    pub(crate) fuzzed: AtomicU64,
+    pub(crate) left: AtomicU64,
+    pub(crate) slow: AtomicU64,
 }
 
 impl Soak {
     /// Whether it goes on.
-    pub fn goes_on(&self) -> bool {
+    pub(crate) fn goes_on(&self) -> bool {
         !self.over.load(Ordering::Relaxed)
     }
 
     /// Notes what must not be, and ends the soak.
-    pub fn wrong(&self, what: String) {
+    pub(crate) fn wrong(&self, what: String) {
         self.wrong.lock().unwrap().push(what);
         self.over.store(true, Ordering::Relaxed);
     }
 
     /// The reference models that the network of a request may be.
-    pub fn model(&self, digest: Digest) -> Option<&Model> {
+    pub(crate) fn model(&self, digest: Digest) -> Option<&Model> {
         self.models.iter().find(|model| model.digest == digest)
     }
 }
 
 /// Counts one.
-pub fn count(counter: &AtomicU64) {
+pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 

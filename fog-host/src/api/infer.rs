@@ -1,7 +1,7 @@
 //! Inference over HTTP: the body is read and decoded, the answer is encoded.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
@@ -18,6 +18,7 @@ use crate::access::Client;
 use crate::error::HttpError;
 use crate::host::{Host, Target};
 use crate::inference::Inference;
+use crate::stamp::Arrival;
 
 /// The room for one element of a tensor in JSON: its digits, a comma, and some
 /// white space.
@@ -33,16 +34,16 @@ static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub(super) async fn infer(
     State(host): State<Arc<Host>>,
     Extension(client): Extension<Arc<Client>>,
+    Extension(arrival): Extension<Arrival>,
     Params(params): Params<ModelParams>,
     headers: HeaderMap,
     mut body: Body,
 ) -> Result<Response, HttpError> {
-    let arrived = Instant::now();
     let target = match host.target(&params.name, params.version.as_deref()).await {
         Ok(target) => target,
         Err(refusal) => return Err(body::drain(&mut body, refusal).await),
     };
-    let inference = Inference { host: &host, client: &client, target: &target, arrived };
+    let inference = Inference { host: &host, client: &client, target: &target, arrival };
     inference.answer(read(&host, &target, &headers, body), respond).await
 }
 

@@ -90,10 +90,10 @@ pub(super) async fn unload(call: Call, asked: LoadRequest) -> Result<Empty, Http
 /// Runs a range of a model's stages. Of the parameter `timeout` and the call's own, the
 /// shorter counts.
 pub(super) async fn infer(call: Call, message: InferRequest) -> Result<InferResponse, HttpError> {
-    let Call { host, client, arrived, timeout } = call;
+    let Call { host, client, arrival, timeout } = call;
     let client = client.ok_or_else(|| HttpError::internal("an inference without a client"))?;
     let target = host.target(&message.model_name, version(&message.model_version)).await?;
-    let inference = Inference { host: &host, client: &client, target: &target, arrived };
+    let inference = Inference { host: &host, client: &client, target: &target, arrival };
     let decode = async {
         let mut request = message.into_request().map_err(HttpError::bad_request)?;
         if let Some(timeout) = timeout {

@@ -8,7 +8,7 @@ mod status;
 mod timeout;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -26,6 +26,7 @@ use crate::access::{Client, Scope};
 use crate::api;
 use crate::error::HttpError;
 use crate::host::Host;
+use crate::stamp::Arrival;
 
 /// All methods of a host.
 pub(crate) fn router(host: Arc<Host>) -> Router {
@@ -43,7 +44,7 @@ struct Call {
     /// Nobody, where a method is for everybody.
     client: Option<Arc<Client>>,
     /// When the request's head was here.
-    arrived: Instant,
+    arrival: Arrival,
     /// What the client has left, by `grpc-timeout`.
     timeout: Option<Duration>,
 }
@@ -54,10 +55,11 @@ impl Call {
         scope: Option<Scope>,
         request: &Request<Body>,
     ) -> Result<Self, HttpError> {
-        let arrived = Instant::now();
+        let arrival = request.extensions().get::<Arrival>();
+        let arrival = arrival.copied().unwrap_or_else(Arrival::now);
         let client = scope.map(|scope| api::admit(host, scope, request)).transpose()?;
         let timeout = timeout::of(request.headers()).map_err(HttpError::bad_request)?;
-        Ok(Self { host: Arc::clone(host), client, arrived, timeout })
+        Ok(Self { host: Arc::clone(host), client, arrival, timeout })
     }
 }
 

@@ -5,8 +5,13 @@
 //! A job that cannot end in time is refused at the door. One whose client has gone
 //! is dropped from the queue, or interrupted where it runs; one whose time is over
 //! does not begin. Nothing here is asynchronous but the answer's channel.
+//!
+//! A run that is shorter than waking another thread twice, by its certificate and by what
+//! it took before, is made by the thread that asks, in the place of a worker that is idle.
 
 mod cost;
+mod instances;
+mod lag;
 mod schedule;
 mod worker;
 
@@ -22,8 +27,16 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
 
 use cost::Costs;
-use schedule::{Refusal, Schedule};
-use worker::Worker;
+use instances::Instances;
+use lag::Lag;
+use schedule::{Busy, Refusal, Schedule};
+use worker::{Worker, perform};
+
+/// The longest run that is made at once, by what it is expected to take.
+const SHORT: Duration = Duration::from_micros(100);
+/// And by its certified fuel, which it cannot exceed: under a millisecond on any machine
+/// that serves others.
+const SHORT_FUEL: Fuel = Fuel(1 << 18);
 
 /// One run of a range of a module's stages.
 pub(crate) struct Job {
@@ -37,6 +50,8 @@ pub(crate) struct Job {
     pub(crate) deadline: Instant,
     /// The time that it had for that when its request arrived.
     pub(crate) time: Duration,
+    /// How long its request waited until it was read.
+    pub(crate) waited: Duration,
 }
 
 impl Job {
@@ -102,7 +117,8 @@ pub(crate) enum JobError {
     Panicked,
 }
 
-type Answer = Result<Done, JobError>;
+/// What a job gave.
+pub(crate) type Answer = Result<Done, JobError>;
 
 struct Queued {
     job: Job,
@@ -111,8 +127,16 @@ struct Queued {
     answer: oneshot::Sender<Answer>,
 }
 
-/// A job that was taken. Dropping this abandons it, also where it runs.
-pub(crate) struct Taken {
+/// A job that was taken.
+pub(crate) enum Taken {
+    /// It ran at once.
+    Done(Answer),
+    /// It waits for a worker.
+    Waits(Waiting),
+}
+
+/// A job that a worker has. Dropping this abandons it, also where it runs.
+pub(crate) struct Waiting {
     answer: oneshot::Receiver<Answer>,
     interrupt: Interrupt,
     answered: bool,
@@ -120,14 +144,19 @@ pub(crate) struct Taken {
 
 impl Taken {
     /// What becomes of the job; an error where the workers stop before.
-    pub(crate) async fn done(mut self) -> Result<Answer, RecvError> {
-        let answer = (&mut self.answer).await;
-        self.answered = true;
-        answer
+    pub(crate) async fn done(self) -> Result<Answer, RecvError> {
+        match self {
+            Taken::Done(answer) => Ok(answer),
+            Taken::Waits(mut waiting) => {
+                let answer = (&mut waiting.answer).await;
+                waiting.answered = true;
+                answer
+            }
+        }
     }
 }
 
-impl Drop for Taken {
+impl Drop for Waiting {
     fn drop(&mut self) {
         if !self.answered {
             self.interrupt.interrupt();
@@ -138,6 +167,7 @@ impl Drop for Taken {
 struct State {
     schedule: Schedule<Box<Queued>>,
     costs: Costs,
+    lag: Lag,
     stopped: bool,
     /// Modules of which no instance shall be kept, and how often this changed.
     retired: HashSet<Digest>,
@@ -166,6 +196,8 @@ pub(crate) struct PoolSize {
 /// The workers. They stop when this is dropped, after the run they are at.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
+    /// For runs at once. Locked after the state, where both are.
+    here: Mutex<Instances>,
 }
 
 impl Pool {
@@ -175,6 +207,7 @@ impl Pool {
         let state = State {
             schedule: Schedule::new(workers, size.queue),
             costs: Costs::default(),
+            lag: Lag::default(),
             stopped: false,
             retired: HashSet::new(),
             retirements: 0,
@@ -184,7 +217,8 @@ impl Pool {
             changed: Condvar::new(),
             instances: size.instances.max(1),
         };
-        let pool = Self { shared: Arc::new(shared) };
+        let here = Mutex::new(Instances::of(shared.instances));
+        let pool = Self { shared: Arc::new(shared), here };
         for number in 0..workers {
             let shared = Arc::clone(&pool.shared);
             let name = format!("leeway-worker-{number}");
@@ -195,18 +229,31 @@ impl Pool {
     }
 
     /// Takes a job, or refuses it at once.
-    pub(crate) fn submit(&self, job: Job) -> Result<Taken, SubmitError> {
-        let (answer, receiver) = oneshot::channel();
-        let interrupt = job.module.interrupt();
-        let (now, deadline) = (Instant::now(), job.deadline);
-        let left = deadline.saturating_duration_since(now);
+    pub(crate) fn submit(&self, mut job: Job) -> Result<Taken, SubmitError> {
+        let now = Instant::now();
+        let fuel = job.exact_fuel();
         let mut state = self.shared.lock();
         if state.stopped {
             return Err(SubmitError::Stopped);
         }
-        let cost = state.costs.expect(now, job.module.digest(), &job.range, job.exact_fuel());
-        let interrupt_too = interrupt.clone();
-        let queued = Queued { job, since: now, interrupt: interrupt_too, answer };
+        let cost = state.costs.expect(now, job.module.digest(), &job.range, fuel);
+        let lag = state.lag.observe(now, job.waited);
+        let is_short = fuel.is_some_and(|fuel| fuel <= SHORT_FUEL) && !cost.is_zero();
+        if is_short
+            && cost <= SHORT
+            && now + cost <= job.deadline
+            && let Some(busy) = state.schedule.start_at_once(now, cost)
+        {
+            drop(state);
+            return Ok(Taken::Done(self.run_here(busy, job, now)));
+        }
+        // Another thread's answer waits for this one's to write it.
+        job.deadline = job.deadline.checked_sub(lag).unwrap_or(now);
+        let deadline = job.deadline;
+        let left = deadline.saturating_duration_since(now);
+        let (answer, receiver) = oneshot::channel();
+        let interrupt = job.module.interrupt();
+        let queued = Queued { job, since: now, interrupt: interrupt.clone(), answer };
         let queued = Box::new(queued);
         let taken = state.schedule.admit(now, deadline, cost, queued).or_else(|(_, queued)| {
             // It may be in the way of nobody but clients that have gone.
@@ -221,7 +268,24 @@ impl Pool {
         }
         drop(state);
         self.shared.changed.notify_one();
-        Ok(Taken { answer: receiver, interrupt, answered: false })
+        Ok(Taken::Waits(Waiting { answer: receiver, interrupt, answered: false }))
+    }
+
+    fn run_here(&self, busy: Busy, job: Job, now: Instant) -> Answer {
+        let here = || self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = job.module.digest();
+        let kept = here().take(digest);
+        let (answer, instance) = perform(&self.shared, busy, job, now, kept, None);
+        let state = self.shared.lock();
+        // Not one of a module that was retired in the meantime.
+        here().keep(instance.filter(|_| !state.retired.contains(&digest)));
+        let waiting = state.schedule.waiting();
+        drop(state);
+        if waiting > 0 {
+            // No worker could begin it as long as this one was busy.
+            self.shared.changed.notify_one();
+        }
+        answer
     }
 
     /// How many jobs wait.
@@ -234,7 +298,9 @@ impl Pool {
         let mut state = self.shared.lock();
         state.retired.insert(digest);
         state.retirements += 1;
-        drop(state);
+        let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        here.retain(|kept| *kept != digest);
+        drop((here, state));
         self.shared.changed.notify_all();
     }
 

@@ -33,10 +33,16 @@ struct Entry<T> {
     job: T,
 }
 
+/// A deadline, and a number, by which equal ones are in turn.
+type Key = (Instant, u64);
+
+/// A worker that is busy. Whichever thread has it is the worker.
+#[derive(Debug)]
+pub(super) struct Busy(usize);
+
 /// The jobs that wait, and what the workers are at.
 pub(super) struct Schedule<T> {
-    /// By deadline, and by number where these are equal.
-    queue: BTreeMap<(Instant, u64), Entry<T>>,
+    queue: BTreeMap<Key, Entry<T>>,
     /// When each worker's run is expected to end; `None` for an idle one.
     running: Vec<Option<Instant>>,
     capacity: usize,
@@ -68,14 +74,7 @@ impl<T> Schedule<T> {
             return Err((Refusal::Full { waiting, wait }, job));
         }
         let key = (deadline, self.next);
-        let before = self.ends(now, None);
-        let after = self.ends(now, Some((key, cost)));
-        let late = after.iter().find(|(key, end)| {
-            // One that is late already is so without this job.
-            let was_late = before.get(*key).is_some_and(|end| *end > key.0);
-            **end > key.0 && !was_late
-        });
-        if let Some((_, end)) = late {
+        if let Some(end) = self.late(now, key, cost) {
             let (end, wait) = (end.saturating_duration_since(now), self.wait(now));
             return Err((Refusal::Late { end, wait }, job));
         }
@@ -84,15 +83,46 @@ impl<T> Schedule<T> {
         Ok(())
     }
 
-    /// The most urgent job, for a worker that is idle from now on until its end.
-    pub(super) fn start(&mut self, now: Instant, worker: usize) -> Option<T> {
+    /// When one more job would end, if that is too late, or one that it makes late.
+    fn late(&self, now: Instant, key: Key, cost: Duration) -> Option<Instant> {
+        let mut free = self.free(now);
+        // What is more urgent ends as it would without it.
+        for entry in self.queue.range(..key).map(|(_, entry)| entry) {
+            run(&mut free, entry.cost);
+        }
+        let mut with = free.clone();
+        let end = run(&mut with, cost);
+        if end > key.0 {
+            return Some(end);
+        }
+        self.queue.range(key..).find_map(|((deadline, _), entry)| {
+            let (without, with) = (run(&mut free, entry.cost), run(&mut with, entry.cost));
+            // One that is late already is so without this job.
+            (with > *deadline && without <= *deadline).then_some(with)
+        })
+    }
+
+    /// The most urgent job, for a worker that is idle until it says that this has ended.
+    pub(super) fn start(&mut self, now: Instant) -> Option<(Busy, T)> {
+        let worker = self.running.iter().position(Option::is_none)?;
         let (_, Entry { cost, job }) = self.queue.pop_first()?;
-        self.running[worker] = now.checked_add(cost);
-        Some(job)
+        Some((self.occupy(worker, now, cost), job))
+    }
+
+    /// An idle worker, if nothing waits, for a run that begins now.
+    pub(super) fn start_at_once(&mut self, now: Instant, cost: Duration) -> Option<Busy> {
+        let worker = self.running.iter().position(Option::is_none)?;
+        self.queue.is_empty().then(|| self.occupy(worker, now, cost))
+    }
+
+    fn occupy(&mut self, worker: usize, now: Instant, cost: Duration) -> Busy {
+        // A run without an end that a clock can tell is not idle.
+        self.running[worker] = Some(now.checked_add(cost).unwrap_or(now));
+        Busy(worker)
     }
 
     /// A worker's run has ended.
-    pub(super) fn end(&mut self, worker: usize) {
+    pub(super) fn end(&mut self, Busy(worker): Busy) {
         self.running[worker] = None;
     }
 
@@ -110,38 +140,24 @@ impl<T> Schedule<T> {
         free
     }
 
-    /// When each waiting job, and one more, will end.
-    fn ends(
-        &self,
-        now: Instant,
-        one_more: Option<((Instant, u64), Duration)>,
-    ) -> BTreeMap<(Instant, u64), Instant> {
-        let mut free = self.free(now);
-        let mut ends = BTreeMap::new();
-        let mut costs: Vec<_> = self.queue.iter().map(|(key, entry)| (*key, entry.cost)).collect();
-        if let Some((key, cost)) = one_more {
-            let place = costs.partition_point(|(other, _)| *other < key);
-            costs.insert(place, (key, cost));
-        }
-        for (key, cost) in costs {
-            let end = free[0].checked_add(cost).unwrap_or(free[0] + Duration::from_secs(1 << 40));
-            ends.insert(key, end);
-            let place = free[1..].partition_point(|other| *other < end);
-            free[..=place].rotate_left(1);
-            free[place] = end;
-        }
-        ends
-    }
-
     /// When all that wait will have begun.
     fn wait(&self, now: Instant) -> Duration {
-        let ends = self.ends(now, None);
-        let mut all = self.free(now);
-        all.extend(ends.into_values());
-        all.sort_unstable();
-        let first_free = all[all.len() - self.running.len()];
-        first_free.saturating_duration_since(now)
+        let mut free = self.free(now);
+        for entry in self.queue.values() {
+            run(&mut free, entry.cost);
+        }
+        free[0].saturating_duration_since(now)
     }
+}
+
+/// Has the worker that is free first, and is the first here, run a job: when it ends. The
+/// workers stay in their order.
+fn run(free: &mut [Instant], cost: Duration) -> Instant {
+    let end = free[0].checked_add(cost).unwrap_or(free[0] + Duration::from_secs(1 << 40));
+    let place = free[1..].partition_point(|other| *other < end);
+    free[..=place].rotate_left(1);
+    free[place] = end;
+    end
 }
 
 #[cfg(test)]
@@ -161,17 +177,19 @@ mod tests {
             schedule.admit(now, now + MS * deadline, MS, job).unwrap();
         }
         for job in ["a", "b", "b2", "c"] {
-            assert_eq!(schedule.start(now, 0), Some(job));
-            schedule.end(0);
+            let (worker, seen) = schedule.start(now).unwrap();
+            assert_eq!(seen, job);
+            assert!(schedule.start(now).is_none());
+            schedule.end(worker);
         }
-        assert!(schedule.start(now, 0).is_none());
+        assert!(schedule.start(now).is_none());
     }
 
     #[test]
     fn a_job_that_would_be_late_is_refused_with_its_end() {
         let (mut schedule, now) = schedule(1, 10);
         schedule.admit(now, now + MS * 20, MS * 10, "a").unwrap();
-        schedule.start(now, 0).unwrap();
+        schedule.start(now).unwrap();
         schedule.admit(now, now + MS * 20, MS * 10, "b").unwrap();
         let refused = schedule.admit(now, now + MS * 29, MS * 10, "c").unwrap_err();
         assert_eq!(refused, (Refusal::Late { end: MS * 30, wait: MS * 20 }, "c"));
@@ -201,7 +219,7 @@ mod tests {
     fn workers_share_the_queue() {
         let (mut schedule, now) = schedule(2, 10);
         schedule.admit(now, now + MS * 100, MS * 30, "long").unwrap();
-        schedule.start(now, 0).unwrap();
+        schedule.start(now).unwrap();
         for _ in 0..3 {
             schedule.admit(now, now + MS * 30, MS * 10, "short").unwrap();
         }
@@ -221,11 +239,26 @@ mod tests {
         schedule.admit(now, deadline, MS, "waits").unwrap();
         let refused = schedule.admit(now, deadline, MS, "too many").unwrap_err();
         assert_eq!(refused.0, Refusal::Full { waiting: 2, wait: MS * 2 });
-        schedule.start(now, 0).unwrap();
+        schedule.start(now).unwrap();
         assert!(schedule.admit(now, deadline, MS, "still").is_err());
         schedule.retain(|job| *job != "waits");
         assert_eq!(schedule.waiting(), 0);
         schedule.admit(now, deadline, MS, "fits").unwrap();
+    }
+
+    #[test]
+    fn what_runs_at_once_takes_an_idle_worker_and_passes_nobody() {
+        let (mut schedule, now) = schedule(2, 10);
+        let first = schedule.start_at_once(now, MS * 10).unwrap();
+        schedule.admit(now, now + MS * 20, MS * 10, "waits").unwrap();
+        assert!(schedule.start_at_once(now, MS).is_none());
+        let (second, _) = schedule.start(now).unwrap();
+        assert!(schedule.start_at_once(now, MS).is_none());
+        // Both count in what is taken.
+        assert!(schedule.admit(now, now + MS * 15, MS * 10, "late").is_err());
+        schedule.end(first);
+        schedule.end(second);
+        assert!(schedule.start_at_once(now, MS).is_some());
     }
 
     /// A small generator of numbers from 0 to 1 (MINSTD).
@@ -246,19 +279,17 @@ mod tests {
         const JOBS: u32 = 20_000;
         let start = Instant::now();
         let (mut schedule, mut random) = (Schedule::new(WORKERS, 64), Random(7));
-        let mut running: [Option<(Instant, Instant)>; WORKERS] = [None; WORKERS];
+        let mut running: Vec<(Instant, Instant, Busy)> = Vec::new();
         let (mut taken, mut late, mut refused, mut busy) = (0, 0, 0, Duration::ZERO);
         let (mut now, mut arrival, mut jobs) = (start, start, 0);
         let mean_cost = MS * 10;
-        while jobs < JOBS || schedule.waiting() > 0 || running.iter().any(Option::is_some) {
-            let ends = running.iter().flatten().map(|(end, _)| *end).min();
+        while jobs < JOBS || schedule.waiting() > 0 || !running.is_empty() {
+            let ends = running.iter().map(|(end, ..)| *end).min();
             let comes = (jobs < JOBS).then_some(arrival);
             now = ends.into_iter().chain(comes).min().unwrap_or(now);
-            for (worker, run) in running.iter_mut().enumerate() {
-                if let Some((_, deadline)) = run.take_if(|(end, _)| *end <= now) {
-                    late += u32::from(now > deadline);
-                    schedule.end(worker);
-                }
+            for (_, deadline, worker) in running.extract_if(.., |(end, ..)| *end <= now) {
+                late += u32::from(now > deadline);
+                schedule.end(worker);
             }
             if comes == Some(now) {
                 let cost = mean_cost.mul_f64(0.5 + random.next());
@@ -274,13 +305,9 @@ mod tests {
                 let interval = mean_cost.div_f64(load * WORKERS as f64);
                 arrival += interval.mul_f64(-(1.0 - random.next()).ln());
             }
-            for (worker, run) in running.iter_mut().enumerate() {
-                if run.is_none()
-                    && let Some((deadline, takes)) = schedule.start(now, worker)
-                {
-                    busy += takes;
-                    *run = Some((now + takes, deadline));
-                }
+            while let Some((worker, (deadline, takes))) = schedule.start(now) {
+                busy += takes;
+                running.push((now + takes, deadline, worker));
             }
         }
         let share = busy.as_secs_f64() / (now - start).as_secs_f64() / WORKERS as f64;

@@ -4,17 +4,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 use std::time::Instant;
 
-use leeway_contract::Digest;
 use leeway_runtime::sandbox::{Instance, Interrupt, Limits, RunError};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use super::instances::Instances;
+use super::schedule::Busy;
 use super::{Answer, Done, Job, JobError, Queued, Shared};
 
 pub(super) struct Worker<'a> {
     shared: &'a Shared,
-    number: usize,
-    /// The most recently used last.
-    instances: Vec<(Digest, Instance)>,
+    instances: Instances,
     retirements: u64,
 }
 
@@ -24,81 +23,92 @@ impl<'a> Worker<'a> {
         if pin && let Err(error) = pin_to(number) {
             tracing::warn!(worker = number, %error, "a worker cannot be bound to its processor");
         }
-        Self { shared, number, instances: Vec::new(), retirements: 0 }
+        Self { shared, instances: Instances::of(shared.instances), retirements: 0 }
     }
 
     /// Runs jobs until the pool has stopped.
     pub(super) fn work(mut self) {
-        while let Some(queued) = self.next() {
+        while let Some((busy, queued)) = self.next() {
             let Queued { job, since, interrupt, answer } = *queued;
             if answer.is_closed() {
-                self.shared.lock().schedule.end(self.number);
+                self.shared.lock().schedule.end(busy);
                 continue;
             }
-            let (started, digest, range) = (Instant::now(), job.module.digest(), job.range.clone());
-            let done = catch_unwind(AssertUnwindSafe(|| self.run(job, since, &interrupt)));
-            let (now, time) = (Instant::now(), started.elapsed());
-            let mut state = self.shared.lock();
-            state.schedule.end(self.number);
-            match &done {
-                Ok(Ok(Done { execution, .. })) => {
-                    state.costs.observe(now, digest, &range, execution.fuel, time);
-                }
-                Ok(Err(JobError::Run(RunError::DeadlinePassed { .. }))) => {
-                    state.costs.observe_longer(now, digest, &range, time);
-                }
-                _ => {}
-            }
-            drop(state);
+            let kept = self.instances.take(job.module.digest());
+            let (done, instance) = perform(self.shared, busy, job, since, kept, Some(&interrupt));
+            self.instances.keep(instance);
             // The client may have gone in the meantime.
-            let _ = answer.send(done.unwrap_or(Err(JobError::Panicked)));
+            let _ = answer.send(done);
         }
     }
 
     /// Waits for the next job; `None` when the pool has stopped.
-    fn next(&mut self) -> Option<Box<Queued>> {
+    fn next(&mut self) -> Option<(Busy, Box<Queued>)> {
         let mut state = self.shared.lock();
         loop {
             if state.retirements != self.retirements {
                 self.retirements = state.retirements;
-                self.instances.retain(|(digest, _)| !state.retired.contains(digest));
+                self.instances.retain(|digest| !state.retired.contains(digest));
             }
             if state.stopped {
                 return None;
             }
-            if let Some(queued) = state.schedule.start(Instant::now(), self.number) {
-                return Some(queued);
+            if let Some(started) = state.schedule.start(Instant::now()) {
+                return Some(started);
             }
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
 
-    fn run(&mut self, job: Job, since: Instant, interrupt: &Interrupt) -> Answer {
-        let Job { module, range, inputs, deadline, time } = job;
-        let digest = module.digest();
-        let kept = self.instances.iter().position(|(kept, _)| *kept == digest);
-        let mut instance = match kept {
-            Some(position) => self.instances.remove(position).1,
-            None => module.instantiate()?,
-        };
-        let queue = since.elapsed();
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            self.keep(digest, instance);
-            return Err(JobError::TimedOut { limit: time });
+/// Runs a job as the worker that is busy with it, and notes what it took. Gives the
+/// instance back if it can be used again.
+pub(super) fn perform(
+    shared: &Shared,
+    busy: Busy,
+    job: Job,
+    since: Instant,
+    kept: Option<Instance>,
+    interrupt: Option<&Interrupt>,
+) -> (Answer, Option<Instance>) {
+    let (started, digest, range) = (Instant::now(), job.module.digest(), job.range.clone());
+    let done = catch_unwind(AssertUnwindSafe(|| run(job, since, kept, interrupt)));
+    let (done, instance) = done.unwrap_or((Err(JobError::Panicked), None));
+    let (now, time) = (Instant::now(), started.elapsed());
+    let mut state = shared.lock();
+    state.schedule.end(busy);
+    match &done {
+        Ok(Done { execution, .. }) => {
+            state.costs.observe(now, digest, &range, execution.fuel, time);
         }
-        let limits = Limits::within(left);
-        let result = instance.run_interruptible(range, &inputs, &limits, Some(interrupt));
-        self.keep(digest, instance);
-        Ok(Done { execution: result?, queue })
+        Err(JobError::Run(RunError::DeadlinePassed { .. })) => {
+            state.costs.observe_longer(now, digest, &range, time);
+        }
+        Err(_) => {}
     }
+    (done, instance)
+}
 
-    fn keep(&mut self, digest: Digest, instance: Instance) {
-        if self.instances.len() >= self.shared.instances {
-            self.instances.remove(0);
-        }
-        self.instances.push((digest, instance));
+fn run(
+    job: Job,
+    since: Instant,
+    kept: Option<Instance>,
+    interrupt: Option<&Interrupt>,
+) -> (Answer, Option<Instance>) {
+    let Job { module, range, inputs, deadline, time, .. } = job;
+    let mut instance = match kept.map_or_else(|| module.instantiate(), Ok) {
+        Ok(instance) => instance,
+        Err(error) => return (Err(error.into()), None),
+    };
+    let queue = since.elapsed();
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return (Err(JobError::TimedOut { limit: time }), Some(instance));
     }
+    let limits = Limits::within(left);
+    let result = instance.run_interruptible(range, &inputs, &limits, interrupt);
+    let done = result.map(|execution| Done { execution, queue });
+    (done.map_err(JobError::from), Some(instance))
 }
 
 /// Binds the calling thread to one of the processors that this process may use.

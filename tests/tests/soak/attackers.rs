@@ -134,7 +134,7 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng) {
 
 /// Sends good requests with some bytes changed, over HTTP and gRPC. Whatever it makes of
 /// them, the host does not say that it is broken itself.
-pub fn fuzz(soak: &Soak, seed: u64) {
+pub(crate) fn fuzz(soak: &Soak, seed: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let body = good(soak).to_string();
     let requests = [
@@ -165,7 +165,7 @@ pub fn fuzz(soak: &Soak, seed: u64) {
 }
 
 /// Leaves before the request is whole, or before its answer.
-pub fn leave(soak: &Soak) {
+pub(crate) fn leave(soak: &Soak) {
     let request = http("/v2/models/m/infer", &good(soak).to_string());
     let grpc = grpc(soak);
     let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -182,7 +182,7 @@ pub fn leave(soak: &Soak) {
 }
 
 /// Holds connections open, and sends a byte now and then.
-pub fn be_slow(soak: &Soak) {
+pub(crate) fn be_slow(soak: &Soak) {
     let requests = [(soak.http, http("/v2/models/m/infer", "{}")), (soak.grpc, grpc(soak))];
     let mut slow: Vec<(TcpStream, usize)> = Vec::new();
     while soak.goes_on() {
@@ -206,7 +206,7 @@ pub fn be_slow(soak: &Soak) {
 }
 
 /// Tensors of wrong shapes, types, names and numbers: each is the client's fault.
-pub fn send_wrong_tensors(soak: &Soak) {
+pub(crate) fn send_wrong_tensors(soak: &Soak) {
     let agent = agent();
     let good = good(soak);
     let changes: [(&str, Value); 10] = [

@@ -14,13 +14,13 @@ use crate::{Model, Soak, count};
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A client that keeps its connections.
-pub fn agent() -> Agent {
+pub(crate) fn agent() -> Agent {
     let config = Agent::config_builder().http_status_as_error(false);
     config.timeout_global(Some(Duration::from_secs(30))).build().into()
 }
 
 /// Pushes both modules.
-pub fn push(soak: &Soak) {
+pub(crate) fn push(soak: &Soak) {
     let agent = agent();
     for model in &soak.models {
         let url = format!("http://{}/v1/modules/{}", soak.http, model.digest);
@@ -41,7 +41,7 @@ fn swap(soak: &Soak, agent: &Agent, model: &Model, version: &str) {
 
 /// Makes the name stand for one module and then the other, and has modules unloaded and
 /// loaded again.
-pub fn keep_swapping(soak: &Soak) {
+pub(crate) fn keep_swapping(soak: &Soak) {
     let agent = agent();
     for turn in 0.. {
         if !soak.goes_on() {
@@ -68,7 +68,7 @@ pub fn keep_swapping(soak: &Soak) {
 }
 
 /// Asks by name and by digest, and compares the bits of the answers.
-pub fn keep_asking(soak: &Soak, seed: usize) {
+pub(crate) fn keep_asking(soak: &Soak, seed: usize) {
     let mut agent = agent();
     let mut turn = seed;
     while soak.goes_on() {
@@ -79,7 +79,7 @@ pub fn keep_asking(soak: &Soak, seed: usize) {
 
 /// One inference, by digest or by name. Which module a name stands for, the answer says:
 /// both take the same inputs.
-pub fn ask(soak: &Soak, agent: &mut Agent, turn: usize) {
+pub(crate) fn ask(soak: &Soak, agent: &mut Agent, turn: usize) {
     let model = &soak.models[turn % 2];
     let (inputs, _) = &model.pairs[turn / 2 % model.pairs.len()];
     let name = if turn % 3 == 0 { model.digest.to_string() } else { "m".to_owned() };
@@ -92,8 +92,14 @@ pub fn ask(soak: &Soak, agent: &mut Agent, turn: usize) {
         (body, head_bytes) = without_stages(&body, head_bytes);
     }
     let url = format!("http://{}/v2/models/{name}/infer", soak.http);
-    let length = head_bytes.unwrap_or_default();
-    let answer = agent.post(url).header(HEADER_LENGTH, length.to_string()).send(&body);
+    let length = head_bytes.unwrap_or_default().to_string();
+    let send = |agent: &Agent| agent.post(&url).header(HEADER_LENGTH, &length).send(&body);
+    // The host closes connections that idle, and this client may have slept for so long:
+    // then it asks once more, on a new one.
+    let answer = send(agent).or_else(|_| {
+        *agent = self::agent();
+        send(agent)
+    });
     let mut answer = match answer {
         Ok(answer) => answer,
         Err(error) => return soak.wrong(format!("no answer: {error}")),
