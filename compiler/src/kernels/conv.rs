@@ -26,6 +26,12 @@ const TAPS_PER_LOOP: usize = 32;
 /// So many different tiles double what is taken to be the time, for their code.
 const CODE_OF_TILES: usize = 32;
 
+/// The most bytes of weights that stay in the innermost cache beside a tile's pixels.
+const SMALL_WEIGHTS: usize = 20 << 10;
+
+/// The most bytes of an image that may stay in that cache.
+const SMALL_IMAGE: usize = 64 << 10;
+
 /// One spatial dimension of a convolution or pooling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -489,11 +495,20 @@ impl Conv {
             code.point(cursor.weights, places.weights[0]);
             code.point(cursor.bias, places.weights[1]);
             code.repeat(self.groups, |code| {
-                let rows = self.tile().rows;
-                let (whole, rest) = (self.outputs / rows, self.outputs % rows);
-                code.repeat(whole, |code| self.emit_rows(code, &layout, cursor, rows));
-                if rest > 0 {
-                    self.emit_rows(code, &layout, cursor, rest);
+                if self.is_pixels_first(&layout) {
+                    self.tiles(code, &layout, cursor, &mut |code, vectors| {
+                        self.emit_channels(code, cursor, &mut |code, rows| {
+                            self.emit_tile(code, &layout, cursor, rows, vectors);
+                        });
+                        self.advance_channels(code, cursor, -(self.outputs as i64));
+                    });
+                    self.advance_channels(code, cursor, self.outputs as i64);
+                } else {
+                    self.emit_channels(code, cursor, &mut |code, rows| {
+                        self.tiles(code, &layout, cursor, &mut |code, vectors| {
+                            self.emit_tile(code, &layout, cursor, rows, vectors);
+                        });
+                    });
                 }
                 code.advance(cursor.pixel, (4 * self.inputs * layout.channel) as i64);
             });
@@ -501,20 +516,60 @@ impl Conv {
         code.release([cursor.pixel, cursor.output, cursor.weights, cursor.bias]);
     }
 
-    /// Emits all pixels of `rows` output channels, and moves on to the next.
-    fn emit_rows(&self, code: &mut Code, layout: &Layout, cursor: Cursor, rows: usize) {
-        let plane = 4 * self.y.output * self.x.output;
+    /// Whether all channels of a tile of pixels are computed before the next tile: where
+    /// the image is large, its pixels far apart, and all weights stay in the cache.
+    fn is_pixels_first(&self, layout: &Layout) -> bool {
+        let of_group = 4 * self.inputs * self.outputs;
+        let image = 4 * self.inputs * layout.channel;
+        layout.planes.is_none()
+            && layout.taps.len() == 1
+            && self.inputs >= self.outputs
+            && of_group <= SMALL_WEIGHTS
+            && image > SMALL_IMAGE
+    }
+
+    /// Emits `body` for each few output channels of a group, and moves on past them.
+    fn emit_channels(
+        &self,
+        code: &mut Code,
+        cursor: Cursor,
+        body: &mut dyn FnMut(&mut Code, usize),
+    ) {
+        let rows = self.tile().rows;
+        let (whole, rest) = (self.outputs / rows, self.outputs % rows);
+        let mut some = |code: &mut Code, rows: usize| {
+            body(code, rows);
+            self.advance_channels(code, cursor, rows as i64);
+        };
+        code.repeat(whole, |code| some(code, rows));
+        if rest > 0 {
+            some(code, rest);
+        }
+    }
+
+    /// Moves on by so many output channels.
+    fn advance_channels(&self, code: &mut Code, cursor: Cursor, channels: i64) {
+        let plane = (4 * self.y.output * self.x.output) as i64;
+        let weights = (4 * self.inputs * self.y.taps * self.x.taps) as i64;
+        code.advance(cursor.output, channels * plane);
+        code.advance(cursor.bias, 4 * channels);
+        code.advance(cursor.weights, channels * weights);
+    }
+
+    /// Emits the loops over the pixels of some output channels around `tile`.
+    fn tiles(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        cursor: Cursor,
+        tile: &mut dyn FnMut(&mut Code, &[Vector]),
+    ) {
         let walkers = [
             Walker { pointer: cursor.pixel, pixel_bytes: 4, row_bytes: 4 * layout.pitch as i64 },
             Walker { pointer: cursor.output, pixel_bytes: 4, row_bytes: 4 * self.x.output as i64 },
         ];
         let bands = tile::bands(self.y.output, self.x.output, self.tile().vectors);
-        tile::emit_tiles(code, &bands, &walkers, &mut |code, vectors| {
-            self.emit_tile(code, layout, cursor, rows, vectors);
-        });
-        code.advance(cursor.output, (rows * plane) as i64);
-        code.advance(cursor.bias, 4 * rows as i64);
-        code.advance(cursor.weights, (4 * rows * self.inputs * layout.taps.len()) as i64);
+        tile::emit_tiles(code, &bands, &walkers, tile);
     }
 
     fn emit_tile(

@@ -78,6 +78,29 @@ fn without_a_window_by_pixels() {
     assert!(by_pixels > 5, "{by_pixels} of 20 are computed so");
 }
 
+/// A large image to fewer channels: all of these are computed for a few pixels at a time.
+#[test]
+fn without_a_window_to_fewer_channels() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(86);
+    for (batch, groups, outputs, size) in
+        [(1, 1, 13, [27, 31]), (2, 1, 3, [29, 30]), (1, 2, 7, [31, 33]), (2, 2, 24, [1, 901])]
+    {
+        let inputs = 24;
+        let mut graph = Graph::new();
+        let x = graph.input("x", FLOAT, &dims(&[batch, groups * inputs, size[0], size[1]]));
+        let numbers = random.numbers(groups * outputs * inputs);
+        let numbers: Vec<f32> = numbers.iter().map(|n| n / (inputs as f32).sqrt()).collect();
+        let weights = graph.floats(&[groups * outputs, inputs, 1, 1], &numbers);
+        let bias = graph.floats(&[groups * outputs], &random.numbers(groups * outputs));
+        let group = [("group", Attribute::Int(groups as i64))];
+        let output = graph.node("Conv", &[&x, &weights, &bias], &group);
+        let output = graph.node("Relu", &[&output], &[]);
+        let what = format!("{batch} of {groups}x{inputs} to {outputs}, {size:?}");
+        check(&sandbox, &what, &graph.finish(&[&output]), &mut random);
+    }
+}
+
 #[test]
 fn with_computed_weights() {
     let sandbox = sandbox(EngineKind::Native);
