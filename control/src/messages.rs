@@ -6,6 +6,7 @@ use leeway_contract::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::DesiredStatus;
+use crate::slots::ProbationCounts;
 use crate::{Deployed, Progress, Settings, Slots, Step};
 
 /// Asks to deploy a module that has been sent.
@@ -125,22 +126,5 @@ pub struct ModelStatus {
     /// Why none does, where one should.
     pub broken: Option<String>,
     /// How far its probation is.
-    pub probation: Option<ProbationStatus>,
-}
-
-/// How far a probation is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ProbationStatus {
-    /// Inferences.
-    pub inferences: u64,
-    /// Of them, those without an answer.
-    pub failures: u64,
-    /// Those that took longer than calibrated.
-    pub overruns: u64,
-    /// Those that missed their deadline.
-    pub missed: u64,
-    /// Outputs that were compared with the version before.
-    pub compared: u64,
-    /// Of them, those that had drifted.
-    pub drifted: u64,
+    pub probation: Option<ProbationCounts>,
 }

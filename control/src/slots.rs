@@ -61,6 +61,34 @@ pub struct HistoryEntry {
     pub reason: String,
 }
 
+/// What has been seen of a release on probation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbationCounts {
+    /// Inferences.
+    pub inferences: u64,
+    /// Of them, those without an answer.
+    pub failures: u64,
+    /// Those that took longer than calibrated.
+    pub overruns: u64,
+    /// Those that missed their deadline.
+    pub missed: u64,
+    /// Outputs that were compared with the version before.
+    pub compared: u64,
+    /// Of them, those that had drifted.
+    pub drifted: u64,
+}
+
+/// How far a probation was when that was last written down: a restart goes on there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbationRecord {
+    /// The module that is on probation.
+    pub digest: Digest,
+    /// The time that it has been, in milliseconds.
+    pub served_ms: u64,
+    /// What was seen.
+    pub counts: ProbationCounts,
+}
+
 /// The slots of one model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slots {
@@ -78,6 +106,9 @@ pub struct Slots {
     pub highest_counter: u64,
     /// How often the device started while the active release was on probation.
     pub starts: u32,
+    /// How far its probation was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probation: Option<ProbationRecord>,
     /// What is asked of the model here.
     #[serde(default)]
     pub settings: Settings,
@@ -158,6 +189,7 @@ impl Slots {
         }
         let again = self.active.as_ref().is_some_and(|active| active.digest == digest);
         self.proven &= again;
+        self.probation = self.probation.take().filter(|_| again);
         self.active = self.candidate.take();
         self.starts = 0;
         let counter = self.active.as_ref().and_then(|active| active.counter);
@@ -172,6 +204,7 @@ impl Slots {
         if !self.proven {
             self.proven = true;
             self.starts = 0;
+            self.probation = None;
             self.note(at, Event::Proven, digest, reason);
         }
         Ok(())
@@ -187,8 +220,18 @@ impl Slots {
         self.previous = left.filter(|_| self.proven);
         self.proven = true;
         self.starts = 0;
+        self.probation = None;
         self.note(at, Event::RolledBack, active, reason);
         Ok((active, to))
+    }
+
+    /// The probation of the active release is so far. What is of another one says
+    /// nothing.
+    pub fn record(&mut self, record: ProbationRecord) {
+        let active = self.active.as_ref().is_some_and(|active| active.digest == record.digest);
+        if active && !self.proven {
+            self.probation = Some(record);
+        }
     }
 
     /// Nothing of it is active or waits any more.
@@ -198,7 +241,7 @@ impl Slots {
             return Err(SlotError::Pinned(digest));
         }
         (self.active, self.previous, self.candidate) = (None, None, None);
-        (self.proven, self.starts) = (false, 0);
+        (self.proven, self.starts, self.probation) = (false, 0, None);
         self.note(at, Event::Removed, digest, reason);
         Ok(())
     }

@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use leeway_contract::{DType, Tensor};
+use leeway_contract::{DType, Digest, Tensor};
+use leeway_control::slots::{ProbationCounts, ProbationRecord};
 
 use crate::state::Rules;
 
@@ -45,26 +46,32 @@ pub enum Verdict {
 pub struct Probation {
     rules: Rules,
     began: Duration,
-    /// Answers and failures.
-    pub inferences: u64,
-    /// Inferences without an answer.
-    pub failures: u64,
-    /// Executions that took longer than was calibrated.
-    pub overruns: u64,
-    /// Answers after their deadline.
-    pub missed: u64,
-    /// Outputs that were compared.
-    pub compared: u64,
-    /// Of them, those that were too far apart.
-    pub drifted: u64,
+    /// How long it had gone on before the device restarted.
+    before: Duration,
+    /// What was seen.
+    pub counts: ProbationCounts,
 }
 
 impl Probation {
     /// Begins at the time `now`.
     pub fn new(rules: Rules, now: Duration) -> Self {
-        let (inferences, failures, overruns, missed) = (0, 0, 0, 0);
-        let (compared, drifted) = (0, 0);
-        Self { rules, began: now, inferences, failures, overruns, missed, compared, drifted }
+        Self { rules, began: now, before: Duration::ZERO, counts: ProbationCounts::default() }
+    }
+
+    /// Goes on at the time `now` where a record says that it was.
+    pub fn resume(rules: Rules, now: Duration, record: &ProbationRecord) -> Self {
+        let before = Duration::from_millis(record.served_ms);
+        Self { before, counts: record.counts, ..Self::new(rules, now) }
+    }
+
+    /// How far it is, to be written down.
+    pub fn record(&self, digest: Digest, now: Duration) -> ProbationRecord {
+        let served_ms = u64::try_from(self.served(now).as_millis()).unwrap_or(u64::MAX);
+        ProbationRecord { digest, served_ms, counts: self.counts }
+    }
+
+    fn served(&self, now: Duration) -> Duration {
+        self.before.saturating_add(now.saturating_sub(self.began))
     }
 
     /// Something happened.
@@ -72,21 +79,21 @@ impl Probation {
         let mut last = String::new();
         match observation {
             Observation::Answered { overrun, missed } => {
-                self.inferences += 1;
-                self.overruns += u64::from(overrun);
-                self.missed += u64::from(missed);
+                self.counts.inferences += 1;
+                self.counts.overruns += u64::from(overrun);
+                self.counts.missed += u64::from(missed);
             }
             Observation::Failed(reason) => {
-                self.inferences += 1;
-                self.failures += 1;
+                self.counts.inferences += 1;
+                self.counts.failures += 1;
                 last = format!("; the last one: {reason}");
             }
             Observation::Compared { drift } => {
-                self.compared += 1;
+                self.counts.compared += 1;
                 let rule = self.rules.drift;
                 // NaN is far from everything.
                 let far = rule.is_some_and(|rule| drift.is_nan() || drift > rule.tolerance);
-                self.drifted += u64::from(far);
+                self.counts.drifted += u64::from(far);
                 last = format!("; the last one by {drift:.3}");
             }
         }
@@ -95,7 +102,7 @@ impl Probation {
 
     /// Time has passed.
     pub fn tick(&self, now: Duration) -> Verdict {
-        let (inferences, time) = (self.inferences, now.saturating_sub(self.began));
+        let (inferences, time) = (self.counts.inferences, self.served(now));
         if inferences >= self.rules.inferences || time.as_secs() >= self.rules.seconds {
             let seconds = time.as_secs();
             return Verdict::Passed(format!("{inferences} inferences in {seconds} s"));
@@ -107,14 +114,18 @@ impl Probation {
     fn broken(&self, last: &str) -> Option<String> {
         let Rules { failures, overruns, deadline_misses, drift, .. } = &self.rules;
         let rules = [
-            ("inferences failed", self.failures, Some(*failures)),
-            ("took longer than calibrated", self.overruns, Some(*overruns)),
-            ("missed their deadline", self.missed, Some(*deadline_misses)),
-            ("drifted from the version before", self.drifted, drift.map(|rule| rule.inferences)),
+            ("inferences failed", self.counts.failures, Some(*failures)),
+            ("took longer than calibrated", self.counts.overruns, Some(*overruns)),
+            ("missed their deadline", self.counts.missed, Some(*deadline_misses)),
+            (
+                "drifted from the version before",
+                self.counts.drifted,
+                drift.map(|rule| rule.inferences),
+            ),
         ];
         rules.into_iter().find_map(|(what, seen, most)| {
             let most = most.filter(|&most| seen > most)?;
-            let of = self.inferences.max(self.compared);
+            let of = self.counts.inferences.max(self.counts.compared);
             Some(format!("{seen} of {of} {what}, at most {most} may{last}"))
         })
     }
@@ -204,6 +215,20 @@ mod tests {
         let drifted = many(Observation::Compared { drift: 0.2 }, 2);
         assert!(drifted.contains("2 of 2 drifted") && drifted.contains("0.200"), "{drifted}");
         failed(probation_after(Observation::Compared { drift: f64::NAN }, 2));
+    }
+
+    #[test]
+    fn a_restart_goes_on_where_it_was() {
+        let at = Duration::from_secs;
+        let mut one = probation();
+        assert!((0..6).all(|_| one.observe(at(130), FINE) == Verdict::Going));
+        let record = one.record(Digest::of(b"module"), at(130));
+        assert_eq!((record.served_ms, record.counts.inferences), (30_000, 6));
+        let mut again = Probation::resume(one.rules.clone(), at(2), &record);
+        assert_eq!(again.tick(at(31)), Verdict::Going);
+        assert!(matches!(again.tick(at(32)), Verdict::Passed(_)));
+        assert!((0..3).all(|_| again.observe(at(3), FINE) == Verdict::Going));
+        assert_eq!(again.observe(at(3), FINE), Verdict::Passed("10 inferences in 31 s".into()));
     }
 
     fn probation_after(observation: Observation, times: usize) -> Verdict {

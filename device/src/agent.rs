@@ -146,6 +146,7 @@ impl Agent {
         notify.tell("STOPPING=1");
         drop(end);
         while servers.join_next().await.is_some() {}
+        self.deployer.record_probations();
         fs::remove_file(&self.config.socket).ok();
         Ok(())
     }

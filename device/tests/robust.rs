@@ -69,6 +69,23 @@ fn on_a_full_disk_it_serves_and_says_that_nothing_can_be_deployed() {
     assert_eq!(running.answer(), 2.0);
 }
 
+#[test]
+fn a_restart_during_a_probation_keeps_what_was_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start { config: UNSIGNED, ..Start::default() };
+    let mut running = Running::start(folder.path(), &start);
+    running.deploy(&module(2.0)).unwrap();
+    (0..6).for_each(|_| assert_eq!(running.answer(), 2.0));
+    let seen = |running: &Running| running.status().models["scaling"].probation.unwrap();
+    assert_eq!(seen(&running).inferences, 6);
+    running.signal("-TERM");
+    assert!(running.child.wait().unwrap().success());
+    drop(running);
+    let running = Running::start(folder.path(), &start);
+    assert_eq!(seen(&running).inferences, 6);
+    assert_eq!(running.status().models["scaling"].slots.starts, 1);
+}
+
 fn told(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 256];
     let length = socket.recv(&mut buffer).expect("the service manager is told");

@@ -173,6 +173,22 @@ fn no_wall_clock_enters_a_decision() {
 }
 
 #[test]
+fn no_wall_clock_decides_what_a_device_runs() {
+    for folder in ["deploy/src", "device/src"] {
+        for (path, text) in sources(folder) {
+            // The history says when, for people.
+            let history = path.ends_with("deploy/src/deployer/mod.rs");
+            // What can be made again goes by its age; whatever goes, nothing is lost.
+            let history = history || path.ends_with("deploy/src/deployer/leftovers.rs");
+            for word in ["SystemTime", "UNIX_EPOCH", "CLOCK_REALTIME"] {
+                let names = code(&text).contains(word);
+                assert!(history || !names, "{} names {word}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
 fn every_source_says_its_subject_first() {
     let folders = [
         "wit/src",

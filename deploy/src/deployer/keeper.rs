@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Deployer, clock, lock};
 use crate::probation::Verdict;
@@ -19,19 +19,57 @@ pub(super) fn start(deployer: &Arc<Deployer>, outcomes: Receiver<Outcome>) -> st
     Ok(())
 }
 
+/// How often it is written down at most how far probations are, where nothing bad
+/// happens: a disk wears out.
+const RECORD: Duration = Duration::from_secs(30);
+
 fn keep(deployer: &Weak<Deployer>, outcomes: &Receiver<Outcome>) {
+    let (mut recorded, mut bad) = (Instant::now(), 0);
     loop {
         let outcome = outcomes.recv_timeout(TICK);
         let Some(deployer) = deployer.upgrade() else { return };
         match outcome {
             Ok(outcome) => deployer.conclude(&outcome),
-            Err(RecvTimeoutError::Timeout) => deployer.serving.tick(),
+            Err(RecvTimeoutError::Timeout) => {
+                deployer.serving.tick();
+                let now = deployer.bad_so_far();
+                if now != bad || recorded.elapsed() >= RECORD {
+                    (recorded, bad) = (Instant::now(), now);
+                    deployer.record_probations();
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
 impl Deployer {
+    /// What speaks against all versions on probation.
+    fn bad_so_far(&self) -> u64 {
+        let models = self.serving.names().into_iter().filter_map(|name| self.serving.model(&name));
+        let counts = models.filter_map(|model| model.probation_counts());
+        counts.map(|seen| seen.failures + seen.overruns + seen.missed + seen.drifted).sum()
+    }
+
+    /// Writes down how far probations are: a restart goes on there.
+    pub fn record_probations(&self) {
+        let now = self.serving.now();
+        let record = |name: String| {
+            let record = self.serving.model(&name)?.probation_record(now)?;
+            Some((name, record))
+        };
+        let records: Vec<_> = self.serving.names().into_iter().filter_map(record).collect();
+        let kept = self.change(|state| {
+            for (name, record) in records {
+                state.slots(&name).record(record);
+            }
+            Ok(())
+        });
+        if let Err(error) = kept {
+            tracing::warn!(%error, "it is not written down how far probations are");
+        }
+    }
+
     /// Acts on what a probation came to.
     pub(super) fn conclude(&self, outcome: &Outcome) {
         let Outcome { model, digest, verdict } = outcome;

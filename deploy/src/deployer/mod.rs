@@ -24,6 +24,7 @@ use crate::trust::Trust;
 
 mod deploy;
 mod keeper;
+mod leftovers;
 mod removal;
 mod routes;
 mod start;
@@ -226,7 +227,14 @@ impl Deployer {
 
     /// Removes the modules that nothing needs.
     pub fn collect(&self) -> Result<crate::store::Collected, StoreError> {
-        let collected = self.store.collect(&self.keep());
+        let keep = self.keep();
+        for directory in [start::CODE, start::CALIBRATIONS] {
+            let path = self.config.root.join(directory);
+            if let Err(error) = leftovers::sweep(&path, &keep) {
+                tracing::debug!(path = %path.display(), %error, "not swept");
+            }
+        }
+        let collected = self.store.collect(&keep);
         if let Err(error) = &collected {
             self.note_disk(error.is_full(), error);
         }
@@ -238,8 +246,12 @@ impl Deployer {
         &self,
         change: impl FnOnce(&mut State) -> Result<T, SlotError>,
     ) -> Result<T, StateError> {
+        let generation = || self.inspect(|state| state.generation);
+        let before = generation();
         let result = self.state.change(change);
         match &result {
+            // What changes nothing says nothing of the disk.
+            Ok(_) if generation() == before => {}
             Ok(_) => {
                 *lock(&self.read_only) = None;
                 if let Some(listener) = self.listener.get() {
@@ -257,6 +269,11 @@ impl Deployer {
             state.desired = Some(kept);
             Ok(())
         })
+    }
+
+    /// Where a module was refused as the disk takes nothing, the status says so.
+    pub fn note_full(&self, error: &StoreError) {
+        self.note_disk(error.is_full(), error);
     }
 
     fn note_disk(&self, refused: bool, error: &dyn fmt::Display) {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use leeway_runtime::sandbox::Module;
 
 use super::{Deployer, Rolled, clock, lock};
+use crate::probation::Probation;
 use crate::serving::{Routing, Trial, Version};
-use crate::state::{Release, Rules, Settings, SlotError, StateError};
+use crate::state::{Release, Settings, SlotError, StateError};
 use crate::transaction::Cause;
 use crate::transaction::admit::{self, Load};
 
@@ -62,8 +63,14 @@ impl Deployer {
         let shadow = if on_trial { settings.rollout.shadow } else { 0.0 };
         let trial = if on_trial { Trial::Primary } else { Trial::None };
         let routing = Routing { primary: version, other: before, share: 0.0, shadow, trial };
-        let rules: Option<Rules> = on_trial.then(|| settings.probation.clone());
-        self.serving.route(name, routing, rules);
+        let (rules, now) = (settings.probation.clone(), self.serving.now());
+        let known = self.inspect(|state| state.models.get(name)?.probation);
+        let known = known.filter(|record| record.digest == routing.primary.digest());
+        let probation = on_trial.then(|| match known {
+            Some(record) => Probation::resume(rules, now, &record),
+            None => Probation::new(rules, now),
+        });
+        self.serving.route(name, routing, probation);
         lock(&self.broken).remove(name);
     }
 
@@ -80,7 +87,8 @@ impl Deployer {
         let primary = Arc::clone(&model.routing().primary);
         let routing =
             Routing { primary, other: Some(candidate), share, shadow, trial: Trial::Other };
-        self.serving.route(name, routing, Some(settings.probation.clone()));
+        let probation = Probation::new(settings.probation.clone(), self.serving.now());
+        self.serving.route(name, routing, Some(probation));
         true
     }
 

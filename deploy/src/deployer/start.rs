@@ -15,12 +15,17 @@ use crate::state::{Release, Settings, Slots, StateFile};
 use crate::store::Store;
 use crate::transaction::{Cause, trial};
 
+/// The directory of compiled code.
+pub(super) const CODE: &str = "code";
+/// The directory of calibrations.
+pub(super) const CALIBRATIONS: &str = "calibrations";
+
 pub(super) fn open(files: Arc<dyn Files>, config: Config) -> Result<Arc<Deployer>, OpenError> {
     let store = Store::open(Arc::clone(&files), &config.root, config.limits)?;
     let state = StateFile::open(files, &config.root)?;
-    let cache_dir = Some(config.root.join("code"));
+    let cache_dir = Some(config.root.join(CODE));
     let sandbox = Sandbox::new(SandboxConfig { cache_dir, ..config.sandbox.clone() })?;
-    let calibrations = timing::Store::new(config.root.join("calibrations"))?;
+    let calibrations = timing::Store::new(config.root.join(CALIBRATIONS))?;
     let (outcomes, outcomes_come) = channel();
     let serving = Serving::new(outcomes).map_err(OpenError::Thread)?;
     let deployer = Arc::new(Deployer {

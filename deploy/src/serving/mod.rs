@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use leeway_contract::{Digest, Tensor};
+use leeway_control::slots::{ProbationCounts, ProbationRecord};
 use leeway_runtime::sandbox::RunError;
 
 use crate::probation::{Observation, Probation, Verdict, drift};
-use crate::state::Rules;
 
 mod routing;
 mod shadow;
@@ -112,9 +112,14 @@ impl Model {
         self.routing.load_full()
     }
 
-    /// How far the probation is.
-    pub fn probation_progress(&self) -> Option<Probation> {
-        self.probation().as_ref().map(|(_, probation)| probation.clone())
+    /// What was seen so far of the version on probation.
+    pub fn probation_counts(&self) -> Option<ProbationCounts> {
+        self.probation().as_ref().map(|(_, probation)| probation.counts)
+    }
+
+    /// How far the probation is, to be written down.
+    pub(crate) fn probation_record(&self, now: Duration) -> Option<ProbationRecord> {
+        self.probation().as_ref().map(|(digest, probation)| probation.record(*digest, now))
     }
 }
 
@@ -132,7 +137,7 @@ impl Serving {
     }
 
     /// The time since this began to serve, as probations count it.
-    fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.began.elapsed()
     }
 
@@ -147,11 +152,10 @@ impl Serving {
     }
 
     /// What serves a model from now on: the one pointer.
-    pub fn route(&self, name: &str, routing: Routing, probation: Option<Rules>) {
+    pub fn route(&self, name: &str, routing: Routing, probation: Option<Probation>) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = routing.on_trial().map(|version| version.digest());
         let probation = digest.zip(probation);
-        let probation = probation.map(|(d, rules)| (d, Probation::new(rules, self.now())));
         match self.model(name) {
             Some(model) => {
                 // Observations of the old version do not count for the new.

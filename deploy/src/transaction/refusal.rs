@@ -101,6 +101,14 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Whether a run took too long.
+    pub(crate) fn is_of_time(&self) -> bool {
+        let (Cause::Run(source) | Cause::Golden(GoldenError::Run { source, .. })) = self else {
+            return false;
+        };
+        matches!(source, RunError::DeadlinePassed { .. })
+    }
+
     /// Whether the same may work later, with nothing about the module changed.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -8,7 +8,7 @@ use leeway_deploy::deployer::Rolled;
 
 use super::error::HttpError;
 use super::{Both, Shared, blocking};
-use leeway_control::messages::{ModelStatus, ProbationStatus, Reason, Status};
+use leeway_control::messages::{ModelStatus, Reason, Status};
 
 pub(super) async fn status(State(both): State<Both>) -> Result<Json<Status>, HttpError> {
     Ok(Json(blocking(move || status_of(&both)).await?))
@@ -21,15 +21,7 @@ pub(crate) fn status_of(both: &Both) -> Status {
     let mut models = BTreeMap::new();
     for (name, slots) in deployer.inspect(|state| state.models.clone()) {
         let model = deployer.serving().model(&name);
-        let probation = model.as_ref().and_then(|model| model.probation_progress());
-        let probation = probation.map(|p| ProbationStatus {
-            inferences: p.inferences,
-            failures: p.failures,
-            overruns: p.overruns,
-            missed: p.missed,
-            compared: p.compared,
-            drifted: p.drifted,
-        });
+        let probation = model.as_ref().and_then(|model| model.probation_counts());
         let serving = model.map(|model| model.routing().primary.digest());
         let broken = broken.remove(&name);
         models.insert(name, ModelStatus { slots, serving, broken, probation });

@@ -72,11 +72,15 @@ pub(super) async fn put(
     loop {
         let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context));
         // Nobody is at the other end any more: its thread is wanted for others.
-        let Ok(frame) = tokio::time::timeout(SILENCE, frame).await else { break };
+        let frame = tokio::select! {
+            frame = tokio::time::timeout(SILENCE, frame) => frame,
+            // Nobody takes more: it was refused.
+            () = sender.closed() => break,
+        };
+        let Ok(frame) = frame else { break };
         match frame {
             Some(Ok(frame)) => {
                 let chunk = frame.into_data().unwrap_or_default();
-                // Nobody takes it: it was refused.
                 if sender.send(chunk).await.is_err() {
                     break;
                 }
@@ -113,10 +117,11 @@ fn take(
     mut chunks: Receiver<Bytes>,
 ) -> Result<(), HttpOr> {
     let keep = deployer.keep();
-    let mut upload = deployer.store().upload(digest, total, &keep).map_err(HttpOr::Store)?;
+    let begin = || deployer.store().upload(digest, total, &keep);
+    let mut upload = begin().map_err(|error| noted(deployer, error))?;
     if upload.offset() != from && from == 0 {
         upload.discard().map_err(HttpOr::Store)?;
-        upload = deployer.store().upload(digest, total, &keep).map_err(HttpOr::Store)?;
+        upload = begin().map_err(|error| noted(deployer, error))?;
     }
     if upload.offset() != from {
         let here = upload.offset();
@@ -124,12 +129,18 @@ fn take(
         return Err(HttpOr::Http(HttpError::new(StatusCode::CONFLICT, message)));
     }
     while let Some(chunk) = chunks.blocking_recv() {
-        upload.write(&chunk).map_err(HttpOr::Store)?;
+        upload.write(&chunk).map_err(|error| noted(deployer, error))?;
     }
     let seen = upload.offset();
     if let Some(wanted) = total.filter(|&total| seen < total) {
         return Err(HttpOr::Store(StoreError::Truncated { digest, wanted, seen }));
     }
     deployer.hold(digest);
-    upload.finish().map_err(HttpOr::Store)
+    upload.finish().map_err(|error| noted(deployer, error))
+}
+
+/// Whoever asks how the device is hears of a disk that is full.
+fn noted(deployer: &Shared, error: StoreError) -> HttpOr {
+    deployer.note_full(&error);
+    HttpOr::Store(error)
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::serving::{Ran, RunFailure, Runner};
-use crate::state::{DriftRule, Event, Rollout};
+use crate::state::{DriftRule, Event, Rollout, StreamSettings};
 use crate::transaction::Cause;
 use leeway_runtime::sandbox::Module;
 
@@ -117,7 +117,7 @@ fn a_wrong_input_says_nothing_of_the_version() {
     let wrong = vec![Tensor::from_f32(&[1], &[1.0])];
     assert!(fixture.deployer.infer("scaling", wrong).is_err());
     let model = fixture.deployer.serving().model("scaling").unwrap();
-    let probation = model.probation_progress().unwrap();
+    let probation = model.probation_counts().unwrap();
     assert_eq!((probation.inferences, probation.failures), (0, 0));
 }
 
@@ -151,6 +151,42 @@ fn a_canary_that_fails_is_withdrawn_and_its_inputs_are_answered() {
     assert!(event == Event::Refused && reason.contains("as a canary"), "{reason}");
     let active = fixture.deployer.inspect(|s| s.models["scaling"].active.clone()).unwrap();
     assert_eq!(active.digest, Digest::of(&fixture.old));
+}
+
+#[test]
+fn what_a_canary_takes_is_admitted_with_what_is_active_until_it_is_decided() {
+    let bench = Bench::new();
+    let deployer = bench.open();
+    let old = component(&scaling(2.0));
+    bench.deploy(&deployer, &old).unwrap();
+    deployer.conclude(&outcome(&old, "fine"));
+    let slow = TestModel::behaving(crate::testing::Behaviour::Busy(1_000_000));
+    let slow = component(&TestModel { name: "scaling".into(), ..slow });
+    let digest = Digest::of(&slow);
+    let stages = || lock(&deployer.loads)["scaling"].stages.clone();
+    let alone = stages();
+    let begin = |shadow| {
+        let stream = StreamSettings { name: "s".into(), period_ms: 1e6, deadline_ms: 1e6 };
+        let settings = canary(0.5, Rules { overruns: 1 << 30, ..Rules::default() }).unwrap();
+        let rollout = Rollout { shadow, ..settings.rollout };
+        let settings = Some(Settings { streams: vec![stream], rollout, ..settings });
+        let request = Request { settings, ..bench.request(&slow, 1) };
+        assert!(deploy(&deployer, &request, &slow).unwrap().canary);
+    };
+    begin(0.0);
+    let other = deployer.serving().model("scaling").unwrap().routing().other.clone().unwrap();
+    // Each input is either's: the longer one counts.
+    assert_eq!(stages(), [alone[0].max(other.stages[0])]);
+    deployer.withdraw("scaling", digest, "for the test").unwrap();
+    assert_eq!(stages(), alone);
+    // Each input is both's.
+    begin(0.5);
+    let other = deployer.serving().model("scaling").unwrap().routing().other.clone().unwrap();
+    assert_eq!(stages(), [other.stages[0], alone[0]]);
+    let task = &deployer.admission().unwrap().streams[0];
+    assert!(task.response >= other.stages[0] + alone[0], "{task:?}");
+    deployer.promote("scaling", digest, "for the test").unwrap();
+    assert_eq!(stages(), other.stages);
 }
 
 #[test]
