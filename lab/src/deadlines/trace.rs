@@ -216,13 +216,13 @@ mod tests {
     fn a_packet_each_millisecond_is_12_mbit_per_s_and_a_trace_begins_again() {
         assert_eq!(rate_of("1", 0), 12_000_000);
         assert_eq!(rate_of("1\n", 12_300), 12_000_000);
-        // Two packets in the first 100 ms, none in the next 100, and again.
+        // Two packets in the first 100 ms, one at the end of the next 100, and again.
         let text = "10\n10\n200\n";
         let rates: Vec<u64> = (0..5).map(|slot| rate_of(text, slot * SLOT_MS)).collect();
-        assert_eq!(rates, [240_000, 0, 360_000, 0, 360_000]);
+        assert_eq!(rates, [240_000, 120_000, 240_000, 120_000, 240_000]);
         // In the mean, nothing is lost.
         let all: u64 = (0..40).map(|slot| rate_of(text, slot * SLOT_MS)).sum();
-        assert_eq!(all, 10 * (19 * 3 + 2) * 12_000 + 10 * 12_000);
+        assert_eq!(all, 20 * 3 * 120_000);
     }
 
     #[test]

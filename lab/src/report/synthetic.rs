@@ -77,7 +77,7 @@ pub(super) fn by_hand() -> Study {
             predicted: (sequence % 4) as usize,
             label: (sequence % 3) as usize,
             missed: ms > 30,
-            joules: Some(0.0012 * ms as f64),
+            joules: Some(ms as f64 / 1024.0),
             fog_error: (placement == FALLBACK).then(|| "timed out, \"after\" 20 ms".into()),
         });
     };

@@ -292,6 +292,8 @@ impl Beliefs {
         self.breaker.succeeded(wanted);
         if was_down && self.breaker.failures() == 0 {
             self.link.outage();
+            // What was not answered belonged to the outage.
+            self.answered = Answered::default();
         }
     }
 

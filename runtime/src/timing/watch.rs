@@ -27,8 +27,10 @@ pub struct Watch {
 #[derive(Debug)]
 struct State {
     calibration: Calibration,
-    /// One at another clock of the processor, while that is the clock.
-    elsewhere: Option<Calibration>,
+    /// Those at other clocks of the processor that it has had.
+    others: Vec<Calibration>,
+    /// Which of them is at the clock that there is; none where the first one is.
+    at: Option<usize>,
     bound: Bound,
     /// By how much slower the processor is than when it was calibrated.
     slowdown: f64,
@@ -39,7 +41,10 @@ struct State {
 impl State {
     /// The calibration at the clock that there is.
     fn current(&mut self) -> &mut Calibration {
-        self.elsewhere.as_mut().unwrap_or(&mut self.calibration)
+        match self.at {
+            Some(other) => &mut self.others[other],
+            None => &mut self.calibration,
+        }
     }
 }
 
@@ -49,8 +54,9 @@ impl Watch {
         let bound = calibration.bound(&rule);
         let times = Histogram::new_with_max(LONGEST_NS, 2)
             .expect("an hour and two digits are what the crate takes");
-        let (elsewhere, slowdown) = (None, 1.0);
-        let state = Mutex::new(State { calibration, elsewhere, bound, slowdown, times });
+        let (others, at, slowdown) = (Vec::new(), None, 1.0);
+        let state = State { calibration, others, at, bound, slowdown, times };
+        let state = Mutex::new(state);
         Self { rule, state, keeper: None }
     }
 
@@ -84,12 +90,20 @@ impl Watch {
         self.at_clock(Some(calibration), 1.0);
     }
 
-    fn at_clock(&self, elsewhere: Option<Calibration>, slowdown: f64) {
+    fn at_clock(&self, other: Option<Calibration>, slowdown: f64) {
         let mut state = self.state();
-        if let (Some(keeper), Some(left)) = (&self.keeper, &state.elsewhere) {
-            keeper.keep(left.clone());
+        if let (Some(keeper), Some(left)) = (&self.keeper, state.at) {
+            keeper.keep(state.others[left].clone());
         }
-        (state.elsewhere, state.slowdown) = (elsewhere, slowdown);
+        // One that it has had knows more than one that was read again.
+        state.at = other.map(|other| {
+            let known = state.others.iter().position(|known| known.claims == other.claims);
+            known.unwrap_or_else(|| {
+                state.others.push(other);
+                state.others.len() - 1
+            })
+        });
+        state.slowdown = slowdown;
         state.bound = state.current().bound(&self.rule);
     }
 
@@ -145,8 +159,8 @@ impl Drop for Watch {
     fn drop(&mut self) {
         if let Some(keeper) = &self.keeper {
             let state = self.state();
-            for calibration in [Some(&state.calibration), state.elsewhere.as_ref()] {
-                calibration.into_iter().for_each(|calibration| keeper.keep(calibration.clone()));
+            for calibration in state.others.iter().chain([&state.calibration]) {
+                keeper.keep(calibration.clone());
             }
         }
     }
