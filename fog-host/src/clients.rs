@@ -83,9 +83,10 @@ impl Clients {
             known.retain(|_, other| is_active(other));
         }
         let others = known.iter().filter(|(name, other)| *name != client && is_active(other));
-        // Alone, a client may have whatever the queue takes.
+        // Alone, a client may have more than there is room for: then the queue says
+        // when to come back. Not without end, as each request has its body in memory.
         let share = match others.count() {
-            0 => usize::MAX,
+            0 => self.room.saturating_mul(2),
             others => self.room.div_ceil(1 + others),
         };
         let limit = limits.concurrent_requests.unwrap_or(usize::MAX).min(share);
@@ -141,6 +142,10 @@ mod tests {
     fn one_client_may_take_all_the_room_and_two_share_it() {
         let (clients, now) = (Arc::new(Clients::sharing(4)), Instant::now());
         let mut all: Vec<Permit> = (0..5).map(|_| enter(&clients, "a", now).unwrap()).collect();
+        let more: Vec<Permit> = (0..3).map(|_| enter(&clients, "a", now).unwrap()).collect();
+        let refused = enter(&clients, "a", now).map(drop).unwrap_err();
+        assert_eq!(refused, TooMany::Concurrent { under_way: 8, limit: 8 });
+        drop(more);
         let other = enter(&clients, "b", now).unwrap();
         all.truncate(2);
         let refused = enter(&clients, "a", now).map(drop).unwrap_err();

@@ -158,7 +158,12 @@ impl HttpError {
         if let LoadFailure::Refused(Refusal { step: Step::Signature, .. }) = &error {
             return Self::refused_module(error);
         }
-        let message = format!("the stored module {digest} does not load, see the log");
+        let message = match &error {
+            LoadFailure::Refused(Refusal { step, .. }) => {
+                format!("the stored module {digest} is refused by the step {step}, see the log")
+            }
+            _ => format!("the stored module {digest} does not load, see the log"),
+        };
         let detail = Some(format!("the stored module {digest} does not load: {error}"));
         Self { detail, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, message) }
     }

@@ -22,6 +22,9 @@ use crate::repository::Repository;
 use crate::seen::Seen;
 use crate::uploads::Uploads;
 
+/// The pushes at the same time that clients share: each has a module in memory.
+const PUSHES: usize = 8;
+
 /// The state of one fog host.
 pub(crate) struct Host {
     pub(crate) config: FogConfig,
@@ -34,6 +37,8 @@ pub(crate) struct Host {
     pub(crate) observations: Observations,
     pub(crate) seen: Seen,
     pub(crate) clients: Arc<Clients>,
+    /// Fairness between those who push.
+    pub(crate) pushing: Arc<Clients>,
     access: RwLock<Arc<Access>>,
     /// Names that answer no more, though they stand for something.
     unloaded: RwLock<BTreeSet<ModelName>>,
@@ -77,6 +82,7 @@ impl Host {
             observations: Observations::default(),
             seen: Seen::new(),
             clients,
+            pushing: Arc::new(Clients::sharing(PUSHES)),
             access: RwLock::new(Arc::new(access)),
             unloaded: RwLock::default(),
             ready: AtomicBool::new(false),

@@ -1,6 +1,7 @@
 //! Modules by digest: pushed, asked for, fetched and removed.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -15,10 +16,16 @@ use super::body::{self, BodyLimits};
 use super::params::Params;
 use super::parts::{self, Part};
 use crate::access::Client;
+use crate::clients::ClientLimits;
 use crate::error::HttpError;
 use crate::host::{Host, unknown_module};
 use crate::modules::Incoming;
 use crate::observe::Refused;
+
+/// What each client may push at the same time. Modules are compiled one after the
+/// other.
+const LIMITS: ClientLimits =
+    ClientLimits { requests_per_second: None, concurrent_requests: Some(2) };
 
 #[derive(Serialize)]
 pub(super) struct List {
@@ -52,9 +59,17 @@ pub(super) async fn put(
     Extension(client): Extension<Arc<Client>>,
     Params(wanted): Params<String>,
     headers: HeaderMap,
-    body: Body,
+    mut body: Body,
 ) -> Result<Response, HttpError> {
     let wanted = digest(&wanted)?;
+    let permit = host.pushing.enter(&client.name, LIMITS, Instant::now());
+    let _permit = match permit {
+        Ok(permit) => permit,
+        Err(too_many) => {
+            host.observations.refused(Refused::Client);
+            return Err(body::drain(&mut body, too_many.into()).await);
+        }
+    };
     let bytes = match headers.get(header::CONTENT_RANGE) {
         None => {
             let (bytes, time) = (host.config.max_module_bytes, host.config.push_time);

@@ -99,6 +99,28 @@ fn a_body_that_breaks_off_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_client_has_two_pushes_at_a_time() {
+    let (host, client) = start();
+    let component = component(&TestModel::scaling(2.0));
+    let (path, length) = (path(Digest::of(&component)), component.len());
+    let head = format!("PUT {path} HTTP/1.1\r\nHost: fog\r\nContent-Length: {length}\r\n\r\n");
+    let mut slow: Vec<TcpStream> =
+        (0..2).map(|_| TcpStream::connect(host.local_addr()).unwrap()).collect();
+    for stream in &mut slow {
+        stream.write_all(head.as_bytes()).unwrap();
+    }
+    // Both of them are noticed at some time.
+    let refused = std::iter::repeat_with(|| client.put(&path, &component))
+        .find(|answer| answer.status != 200 && answer.status != 201)
+        .unwrap();
+    assert!(refused.error(429).contains("2 requests are under way"));
+    assert!(refused.header("retry-after").is_some());
+    drop(slow);
+    // And that they have gone.
+    while client.put(&path, &component).status != 200 {}
+}
+
+#[test]
 fn a_module_that_is_too_large_is_refused() {
     let (host, client) = start_with(FogConfig { max_module_bytes: 1000, ..FogConfig::default() });
     let component = component(&TestModel::scaling(2.0));
