@@ -1,18 +1,16 @@
 //! What the agent lives through: no network, a full disk, a service manager that
 //! watches it, clients that hang or have no token; and how little memory it takes.
 
-mod running;
-
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use crate::running::{Running, Start, TestModel, UNSIGNED, component, module, scaling};
 use leeway_client::Client;
 use leeway_contract::Digest;
 use leeway_control::DeployRequest;
 use leeway_control::desired::GoalState;
-use running::{Running, Start, TestModel, UNSIGNED, component, module, scaling};
 
 /// What the idle agent may take with two small models.
 const MOST_RESIDENT: u64 = 40 << 20;

@@ -1,14 +1,12 @@
 //! The agent as a program: it is killed without warning again and again while
 //! versions come and go, and answers with a whole one each time it starts.
 
-mod running;
-
+use crate::running::{Running, Start, TestModel, UNSIGNED, component, module};
 use leeway_contract::Digest;
 use leeway_control::DeployRequest;
 use leeway_control::settings::{Rules, Settings};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use running::{Running, Start, TestModel, UNSIGNED, component, module};
 use std::time::Duration;
 
 const TURNS: u64 = 16;

@@ -1,17 +1,15 @@
 //! Each kind of bad module is refused through the agent's socket with its own error,
 //! while the version before serves.
 
-mod running;
-
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
+use crate::running::testing::Behaviour;
+use crate::running::{Running, Start, TestModel, component, module, scaling};
 use leeway_contract::{Bound, Digest, Fuel};
 use leeway_control::DeployRequest;
 use leeway_control::settings::{Settings, StreamSettings};
 use leeway_deploy::trust::{Envelope, SecretKey, Statement};
-use running::testing::Behaviour;
-use running::{Running, Start, TestModel, component, module, scaling};
 
 struct Bench {
     _folder: tempfile::TempDir,

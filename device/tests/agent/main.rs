@@ -1,0 +1,6 @@
+//! The agent as a process of its own, told what to do through its sockets.
+
+mod lifecycle;
+mod refusals;
+mod robust;
+mod running;
