@@ -42,7 +42,7 @@ fn config() -> FogConfig {
 struct Refused {
     code: u32,
     message: String,
-    metadata: HeaderMap,
+    metadata: Box<HeaderMap>,
 }
 
 /// Calls a method with a message in gRPC's frame, and these headers.
@@ -96,7 +96,7 @@ fn send(
         }
         let message = trailers.get("grpc-message");
         let message = message.map_or("", |message| message.to_str().unwrap()).to_owned();
-        Err(Refused { code, message, metadata: trailers })
+        Err(Refused { code, message, metadata: Box::new(trailers) })
     })
 }
 
