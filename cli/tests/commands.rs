@@ -337,10 +337,10 @@ fn a_refused_model_that_an_interpreter_would_take_says_so() {
     let mut graph = Graph::new();
     let x = graph.input("x", FLOAT, &[1, 1, 3, 3].map(Dim::from));
     let weights = graph.input("weights", FLOAT, &[1, 1, 2, 2].map(Dim::from));
-    let y = graph.node("Conv", &[&x, &weights], &[]);
+    let y = graph.node("ConvTranspose", &[&x, &weights], &[]);
     std::fs::write(&file, graph.finish(&[&y])).unwrap();
     let error = fail(&["build", &file.display().to_string()]);
-    assert!(error.contains("conv_1") && error.contains("--interpret"), "{error}");
+    assert!(error.contains("convtranspose_1") && error.contains("--interpret"), "{error}");
 
     let mut graph = Graph::new();
     let limit = graph.input("limit", INT64, &[]);
