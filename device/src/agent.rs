@@ -17,6 +17,7 @@ use leeway_runtime::offload::fog::{FogAccessError, HttpFog, HttpFogError};
 use leeway_runtime::offload::report::{ReportRule, ReportThread, Reports};
 use leeway_runtime::sandbox::SandboxConfig;
 use leeway_runtime::timing::BoundRule;
+use leeway_telemetry::{EndpointError, Exporter};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -37,6 +38,9 @@ pub enum AgentError {
     /// What is on the disk.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Where spans go.
+    #[error(transparent)]
+    Traces(#[from] EndpointError),
     /// The fog host's URL.
     #[error(transparent)]
     Fog(#[from] HttpFogError),
@@ -58,7 +62,11 @@ fn using(what: impl ToString) -> impl FnOnce(io::Error) -> AgentError {
 }
 
 fn reach(fog: &FogConfig) -> Result<HttpFog, AgentError> {
-    Ok(HttpFog::with_access(&fog.url, &fog.access()?)?)
+    let reached = HttpFog::with_access(&fog.url, &fog.access()?)?;
+    Ok(match &fog.traces {
+        Some(url) => reached.with_traces(Exporter::start("leeway-device", url)?),
+        None => reached,
+    })
 }
 
 /// An agent whose models serve.

@@ -31,6 +31,7 @@
 //! key = "device.key"
 //! token_file = "fog-token"            # optional
 //! report = "line-3"                   # what it is told of this device, under this name; optional
+//! traces = "http://127.0.0.1:4318"     # where spans of asking it go, by OTLP over HTTP; optional
 //! ```
 
 use std::collections::BTreeSet;
@@ -149,6 +150,9 @@ pub struct FogConfig {
     /// The device's name in what the fog host is told of it: where inputs were
     /// answered, and what is believed of the link. Without one, nothing is told.
     pub report: Option<String>,
+    /// The collector of spans, by OTLP over HTTP. Each inference that the fog host is
+    /// asked for is then the beginning of a trace.
+    pub traces: Option<String>,
     /// The authority of its certificate, in PEM; with `https` only.
     authority: Option<PathBuf>,
     /// This device's certificate, in PEM.

@@ -1,18 +1,19 @@
 //! Names and versions of models, and the digests that they stand for.
 //!
 //! A change is stored first and seen by requests afterwards, in one step: a
-//! request gets the old module or the new one, never neither.
+//! request gets the old module or the new one, never neither. What another host
+//! changed in the same store is found by looking there (`follow`).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use leeway_contract::Digest;
 use serde::{Deserialize, Serialize};
 use tokio::sync::MutexGuard;
 
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::{Repository, RepositoryError, Revision};
 
 const MAX_NAME_CHARS: usize = 128;
 
@@ -72,10 +73,11 @@ impl fmt::Display for ModelName {
 }
 
 /// The versions of one model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Versions {
-    /// The version that the bare name stands for: the one that was set last.
-    pub(crate) current: Version,
+    /// The version that the bare name stands for: the one that was set last. There
+    /// is none where there are no versions.
+    pub(crate) current: Option<Version>,
     /// The version that the name stood for before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) previous: Option<Version>,
@@ -83,21 +85,64 @@ pub(crate) struct Versions {
     pub(crate) versions: BTreeMap<Version, Digest>,
 }
 
-/// All models' versions.
+impl Versions {
+    /// With a version that stands for a digest, and the name for that version.
+    pub(crate) fn with(mut self, version: Version, digest: Digest) -> Self {
+        self.versions.insert(version.clone(), digest);
+        if self.current.as_ref() != Some(&version) {
+            self.previous = self.current.replace(version);
+        }
+        self
+    }
+
+    /// Without a version; `None` if there is none such. The name then stands for
+    /// the last of the versions that are left, by their order as text.
+    fn without(mut self, version: &Version) -> Option<Self> {
+        self.versions.remove(version)?;
+        if self.current.as_ref() == Some(version) {
+            self.current = self.versions.keys().next_back().cloned();
+        }
+        self.previous.take_if(|previous| previous == version);
+        Some(self)
+    }
+
+    /// What a version, or the name alone, stands for.
+    pub(crate) fn resolve<'a>(
+        &'a self,
+        version: Option<&'a Version>,
+    ) -> Option<(&'a Version, Digest)> {
+        let version = version.or(self.current.as_ref())?;
+        Some((version, *self.versions.get(version)?))
+    }
+}
+
+/// All models' versions, as this host knows them: its own changes at once, those of
+/// other hosts when it has looked.
 pub(crate) struct Catalog {
     models: RwLock<BTreeMap<ModelName, Versions>>,
+    revisions: Mutex<BTreeMap<ModelName, Revision>>,
     changing: tokio::sync::Mutex<()>,
 }
 
-/// Held over a change, from what it depends on to what it stores. Removing a
-/// module depends on the aliases, so it holds this too.
+/// Held over a change on this host, from what it depends on to what it stores.
+/// Removing a module depends on the aliases, so it holds this too. It orders no
+/// other host's changes: for those, what is stored is compared.
 pub(crate) struct Changing<'a>(#[expect(dead_code, reason = "held, not used")] MutexGuard<'a, ()>);
 
 impl Catalog {
     /// Reads what is stored.
     pub(crate) async fn open(repository: &Repository) -> Result<Self, RepositoryError> {
-        let models = repository.models().await?.into_iter().collect();
-        Ok(Self { models: RwLock::new(models), changing: tokio::sync::Mutex::new(()) })
+        let catalog = Self {
+            models: RwLock::default(),
+            revisions: Mutex::default(),
+            changing: tokio::sync::Mutex::new(()),
+        };
+        for (name, revision) in repository.models().await? {
+            let versions = repository.model(&name).await?.unwrap_or_default();
+            catalog.put(name.clone(), versions);
+            catalog.lock_revisions().insert(name, revision);
+        }
+        Ok(catalog)
     }
 
     /// Begins a change: one at a time.
@@ -123,18 +168,25 @@ impl Catalog {
         version: Option<&Version>,
     ) -> Option<(Version, Digest)> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
-        let model = models.get(name)?;
-        let version = version.unwrap_or(&model.current);
-        Some((version.clone(), *model.versions.get(version)?))
+        let (version, digest) = models.get(name)?.resolve(version)?;
+        Some((version.clone(), digest))
     }
 
-    /// A name and a version that stand for a digest, if there are any.
-    pub(crate) fn alias_of(&self, digest: Digest) -> Option<(ModelName, Version)> {
-        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
-        models.iter().find_map(|(name, model)| {
-            let (version, _) = model.versions.iter().find(|(_, named)| **named == digest)?;
-            Some((name.clone(), version.clone()))
-        })
+    /// A name and a version that stand for a digest, if there are any, by what is
+    /// stored now and not by what this host knows.
+    pub(crate) async fn stored_alias_of(
+        &self,
+        repository: &Repository,
+        digest: Digest,
+    ) -> Result<Option<(ModelName, Version)>, RepositoryError> {
+        for (name, _) in repository.models().await? {
+            let Some(model) = repository.model(&name).await? else { continue };
+            let alias = model.versions.into_iter().find(|(_, named)| *named == digest);
+            if let Some((version, _)) = alias {
+                return Ok(Some((name, version)));
+            }
+        }
+        Ok(None)
     }
 
     /// Makes a version stand for a digest, and the name for that version.
@@ -146,27 +198,13 @@ impl Catalog {
         version: Version,
         digest: Digest,
     ) -> Result<(), RepositoryError> {
-        let model = match self.get(&name) {
-            None => Versions {
-                current: version.clone(),
-                previous: None,
-                versions: BTreeMap::from([(version, digest)]),
-            },
-            Some(mut model) => {
-                model.versions.insert(version.clone(), digest);
-                if model.current != version {
-                    model.previous = Some(std::mem::replace(&mut model.current, version));
-                }
-                model
-            }
-        };
-        repository.put_model(&name, &model).await?;
-        self.models.write().unwrap_or_else(PoisonError::into_inner).insert(name, model);
+        let change = |versions: Versions| Some(versions.with(version.clone(), digest));
+        let changed = repository.change_model(&name, change).await?;
+        self.put(name, changed.unwrap_or_default());
         Ok(())
     }
 
-    /// Removes a version; `false` if there is none. The name then stands for
-    /// the last of the versions that are left, by their order as text.
+    /// Removes a version; `false` if there is none.
     pub(crate) async fn remove(
         &self,
         _changing: &Changing<'_>,
@@ -174,21 +212,53 @@ impl Catalog {
         name: &ModelName,
         version: &Version,
     ) -> Result<bool, RepositoryError> {
-        let Some(mut model) = self.get(name) else { return Ok(false) };
-        if model.versions.remove(version).is_none() {
-            return Ok(false);
+        let change = |versions: Versions| versions.without(version);
+        let changed = repository.change_model(name, change).await?;
+        let removed = changed.is_some();
+        if let Some(versions) = changed {
+            self.put(name.clone(), versions);
         }
-        let Some(last) = model.versions.keys().next_back() else {
-            repository.delete_model(name).await?;
-            self.models.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-            return Ok(true);
-        };
-        if model.current == *version {
-            model.current = last.clone();
+        Ok(removed)
+    }
+
+    /// Names whose stored versions are not those that this host last read, with
+    /// their revisions.
+    pub(crate) async fn stale(
+        &self,
+        repository: &Repository,
+    ) -> Result<Vec<(ModelName, Revision)>, RepositoryError> {
+        let stored = repository.models().await?;
+        let known = self.lock_revisions();
+        Ok(stored.into_iter().filter(|(name, now)| known.get(name) != Some(now)).collect())
+    }
+
+    /// Takes over what is stored for a name, if it still is.
+    pub(crate) async fn refresh(
+        &self,
+        _changing: &Changing<'_>,
+        repository: &Repository,
+        name: &ModelName,
+        revision: Revision,
+    ) -> Result<(), RepositoryError> {
+        let versions = repository.model(name).await?.unwrap_or_default();
+        self.put(name.clone(), versions);
+        // If it has changed since the revision was seen, the next look finds that.
+        self.lock_revisions().insert(name.clone(), revision);
+        Ok(())
+    }
+
+    fn put(&self, name: ModelName, versions: Versions) {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        if versions.versions.is_empty() {
+            models.remove(&name);
+        } else {
+            models.insert(name, versions);
         }
-        repository.put_model(name, &model).await?;
-        self.models.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), model);
-        Ok(true)
+    }
+
+    fn lock_revisions(&self) -> std::sync::MutexGuard<'_, BTreeMap<ModelName, Revision>> {
+        // Nothing panics while it holds the lock.
+        self.revisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -205,5 +275,20 @@ mod tests {
         for name in ["", ".", "..", ".x", "a/b", "a b", "ä", &digest, &"x".repeat(129)] {
             assert!(name.parse::<ModelName>().is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_stands_for_what_was_set_last_and_then_for_the_last_that_is_left() {
+        let name = |text: &str| text.parse::<Version>().unwrap();
+        let digest = |text: &str| Digest::of(text.as_bytes());
+        let model = Versions::default().with(name("2"), digest("b")).with(name("1"), digest("a"));
+        assert_eq!(model.resolve(None), Some((&name("1"), digest("a"))));
+        assert_eq!(model.resolve(Some(&name("2"))), Some((&name("2"), digest("b"))));
+        assert_eq!(model.previous, Some(name("2")));
+        assert_eq!(model.clone().without(&name("2")).unwrap().previous, None);
+        let model = model.without(&name("1")).unwrap();
+        assert_eq!(model.resolve(None), Some((&name("2"), digest("b"))));
+        assert_eq!(model.clone().without(&name("1")), None);
+        assert_eq!(model.without(&name("2")).unwrap().resolve(None), None);
     }
 }

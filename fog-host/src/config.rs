@@ -8,6 +8,7 @@ use leeway_runtime::sandbox::EngineKind;
 
 use crate::clients::ClientLimits;
 use crate::compile::CompileLimits;
+use crate::preload::Preload;
 use crate::tls::TlsFiles;
 
 /// Where modules and aliases are stored.
@@ -17,6 +18,16 @@ pub enum StoreLocation {
     /// A local directory, created where it does not exist: `repository/` holds
     /// modules and aliases, `code/` compiled code, `uploads/` parts of modules.
     Directory(PathBuf),
+    /// A bucket of an object store, which any number of hosts may share:
+    /// `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`.
+    /// Credentials, region and endpoint are the environment's (`AWS_*`,
+    /// `GOOGLE_*`, `AZURE_*`).
+    Bucket {
+        /// Its URL.
+        url: String,
+        /// The directory of compiled code and the audit log; `None` is a temporary one.
+        local: Option<PathBuf>,
+    },
     /// A temporary directory that is removed with the host.
     Temporary,
 }
@@ -31,6 +42,12 @@ pub struct FogConfig {
     pub listen_grpc: Option<SocketAddr>,
     /// Where modules and aliases are stored. Default: a temporary directory.
     pub store: StoreLocation,
+    /// How often the store is looked at for what other hosts changed there: their
+    /// aliases are seen here after this time, and that of loading what is new.
+    /// Default: 2 s.
+    pub follow_interval: Duration,
+    /// Components to have from the beginning. Default: none.
+    pub preload: Option<Preload>,
     /// What executes the components. Default: native.
     pub engine: EngineKind,
     /// The threads that run models. Default: one for each processor.
@@ -64,6 +81,9 @@ pub struct FogConfig {
     pub compiler: Option<PathBuf>,
     /// What compiling a module may take in that program.
     pub compile_limits: CompileLimits,
+    /// The collector of spans, by OTLP over HTTP: `http://HOST:PORT`. Default: none, and
+    /// no span is made.
+    pub otlp_endpoint: Option<String>,
     /// The connections that there may be at once. Default: 4096.
     pub connections: usize,
     /// The longest that a connection may be idle. Default: 75 s.
@@ -91,6 +111,8 @@ impl Default for FogConfig {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             listen_grpc: None,
             store: StoreLocation::Temporary,
+            follow_interval: Duration::from_secs(2),
+            preload: None,
             engine: EngineKind::Native,
             workers: std::thread::available_parallelism().map_or(1, |n| n.get()),
             queue: 64,
@@ -104,6 +126,7 @@ impl Default for FogConfig {
             without_authentication: false,
             compiler: None,
             compile_limits: CompileLimits::default(),
+            otlp_endpoint: None,
             connections: 4096,
             idle_time: Duration::from_secs(75),
             head_time: Duration::from_secs(10),

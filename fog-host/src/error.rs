@@ -218,7 +218,12 @@ impl From<JobError> for HttpError {
 
 impl From<RepositoryError> for HttpError {
     fn from(error: RepositoryError) -> Self {
-        Self::internal(error)
+        match error {
+            RepositoryError::Contended { .. } | RepositoryError::Stopped => {
+                Self::unavailable(error, Duration::from_secs(1))
+            }
+            error => Self::internal(error),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use leeway_contract::Digest;
 use leeway_protocol::repository::{IndexEntry, ModelState};
 use leeway_runtime::sandbox::Module;
+use leeway_telemetry::Exporter;
 
 use crate::access::Access;
 use crate::audit::Audit;
@@ -34,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) uploads: Arc<Uploads>,
     pub(crate) pool: Pool,
     pub(crate) audit: Audit,
+    /// Where spans go.
+    pub(crate) traces: Option<Exporter>,
     pub(crate) observations: Observations,
     pub(crate) seen: Seen,
     pub(crate) clients: Arc<Clients>,
@@ -54,6 +57,7 @@ pub(crate) struct Parts {
     pub(crate) uploads: Arc<Uploads>,
     pub(crate) pool: Pool,
     pub(crate) audit: Audit,
+    pub(crate) traces: Option<Exporter>,
     pub(crate) access: Access,
 }
 
@@ -69,7 +73,8 @@ pub(crate) struct Target {
 
 impl Host {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, repository, catalog, modules, uploads, pool, audit, access } = parts;
+        let Parts { config, repository, catalog, modules, uploads, pool, audit, traces, access } =
+            parts;
         let clients = Arc::new(Clients::sharing(config.queue + config.workers));
         Self {
             config,
@@ -79,6 +84,7 @@ impl Host {
             uploads,
             pool,
             audit,
+            traces,
             observations: Observations::default(),
             seen: Seen::new(),
             clients,

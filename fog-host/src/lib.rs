@@ -32,7 +32,10 @@
 //! | `about`       | what the host says of itself and its models         |
 //! | `modules`     | loaded modules, by digest                           |
 //! | `catalog`     | names and versions, and the digests they stand for  |
-//! | `repository`  | what is stored, and where                           |
+//! | `repository`  | what is stored                                      |
+//! | `store`       | where: a directory or a bucket                      |
+//! | `follow`      | what other hosts of a shared store changed          |
+//! | `preload`     | components that are there from the beginning        |
 //! | `pool`        | the workers                                         |
 //! | `error`       | what the client is told, and what the log is told   |
 
@@ -45,6 +48,7 @@ mod clients;
 mod compile;
 mod config;
 mod error;
+mod follow;
 mod grpc;
 mod host;
 mod inference;
@@ -54,11 +58,13 @@ mod observe;
 mod overview;
 mod pace;
 mod pool;
+mod preload;
 mod repository;
 mod running;
 mod seen;
 mod server;
 mod stamp;
+mod store;
 mod tls;
 mod trusted;
 mod uploads;
@@ -67,6 +73,7 @@ pub use access::{AccessError, Scope};
 pub use clients::ClientLimits;
 pub use compile::{CompileLimits, compile_here};
 pub use config::{FogConfig, StoreLocation};
+pub use preload::{Preload, PreloadError};
 pub use repository::RepositoryError;
 pub use running::Running;
 pub use server::{BindError, FogHost, Reload};

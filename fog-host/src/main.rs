@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use leeway_fog_host::{
-    ClientLimits, CompileLimits, FogConfig, FogHost, Reload, StoreLocation, TlsFiles, compile_here,
+    ClientLimits, CompileLimits, FogConfig, FogHost, Preload, Reload, StoreLocation, TlsFiles,
+    compile_here,
 };
 use leeway_runtime::sandbox::EngineKind;
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,10 +47,25 @@ struct Serve {
     /// The address to listen on for gRPC, for example 127.0.0.1:8081 [default: none].
     #[arg(long, value_name = "LISTEN")]
     listen_grpc: Option<SocketAddr>,
-    /// Where modules, aliases, compiled code and the audit log are kept. Without it
-    /// they are lost at the end.
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    /// Where modules and aliases are kept: a directory, with compiled code and the audit
+    /// log in it, or a bucket that any number of hosts may share (s3://BUCKET/PREFIX,
+    /// gs://..., az://...; credentials and endpoint by AWS_*, GOOGLE_*, AZURE_*).
+    /// Without it they are lost at the end.
+    #[arg(long, value_name = "DIR|URL")]
+    store: Option<String>,
+    /// Where compiled code and the audit log are kept if the store is a bucket. Without
+    /// it they are lost at the end.
+    #[arg(long, value_name = "DIR", requires = "store")]
+    local: Option<PathBuf>,
+    /// Seconds between two looks at the store for what other hosts changed there.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = interval)]
+    follow: f64,
+    /// A component, or a directory with some, to push and name before listening.
+    #[arg(long, value_name = "FILE|DIR")]
+    load: Option<PathBuf>,
+    /// What these are served as [default: the name in the certificate].
+    #[arg(long, requires = "load")]
+    name: Option<String>,
     /// Threads that run models [default: one for each processor, bound to it].
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
@@ -62,6 +78,12 @@ struct Serve {
     /// The longest that a request may wait and run, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     request_time: u64,
+    /// Where spans are sent, by OTLP over HTTP, for example http://127.0.0.1:4318.
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// The form of the log on standard error: text, or a JSON object on each line.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     #[command(flatten)]
     trust: Trust,
     /// The most inferences in a second of each address, where no --clients are given.
@@ -70,6 +92,12 @@ struct Serve {
     /// The most inferences at once of each address, where no --clients are given.
     #[arg(long, value_name = "N", conflicts_with = "clients")]
     concurrent_requests: Option<usize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Args)]
@@ -126,7 +154,9 @@ impl Serve {
         Ok(FogConfig {
             listen: self.listen,
             listen_grpc: self.listen_grpc,
-            store: self.store.map_or(StoreLocation::Temporary, StoreLocation::Directory),
+            store: location(self.store, self.local)?,
+            follow_interval: Duration::from_secs_f64(self.follow),
+            preload: self.load.map(|path| Preload { path, name: self.name }),
             engine: self.engine,
             pin_workers: self.workers.is_none(),
             workers: self.workers.unwrap_or(default.workers),
@@ -136,6 +166,7 @@ impl Serve {
                 requests_per_second: self.requests_per_second,
                 concurrent_requests: self.concurrent_requests,
             },
+            otlp_endpoint: self.otlp_endpoint,
             tls,
             access: clients,
             trust,
@@ -147,10 +178,35 @@ impl Serve {
     }
 }
 
+/// A URL has a scheme; all else is a directory.
+fn location(store: Option<String>, local: Option<PathBuf>) -> anyhow::Result<StoreLocation> {
+    Ok(match (store, local) {
+        (None, _) => StoreLocation::Temporary,
+        (Some(url), local) if url.contains("://") => StoreLocation::Bucket { url, local },
+        (Some(directory), None) => StoreLocation::Directory(directory.into()),
+        (Some(directory), Some(_)) => {
+            anyhow::bail!("--local is for a store that is a bucket, and {directory} is a directory")
+        }
+    })
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "wanted a number of seconds".to_owned())?;
+    if (0.05..=86_400.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("wanted 0.05 to 86400 seconds".to_owned())
+    }
+}
+
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let Arguments { command, serve } = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match serve.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     let result = match command {
         None => serve.into_config().and_then(run),
         Some(Command::Token(token)) => token.make(),

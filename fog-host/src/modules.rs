@@ -205,6 +205,12 @@ impl Modules {
         self.lock().insert(digest, Arc::new(OnceCell::new_with(Some(module))));
     }
 
+    /// The digests of all that is loaded.
+    pub(crate) fn digests(&self) -> Vec<Digest> {
+        let loaded = self.lock();
+        loaded.iter().filter(|(_, cell)| cell.initialized()).map(|(digest, _)| *digest).collect()
+    }
+
     /// Forgets a module.
     pub(crate) fn forget(&self, digest: Digest) {
         self.lock().remove(&digest);

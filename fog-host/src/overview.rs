@@ -321,7 +321,7 @@ fn models(host: &Host) -> Vec<ModelEntry> {
         entries.push(ModelEntry {
             unloaded: host.is_unloaded(&name),
             name: Some(name.to_string()),
-            current: Some(model.current.to_string()),
+            current: model.current.map(|version| version.to_string()),
             versions: model.versions.into_iter().map(entry).collect(),
         });
     }

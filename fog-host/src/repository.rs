@@ -1,5 +1,5 @@
-//! What the host stores, and where: modules by digest, and one document of
-//! versions for each model name, in an object store.
+//! What the host stores: modules by digest, and one document of versions for each
+//! model name.
 //!
 //! ```text
 //! modules/<64 hexadecimal digits>.wasm
@@ -7,17 +7,25 @@
 //! models/<name>.json
 //! ```
 //!
-//! Each object is written whole, under its final name, or not at all.
+//! Each object is written whole, under its final name, or not at all. A document
+//! is changed by comparing and writing in one step, so any number of hosts can
+//! share a store. One that was there once stays, without versions: an object store
+//! can make nothing but writing conditional.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use leeway_contract::Digest;
-use object_store::local::LocalFileSystem;
-use object_store::{ObjectStore, ObjectStoreExt as _, path::Path as Location};
+use object_store::{ObjectMeta, ObjectStoreExt as _, UpdateVersion, path::Path as Location};
+use rand::Rng as _;
 
 use crate::catalog::{ModelName, Versions};
+use crate::store::Store;
+
+/// How often a change is tried again that another host's change got ahead of.
+const ATTEMPTS: u32 = 24;
+/// The longest pause before the second attempt; doubled with each, up to 16 times.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why something could not be stored or read back.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +34,36 @@ pub enum RepositoryError {
     /// The store itself failed.
     #[error("the store failed: {0}")]
     Store(#[from] object_store::Error),
+    /// A URL that names no store.
+    #[error(
+        "not the URL of a store: {seen:?} (wanted s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX)"
+    )]
+    Url {
+        /// The URL.
+        seen: String,
+    },
+    /// Built without what the URL needs.
+    #[error("this leeway-fog has no client for {scheme}:// (build it with --features buckets)")]
+    NoBuckets {
+        /// The URL's scheme.
+        scheme: String,
+    },
+    /// The lock of a directory cannot be taken.
+    #[error("cannot lock {}: {source}", path.display())]
+    Lock {
+        /// The lock's file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Other hosts changed the same model again and again.
+    #[error("other hosts change the model {name} all the time: {attempts} attempts failed")]
+    Contended {
+        /// The model.
+        name: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
     /// A stored document is not what was written.
     #[error("the stored document {location} is not valid: {source}")]
     Document {
@@ -34,34 +72,39 @@ pub enum RepositoryError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The host stops.
+    #[error("the host stops")]
+    Stopped,
+}
+
+/// A document of versions as it was read.
+struct Document {
+    versions: Versions,
+    seen: UpdateVersion,
 }
 
 /// The store of modules and aliases.
 pub(crate) struct Repository {
-    store: Arc<dyn ObjectStore>,
+    store: Store,
 }
 
 impl Repository {
-    /// A repository in an existing local directory. What it says is stored is
-    /// on the disk.
-    pub(crate) fn local(directory: &Path) -> Result<Self, RepositoryError> {
-        let store = LocalFileSystem::new_with_prefix(directory)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store) })
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
     }
 
     /// The digests of all modules.
     pub(crate) async fn modules(&self) -> Result<Vec<Digest>, RepositoryError> {
-        let objects = self.store.list_with_delimiter(Some(&"modules".into())).await?.objects;
-        let digest = |object: object_store::ObjectMeta| {
+        let digest = |object: ObjectMeta| {
             let name = object.location.filename()?.strip_suffix(".wasm")?;
             format!("sha256:{name}").parse().ok()
         };
-        Ok(objects.into_iter().filter_map(digest).collect())
+        Ok(self.list("modules").await?.into_iter().filter_map(digest).collect())
     }
 
     /// Whether the module is there.
     pub(crate) async fn has_module(&self, digest: Digest) -> Result<bool, RepositoryError> {
-        found(self.store.head(&module(digest)).await).map(|meta| meta.is_some())
+        found(self.store.objects().head(&module(digest)).await).map(|meta| meta.is_some())
     }
 
     /// A module's bytes.
@@ -75,7 +118,7 @@ impl Repository {
         digest: Digest,
         bytes: Bytes,
     ) -> Result<(), RepositoryError> {
-        self.store.put(&module(digest), bytes.into()).await?;
+        self.store.objects().put(&module(digest), bytes.into()).await?;
         Ok(())
     }
 
@@ -90,55 +133,87 @@ impl Repository {
         digest: Digest,
         envelope: Bytes,
     ) -> Result<(), RepositoryError> {
-        self.store.put(&signature(digest), envelope.into()).await?;
+        self.store.objects().put(&signature(digest), envelope.into()).await?;
         Ok(())
     }
 
-    /// Removes a module, with its signatures; `false` if there was none.
-    pub(crate) async fn delete_module(&self, digest: Digest) -> Result<bool, RepositoryError> {
-        found(self.store.delete(&signature(digest)).await)?;
-        found(self.store.delete(&module(digest)).await).map(|deleted| deleted.is_some())
+    /// Removes a module, if it is there, with its signatures.
+    pub(crate) async fn delete_module(&self, digest: Digest) -> Result<(), RepositoryError> {
+        found(self.store.objects().delete(&signature(digest)).await)?;
+        found(self.store.objects().delete(&module(digest)).await).map(drop)
     }
 
-    /// All names with their versions.
-    pub(crate) async fn models(&self) -> Result<Vec<(ModelName, Versions)>, RepositoryError> {
-        let objects = self.store.list_with_delimiter(Some(&"models".into())).await?.objects;
-        let mut models = Vec::with_capacity(objects.len());
-        for object in objects {
-            let name = object.location.filename().and_then(|name| name.strip_suffix(".json"));
-            let Some(name) = name.and_then(|name| name.parse().ok()) else { continue };
-            let Some(json) = self.get(&object.location).await? else { continue };
-            let versions = serde_json::from_slice(&json).map_err(|source| {
-                RepositoryError::Document { location: object.location.to_string(), source }
-            })?;
-            models.push((name, versions));
-        }
-        Ok(models)
+    /// All names that have a document, with what changes when the document does.
+    pub(crate) async fn models(&self) -> Result<Vec<(ModelName, Revision)>, RepositoryError> {
+        let model = |object: ObjectMeta| {
+            let name = object.location.filename()?.strip_suffix(".json")?.parse().ok()?;
+            Some((name, Revision(object.e_tag, object.last_modified.timestamp_micros())))
+        };
+        Ok(self.list("models").await?.into_iter().filter_map(model).collect())
     }
 
-    /// Stores the versions of a name, all at once.
-    pub(crate) async fn put_model(
+    /// The versions of a name, as they are stored now.
+    pub(crate) async fn model(
         &self,
         name: &ModelName,
-        versions: &Versions,
-    ) -> Result<(), RepositoryError> {
-        let json = serde_json::to_vec(versions).expect("versions have only string keys");
-        self.store.put(&model(name), json.into()).await?;
-        Ok(())
+    ) -> Result<Option<Versions>, RepositoryError> {
+        Ok(self.document(name).await?.map(|document| document.versions))
     }
 
-    /// Removes a name.
-    pub(crate) async fn delete_model(&self, name: &ModelName) -> Result<(), RepositoryError> {
-        found(self.store.delete(&model(name)).await).map(drop)
+    /// Changes the versions of a name, all at once, and returns what is stored now.
+    /// `change` gets what is stored, again where another host was faster, and says
+    /// what shall be; `None` leaves all as it is and is returned.
+    pub(crate) async fn change_model(
+        &self,
+        name: &ModelName,
+        change: impl Fn(Versions) -> Option<Versions>,
+    ) -> Result<Option<Versions>, RepositoryError> {
+        let location = model(name);
+        for attempt in 0..ATTEMPTS {
+            let (versions, seen) = match self.document(name).await? {
+                Some(Document { versions, seen }) => (versions, Some(seen)),
+                None => (Versions::default(), None),
+            };
+            let Some(changed) = change(versions) else { return Ok(None) };
+            let json = serde_json::to_vec(&changed).expect("versions have only string keys");
+            if self.store.compare_and_put(&location, seen, json.into()).await? {
+                return Ok(Some(changed));
+            }
+            // By chance, so that two hosts do not meet again.
+            let chance: f64 = rand::rng().random();
+            let longest = FIRST_PAUSE * (1 << attempt.min(4));
+            tokio::time::sleep(longest.mul_f64(chance)).await;
+        }
+        Err(RepositoryError::Contended { name: name.to_string(), attempts: ATTEMPTS })
+    }
+
+    async fn document(&self, name: &ModelName) -> Result<Option<Document>, RepositoryError> {
+        let location = model(name);
+        let Some(object) = found(self.store.objects().get(&location).await)? else {
+            return Ok(None);
+        };
+        let (e_tag, version) = (object.meta.e_tag.clone(), object.meta.version.clone());
+        let versions = serde_json::from_slice(&object.bytes().await?).map_err(|source| {
+            RepositoryError::Document { location: location.to_string(), source }
+        })?;
+        Ok(Some(Document { versions, seen: UpdateVersion { e_tag, version } }))
     }
 
     async fn get(&self, location: &Location) -> Result<Option<Bytes>, RepositoryError> {
-        match found(self.store.get(location).await)? {
+        match found(self.store.objects().get(location).await)? {
             Some(object) => Ok(Some(object.bytes().await?)),
             None => Ok(None),
         }
     }
+
+    async fn list(&self, folder: &str) -> Result<Vec<ObjectMeta>, RepositoryError> {
+        Ok(self.store.objects().list_with_delimiter(Some(&folder.into())).await?.objects)
+    }
 }
+
+/// What is another one whenever a document has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Revision(Option<String>, i64);
 
 fn module(digest: Digest) -> Location {
     Location::from_iter(["modules".to_owned(), format!("{}.wasm", digest.to_hex())])
@@ -158,5 +233,57 @@ fn found<T>(result: object_store::Result<T>) -> Result<Option<T>, RepositoryErro
         Ok(value) => Ok(Some(value)),
         Err(object_store::Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn name(text: &str) -> ModelName {
+        text.parse().unwrap()
+    }
+
+    /// Two hosts on one directory, each with changes under way at the same time.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_change_is_lost_between_hosts_that_share_a_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = || Arc::new(Repository::new(Store::directory(folder.path()).unwrap()));
+        let hosts = [host(), host()];
+        let digest = Digest::of(b"module");
+        let changes = (0..16).map(|number| {
+            let (host, version) = (hosts[number % 2].clone(), name(&format!("v{number}")));
+            tokio::spawn(async move {
+                let change = |versions| Some(Versions::with(versions, version.clone(), digest));
+                host.change_model(&name("m"), change).await.unwrap();
+            })
+        });
+        for change in changes.collect::<Vec<_>>() {
+            change.await.unwrap();
+        }
+        let stored = hosts[0].model(&name("m")).await.unwrap().unwrap();
+        assert_eq!(stored.versions.len(), 16, "{stored:?}");
+    }
+
+    #[tokio::test]
+    async fn a_document_of_former_times_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = Digest::of(b"module");
+        std::fs::create_dir(folder.path().join("models")).unwrap();
+        let json = format!(r#"{{"current": "1", "versions": {{"1": "{digest}"}}}}"#);
+        std::fs::write(folder.path().join("models/m.json"), json).unwrap();
+        let repository = Repository::new(Store::directory(folder.path()).unwrap());
+        let stored = repository.model(&name("m")).await.unwrap().unwrap();
+        assert_eq!(stored.resolve(None), Some((&name("1"), digest)));
+    }
+
+    #[test]
+    fn a_url_that_names_no_store_says_what_would() {
+        for url in ["", "bucket", "ftp://host/x", "s3:/x", "s3:///x", "file:///tmp"] {
+            let error = Store::url(url).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains("s3://BUCKET/PREFIX"), "{url}: {error}");
+        }
     }
 }

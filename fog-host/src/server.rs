@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use leeway_runtime::sandbox::{Sandbox, SandboxConfig, SandboxError};
+use leeway_telemetry::{EndpointError, Exporter};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -18,12 +19,15 @@ use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::compile::Compiler;
 use crate::config::{FogConfig, StoreLocation};
+use crate::follow::follow;
 use crate::grpc;
 use crate::host::{Host, Parts};
 use crate::listener::{Connections, Tls};
 use crate::modules::Modules;
 use crate::pool::{Pool, PoolSize};
+use crate::preload::{PreloadError, preload};
 use crate::repository::{Repository, RepositoryError};
+use crate::store::Store;
 use crate::tls::TlsError;
 use crate::trusted::{self, TrustFileError};
 use crate::uploads::Uploads;
@@ -78,6 +82,12 @@ pub enum BindError {
     /// There is no sandbox on this machine.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// Spans cannot be exported.
+    #[error(transparent)]
+    Traces(#[from] EndpointError),
+    /// A component cannot be had from the beginning.
+    #[error(transparent)]
+    Preload(#[from] PreloadError),
     /// The workers cannot be started.
     #[error("cannot start the workers: {0}")]
     Workers(#[source] io::Error),
@@ -131,7 +141,12 @@ impl FogHost {
         let access = access(&config)?;
         let trust = trusted::read(config.trust.as_deref())?;
         let (root, temporary) = root(&config.store)?;
-        let repository_dir = directory(root.join("repository"))?;
+        let store = match &config.store {
+            StoreLocation::Bucket { url, .. } => Store::url(url)?,
+            StoreLocation::Directory(_) | StoreLocation::Temporary => {
+                Store::directory(&directory(root.join("repository"))?)?
+            }
+        };
         let code = root.join("code");
         let sandbox = Sandbox::new(SandboxConfig {
             cache_dir: Some(code.clone()),
@@ -141,9 +156,11 @@ impl FogHost {
             let (engine, limits) = (config.engine, config.compile_limits);
             Compiler { program, code, engine, limits }
         });
-        let repository = Repository::local(&repository_dir)?;
+        let repository = Repository::new(store);
         let catalog = Catalog::open(&repository).await?;
         let audit = Audit::open(&root).map_err(BindError::Audit)?;
+        let traces = config.otlp_endpoint.as_deref();
+        let traces = traces.map(|url| Exporter::start("leeway-fog", url)).transpose()?;
         let (workers, queue) = (config.workers, config.queue);
         let (instances, pin) = (config.instances_per_worker, config.pin_workers);
         let pool = Pool::start(PoolSize { workers, queue, instances, pin });
@@ -155,8 +172,12 @@ impl FogHost {
         };
         let modules = Modules::new(sandbox, compiler, trust);
         let uploads = Uploads::new(directory(root.join("uploads"))?, config.max_module_bytes);
-        let parts = Parts { config, repository, catalog, modules, uploads, pool, audit, access };
+        let parts =
+            Parts { config, repository, catalog, modules, uploads, pool, audit, traces, access };
         let host = Arc::new(Host::new(parts));
+        if let Some(components) = &host.config.preload {
+            preload(&host, components).await?;
+        }
         Ok(Self { listener, address, grpc, host, tls, _temporary: temporary })
     }
 
@@ -181,8 +202,11 @@ impl FogHost {
         self,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let warm_up = Arc::clone(&self.host);
-        let warm_up = tokio::spawn(async move { warm_up.warm_up().await });
+        let keeper = Arc::clone(&self.host);
+        let keeper = tokio::spawn(async move {
+            keeper.warm_up().await;
+            follow(&keeper, keeper.config.follow_interval).await;
+        });
         let (began, shutdown_began) = oneshot::channel();
         let (both, mut grpc_shutdown) = watch::channel(());
         let shutdown = async move {
@@ -219,7 +243,7 @@ impl FogHost {
             ((), ()) = server => {}
             () = too_late => tracing::warn!(?time, "some requests were not finished in time"),
         }
-        warm_up.abort();
+        keeper.abort();
         Ok(())
     }
 }
@@ -269,8 +293,10 @@ impl fmt::Debug for Reload {
 /// The directory of everything that the host keeps.
 fn root(location: &StoreLocation) -> Result<(PathBuf, Option<TempDir>), BindError> {
     match location {
-        StoreLocation::Directory(path) => Ok((directory(path.clone())?, None)),
-        StoreLocation::Temporary => {
+        StoreLocation::Directory(path) | StoreLocation::Bucket { local: Some(path), .. } => {
+            Ok((directory(path.clone())?, None))
+        }
+        StoreLocation::Temporary | StoreLocation::Bucket { local: None, .. } => {
             let path = std::env::temp_dir();
             let temporary = tempfile::Builder::new().prefix("leeway-fog-").tempdir();
             let temporary = temporary.map_err(|source| BindError::Directory { path, source })?;

@@ -32,7 +32,7 @@ class FogHost:
     def __init__(
         self,
         binaries: Path,
-        store: Path,
+        store: Path | str,
         log: Path,
         options: Sequence[str] = (),
         environment: dict[str, str] | None = None,

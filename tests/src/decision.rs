@@ -44,7 +44,7 @@ const POWER: PowerModel =
 
 /// The reference models, compiled: digests and certificates.
 fn certificates() -> Vec<(Digest, Certificate)> {
-    let compiled = reference_models().into_iter().map(|model| {
+    let compiled = reference_models().iter().map(|model| {
         let options = leeway_compiler::Options::default();
         let compiled = leeway_compiler::compile(model.onnx, &options).expect("it compiles");
         let component = compiled.seal(&[]).component;

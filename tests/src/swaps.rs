@@ -243,7 +243,7 @@ impl Soak {
         }
         let took = begin.elapsed();
         report.swap_time += took;
-        if block % 2 == 0 {
+        if block.is_multiple_of(2) {
             still(took);
         }
         Ok(())

@@ -193,6 +193,7 @@ fn every_source_says_its_subject_first() {
     let folders = [
         "wit/src",
         "protocol/src",
+        "telemetry/src",
         "control/src",
         "client/src",
         "fleet/src",
@@ -218,6 +219,7 @@ fn unsafe_code_says_why_it_is_sound() {
     let folders = [
         "wit/src",
         "protocol/src",
+        "telemetry/src",
         "compiler/src",
         "runtime/src",
         "deploy/src",

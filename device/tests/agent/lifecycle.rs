@@ -19,7 +19,7 @@ fn disturb(running: &Running, factor: f32, what: u32) {
         }
         1 => {
             // A candidate that is refused at the end: its module is collected.
-            let mut bad = running::scaling(factor);
+            let mut bad = crate::running::scaling(factor);
             bad.golden[0].outputs[0].data[5] ^= 1;
             running.deploy(&component(&bad)).ok();
         }

@@ -27,7 +27,7 @@ pub(super) struct List {
 #[derive(Serialize)]
 struct Entry {
     name: ModelName,
-    current: Version,
+    current: Option<Version>,
     versions: BTreeMap<Version, Digest>,
 }
 
@@ -88,6 +88,11 @@ pub(super) async fn put(
     }
     let (catalog, repository) = (&host.catalog, &host.repository);
     catalog.set(&changing, repository, name.clone(), version.clone(), alias.digest).await?;
+    // Another host may have removed it meanwhile, before it could see the alias.
+    if !repository.has_module(alias.digest).await? {
+        catalog.remove(&changing, repository, &name, &version).await?;
+        return Err(unknown_module(alias.digest));
+    }
     host.observations.swapped();
     host.audit.did(&client, "alias", &format!("{name} {version} {}", alias.digest));
     Ok(Json(alias))
@@ -104,9 +109,10 @@ pub(super) async fn roll_back(
     let Some(model) = host.catalog.get(&name) else {
         return Err(HttpError::not_found(format!("there is no model {name} here")));
     };
-    let previous = model.previous.filter(|version| model.versions.contains_key(version));
+    let previous = model.previous.clone().filter(|version| model.versions.contains_key(version));
     let Some(version) = previous else {
-        let message = format!("{name} stood for no other version before {}", model.current);
+        let current = model.current.map(|version| version.to_string()).unwrap_or_default();
+        let message = format!("{name} stood for no other version before {current}");
         return Err(HttpError::conflict(message));
     };
     let digest = model.versions[&version];

@@ -14,6 +14,7 @@ use leeway_protocol::{Answer, Encoded, HEADER_LENGTH, Request};
 
 use super::body::{self, BodyLimits};
 use super::params::{ModelParams, Params};
+use super::traced::Traced;
 use crate::access::Client;
 use crate::error::HttpError;
 use crate::host::{Host, Target};
@@ -44,7 +45,18 @@ pub(super) async fn infer(
         Err(refusal) => return Err(body::drain(&mut body, refusal).await),
     };
     let inference = Inference { host: &host, client: &client, target: &target, arrival };
-    inference.answer(read(&host, &target, &headers, body), respond).await
+    let mut traced = Traced::begin(host.traces.as_ref(), &headers, arrival.at);
+    let respond = |answer: &Answer<'_>, request: &Request| {
+        if let Some(traced) = &mut traced {
+            traced.ran(answer);
+        }
+        respond(answer, request)
+    };
+    let result = inference.answer(read(&host, &target, &headers, body), respond).await;
+    match traced {
+        Some(traced) => traced.end(&target.name, &target.version, result),
+        None => result,
+    }
 }
 
 async fn read(

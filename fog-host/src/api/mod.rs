@@ -16,6 +16,7 @@ mod parts;
 mod probe;
 mod repository;
 mod signatures;
+mod traced;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -142,15 +142,30 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, HttpError> {
     let wanted = digest(&wanted)?;
     let _changing = host.catalog.changing().await;
-    if let Some((name, version)) = host.catalog.alias_of(wanted) {
-        let message = format!("version {version} of {name} stands for the module {wanted}");
-        return Err(HttpError::conflict(message));
-    }
-    if !host.repository.delete_module(wanted).await? {
-        return Err(unknown_module(wanted));
+    refuse_if_named(&host, wanted).await?;
+    let bytes = host.repository.module(wanted).await?.ok_or_else(|| unknown_module(wanted))?;
+    let envelope = host.repository.signature(wanted).await?;
+    host.repository.delete_module(wanted).await?;
+    if let Err(refusal) = refuse_if_named(&host, wanted).await {
+        // Another host set the alias meanwhile: the module stays.
+        host.repository.put_module(wanted, bytes).await?;
+        if let Some(envelope) = envelope {
+            host.repository.put_signature(wanted, envelope).await?;
+        }
+        return Err(refusal);
     }
     host.modules.forget(wanted);
     host.pool.retire(wanted);
     host.audit.did(&client, "remove", &wanted.to_string());
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn refuse_if_named(host: &Host, digest: Digest) -> Result<(), HttpError> {
+    match host.catalog.stored_alias_of(&host.repository, digest).await? {
+        None => Ok(()),
+        Some((name, version)) => {
+            let message = format!("version {version} of {name} stands for the module {digest}");
+            Err(HttpError::conflict(message))
+        }
+    }
 }

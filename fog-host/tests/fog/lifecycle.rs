@@ -39,6 +39,55 @@ fn a_restart_keeps_modules_and_aliases() {
 }
 
 #[test]
+fn hosts_that_share_a_store_see_each_others_changes_and_lose_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let config =
+        FogConfig { follow_interval: Duration::from_millis(50), ..stored(directory.path()) };
+    let (host_a, client_a) = start_with(config.clone());
+    let (host_b, client_b) = start_with(config);
+    let (two, three) =
+        (client_a.push(&TestModel::scaling(2.0)), client_b.push(&TestModel::scaling(3.0)));
+    let eventually = |what: &str, holds: &dyn Fn() -> bool| {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !holds() {
+            assert!(Instant::now() < end, "never: {what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    std::thread::scope(|scope| {
+        for (client, factor, digest) in [(&client_a, 2, two), (&client_b, 3, three)] {
+            scope.spawn(move || {
+                for number in 0..8 {
+                    let answer = client.alias("m", &format!("{factor}.{number}"), digest);
+                    assert_eq!(answer.status, 200);
+                }
+            });
+        }
+    });
+    let ones = request(json!([1, 1, 1, 1]));
+    let versions = |client: &Client| {
+        let models = client.get("/v1/models").json();
+        models["models"][0]["versions"].as_object().map_or(0, |versions| versions.len())
+    };
+    eventually("both know all versions", &|| {
+        versions(&client_a) == 16 && versions(&client_b) == 16
+    });
+    // A swap on one is a swap on the other, and a removal too.
+    client_a.alias("m", "last", three);
+    eventually("the swap", &|| client_b.infer("m", &ones).values() == [3.0; 4]);
+    assert!(client_b.delete(&format!("/v1/modules/{three}")).error(409).contains("stands for"));
+    for version in
+        client_a.get("/v1/models").json()["models"][0]["versions"].as_object().unwrap().keys()
+    {
+        assert_eq!(client_b.delete(&format!("/v1/models/m/versions/{version}")).status, 204);
+    }
+    assert_eq!(client_b.delete(&format!("/v1/modules/{three}")).status, 204);
+    eventually("the name is gone", &|| client_a.infer("m", &ones).status == 404);
+    eventually("the module is gone", &|| client_a.infer(three, &ones).status == 404);
+    drop((host_a, host_b));
+}
+
+#[test]
 fn a_stored_module_that_decayed_is_not_served_until_it_is_pushed_again() {
     let directory = tempfile::tempdir().unwrap();
     let (host, client) = start_with(stored(directory.path()));

@@ -15,4 +15,5 @@ mod slow;
 mod support;
 #[path = "../../../runtime/src/testing.rs"]
 mod testing;
+mod traces;
 mod trust;

@@ -6,6 +6,7 @@ mod abort;
 mod http;
 mod push;
 mod secure;
+mod traced;
 
 use std::fmt;
 use std::ops::RangeInclusive;

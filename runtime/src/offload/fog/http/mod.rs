@@ -16,6 +16,7 @@ use leeway_contract::Digest;
 use leeway_protocol::client::error_message;
 use leeway_protocol::device::DeviceReport;
 use leeway_protocol::{ClientRequest, Encoded, HEADER_LENGTH};
+use leeway_telemetry::{Exporter, TRACEPARENT, TRACERESPONSE};
 // This part of ureq may change between minor versions; Cargo.lock pins it.
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector as _, NextTimeout, RustlsConnector};
@@ -24,6 +25,7 @@ use ureq::{Agent, Body, http};
 use self::line::{Abortable, LineConnector};
 use super::push;
 use super::secure::FogAccess;
+use super::traced::Traced;
 use super::{Abort, Fog, FogAnswer, FogError, InferRequest, Pushed, Traffic};
 use crate::offload::estimate::FogTime;
 
@@ -49,6 +51,7 @@ pub struct HttpFog {
     base: String,
     authorization: Option<String>,
     names: Arc<NameCache>,
+    traces: Option<Exporter>,
 }
 
 impl fmt::Debug for HttpFog {
@@ -96,7 +99,14 @@ impl HttpFog {
         // TLS last, over the connection that the line has made.
         let connector = ().chain(LineConnector::default()).chain(RustlsConnector::default());
         let agent = Agent::with_parts(config, connector, resolver);
-        Ok(Self { agent, base, authorization: access.authorization(), names })
+        Ok(Self { agent, base, authorization: access.authorization(), names, traces: None })
+    }
+
+    /// Has each inference that is asked for begin a trace, which the fog host goes on
+    /// with.
+    #[must_use]
+    pub fn with_traces(self, exporter: Exporter) -> Self {
+        Self { traces: Some(exporter), ..self }
     }
 
     fn url(&self, path: &str) -> String {
@@ -202,20 +212,14 @@ impl HttpFog {
         }
         body.map_err(|error| self.failed(error, limit))
     }
-}
 
-impl Fog for HttpFog {
-    fn infer(&self, request: &InferRequest<'_>, limit: Duration) -> Result<FogAnswer, FogError> {
-        self.infer_or_abort(request, limit, &Arc::default())
-    }
-
-    fn infer_or_abort(
+    /// One inference.
+    fn exchange(
         &self,
         request: &InferRequest<'_>,
         limit: Duration,
-        abort: &Arc<Abort>,
+        traced: Option<&mut Traced<'_>>,
     ) -> Result<FogAnswer, FogError> {
-        let _abortable = Abortable::by(abort);
         let asked = ClientRequest {
             id: request.id,
             certificate: request.certificate,
@@ -228,12 +232,18 @@ impl Fog for HttpFog {
         let Encoded { body, head_bytes } =
             asked.encode().map_err(|error| malformed("not sent: ", &error))?;
         let path = format!("/v2/models/{}/infer", request.digest);
-        let response = self
+        let mut post = self
             .prepare(self.agent.post(self.url(&path)), limit)
             .header(HEADER_LENGTH, head_bytes.unwrap_or(body.len()).to_string())
-            .content_type("application/octet-stream")
-            .send(&body[..])
-            .map_err(|error| self.failed(error, limit))?;
+            .content_type("application/octet-stream");
+        if let Some(traced) = &traced {
+            post = post.header(TRACEPARENT, traced.traceparent());
+        }
+        let response = post.send(&body[..]).map_err(|error| self.failed(error, limit))?;
+        if let Some(traced) = traced {
+            let by = response.headers().get(TRACERESPONSE);
+            traced.answered_by(by.and_then(|value| value.to_str().ok()));
+        }
 
         let head_bytes = response.headers().get(HEADER_LENGTH);
         let head_bytes = head_bytes
@@ -254,6 +264,27 @@ impl Fog for HttpFog {
         let answer = FogAnswer { outputs: response.outputs, time, traffic };
         request.check(response.digest, response.id, &answer)?;
         Ok(answer)
+    }
+}
+
+impl Fog for HttpFog {
+    fn infer(&self, request: &InferRequest<'_>, limit: Duration) -> Result<FogAnswer, FogError> {
+        self.infer_or_abort(request, limit, &Arc::default())
+    }
+
+    fn infer_or_abort(
+        &self,
+        request: &InferRequest<'_>,
+        limit: Duration,
+        abort: &Arc<Abort>,
+    ) -> Result<FogAnswer, FogError> {
+        let _abortable = Abortable::by(abort);
+        let mut traced = Traced::begin(self.traces.as_ref());
+        let result = self.exchange(request, limit, traced.as_mut());
+        if let Some(traced) = traced {
+            traced.end(request, &result);
+        }
+        result
     }
 
     fn probe(&self, limit: Duration) -> Result<Traffic, FogError> {

@@ -1,0 +1,145 @@
+//! Spans that a host exports: under the client's, with the wait and the run in them.
+
+use std::io::{BufReader, Write as _};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use leeway_fog_host::FogConfig;
+use leeway_runtime::offload::fog::{Fog as _, HttpFog, InferRequest};
+use leeway_runtime::sandbox::Sandbox;
+use leeway_telemetry::Exporter;
+use serde_json::{Value, json};
+
+use crate::support::{request, start_with};
+use crate::testing::TestModel;
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// A collector that hands over every request's body.
+fn collector() -> (String, Receiver<Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut reader, sender) = (BufReader::new(stream.unwrap()), sender.clone());
+            std::thread::spawn(move || {
+                while let Some(body) = next(&mut reader) {
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                    reader.get_mut().write_all(answer).unwrap();
+                    let _ = sender.send(serde_json::from_slice(&body).unwrap());
+                }
+            });
+        }
+    });
+    (url, receiver)
+}
+
+fn next(reader: &mut impl std::io::BufRead) -> Option<Vec<u8>> {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).ok()?;
+            return Some(body);
+        }
+    }
+}
+
+/// The spans of the next requests, until there are so many.
+fn spans(receiver: &Receiver<Value>, wanted: usize) -> Vec<Value> {
+    let mut spans = Vec::new();
+    while spans.len() < wanted {
+        let body = receiver.recv_timeout(Duration::from_secs(60)).expect("spans arrive");
+        let resource = &body["resourceSpans"][0];
+        let service = &resource["resource"]["attributes"][0]["value"]["stringValue"];
+        for span in resource["scopeSpans"][0]["spans"].as_array().unwrap() {
+            let mut span = span.clone();
+            span["service"] = service.clone();
+            spans.push(span);
+        }
+    }
+    spans
+}
+
+#[test]
+fn the_clients_span_goes_on_here_and_it_is_told_which() {
+    let (url, receiver) = collector();
+    let config = FogConfig { otlp_endpoint: Some(url), ..FogConfig::default() };
+    let (_host, client) = start_with(config);
+    let digest = client.push(&TestModel::scaling(2.0));
+    let body = request(json!([1, 1, 1, 1])).to_string();
+    let path = format!("/v2/models/{digest}/infer");
+    let answer = client.with("POST", &path, &[("traceparent", PARENT)], body.as_bytes());
+    assert_eq!(answer.status, 200);
+    let told = answer.header("traceresponse").unwrap();
+
+    let spans = spans(&receiver, 3);
+    let named = |name: &str| spans.iter().find(|span| span["name"] == name).unwrap();
+    let whole = named("infer");
+    assert_eq!(whole["service"], "leeway-fog");
+    assert_eq!(whole["parentSpanId"], PARENT[36..52]);
+    assert_eq!(told[36..52], *whole["spanId"].as_str().unwrap());
+    for part in [named("queue"), named("compute")] {
+        assert_eq!(part["parentSpanId"], whole["spanId"]);
+    }
+    let nanos = |span: &Value, key: &str| span[key].as_str().unwrap().parse::<u64>().unwrap();
+    let (start, end) = ("startTimeUnixNano", "endTimeUnixNano");
+    assert!(nanos(named("compute"), end) > nanos(named("compute"), start));
+    for span in &spans {
+        assert_eq!(span["traceId"], PARENT[3..35]);
+        assert!(nanos(span, start) >= nanos(whole, start) && nanos(span, end) <= nanos(whole, end));
+    }
+}
+
+#[test]
+fn a_trace_goes_from_the_device_to_the_host_and_back() {
+    let (url, receiver) = collector();
+    let config = FogConfig { otlp_endpoint: Some(url.clone()), ..FogConfig::default() };
+    let (host, client) = start_with(config);
+    let model = TestModel::scaling(2.0);
+    let digest = client.push(&model);
+    let exporter = Exporter::start("leeway-device", &url).unwrap();
+    let fog = HttpFog::new(&host.url()).unwrap().with_traces(exporter);
+    let certificate = model.certificate(&Sandbox::engine_claim());
+    let inputs = TestModel::input([1.0; 4]);
+    let request =
+        InferRequest { id: 7, digest, certificate: &certificate, stages: 0..=0, inputs: &inputs };
+    fog.infer(&request, Duration::from_secs(20)).unwrap();
+    let spans = spans(&receiver, 4);
+    let of = |service: &str, name: &str| {
+        let is = |span: &&Value| span["service"] == service && span["name"] == name;
+        spans.iter().find(is).unwrap_or_else(|| panic!("{spans:?}"))
+    };
+    let (asked, answered) = (of("leeway-device", "ask the fog host"), of("leeway-fog", "infer"));
+    assert_eq!(asked["parentSpanId"], "");
+    assert_eq!(answered["parentSpanId"], asked["spanId"]);
+    assert!(spans.iter().all(|span| span["traceId"] == asked["traceId"]));
+    let told =
+        json!({ "key": "leeway.fog.span_id", "value": { "stringValue": answered["spanId"] } });
+    assert!(asked["attributes"].as_array().unwrap().contains(&told), "{asked}");
+}
+
+#[test]
+fn a_request_that_fails_is_a_span_with_an_error_and_what_is_not_sampled_is_none() {
+    let (url, receiver) = collector();
+    let config = FogConfig { otlp_endpoint: Some(url), ..FogConfig::default() };
+    let (_host, client) = start_with(config);
+    let digest = client.push(&TestModel::scaling(2.0));
+    let path = format!("/v2/models/{digest}/infer");
+    let quiet = format!("{}00", &PARENT[..53]);
+    client.with("POST", &path, &[("traceparent", &quiet)], b"{}").error(400);
+    client.with("POST", &path, &[("traceparent", "garbage")], b"{}").error(400);
+    let spans = spans(&receiver, 1);
+    assert_eq!(spans.len(), 1);
+    assert_eq!(spans[0]["status"]["code"], 2);
+    assert_eq!(spans[0]["parentSpanId"], "");
+}
