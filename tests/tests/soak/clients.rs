@@ -82,7 +82,7 @@ pub(crate) fn keep_asking(soak: &Soak, seed: usize) {
 pub(crate) fn ask(soak: &Soak, agent: &mut Agent, turn: usize) {
     let model = &soak.models[turn % 2];
     let (inputs, _) = &model.pairs[turn / 2 % model.pairs.len()];
-    let name = if turn % 3 == 0 { model.digest.to_string() } else { "m".to_owned() };
+    let name = if turn.is_multiple_of(3) { model.digest.to_string() } else { "m".to_owned() };
     let certificate: &Certificate = &model.certificate;
     let stages = 0..=certificate.last_stage();
     // The stages of the other module may be more or fewer.
