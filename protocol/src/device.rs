@@ -7,11 +7,13 @@
 use leeway_contract::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::whole;
+
 /// The most models in one report.
 pub const MOST_MODELS: usize = 32;
 /// The largest report, in bytes of JSON.
 pub const LARGEST_REPORT_BYTES: usize = 32 << 10;
-/// The longest name of a model or a policy in a report, in bytes.
+/// The longest name of a model or a policy in a report, in characters.
 const LONGEST_NAME: usize = 128;
 
 /// What happened on a device since its last report.
@@ -35,18 +37,22 @@ pub struct ModelReport {
     pub decisions: Decisions,
     /// The worst case on the device that the last decision was made by, in
     /// nanoseconds.
+    #[serde(deserialize_with = "whole::number")]
     pub wcet_ns: u64,
     /// T_L, as it was believed last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer_ns: Option<u64>,
     /// T_F, as it was believed last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fog_ns: Option<u64>,
     /// The longest time from an input's release to its answer.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole::number")]
     pub latency_ns: u64,
     /// The deadline, from the release.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_ns: Option<u64>,
 }
 
@@ -55,14 +61,19 @@ pub struct ModelReport {
 #[serde(default)]
 pub struct Decisions {
     /// On the device, as decided.
+    #[serde(deserialize_with = "whole::number")]
     pub local: u64,
     /// By the fog host, as decided.
+    #[serde(deserialize_with = "whole::number")]
     pub fog: u64,
     /// On the device, after the fog host had failed.
+    #[serde(deserialize_with = "whole::number")]
     pub fallback: u64,
     /// On the device, which was faster in the end.
+    #[serde(deserialize_with = "whole::number")]
     pub compensated: u64,
     /// Of all these, after the deadline.
+    #[serde(deserialize_with = "whole::number")]
     pub missed: u64,
 }
 
@@ -98,8 +109,9 @@ impl DeviceReport {
             return Err(super::wrong(format!("{seen} models, wanted {MOST_MODELS} at most")));
         }
         let names = report.models.iter().flat_map(|model| [&model.name, &model.policy]);
-        if let Some(seen) = names.map(String::len).find(|length| *length > LONGEST_NAME) {
-            let message = format!("a name of {seen} bytes, wanted {LONGEST_NAME} at most");
+        let longest = names.map(|name| name.chars().count()).max();
+        if let Some(seen) = longest.filter(|longest| *longest > LONGEST_NAME) {
+            let message = format!("a name of {seen} characters, wanted {LONGEST_NAME} at most");
             return Err(super::wrong(message));
         }
         Ok(report)
@@ -134,14 +146,29 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        let mut json = serde_json::to_value(report(1)).unwrap();
+        let model = &mut json["models"][0];
+        (model["local"], model["wcet_ns"]) = (1.0.into(), 12e6.into());
+        (model["transfer_ns"], model["fog_ns"]) = (3e6.into(), serde_json::Value::Null);
+        let read = DeviceReport::decode(json.to_string().as_bytes()).unwrap();
+        assert_eq!(read, report(1));
+        for wrong in [serde_json::Value::Null, (-1).into(), 0.5.into(), 2e19.into(), "1".into()] {
+            json["models"][0]["local"] = wrong.clone();
+            let read = DeviceReport::decode(json.to_string().as_bytes());
+            assert!(read.is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn what_is_too_much_or_no_report_is_refused() {
         let many = serde_json::to_vec(&report(MOST_MODELS + 1)).unwrap();
         assert!(many.len() < LARGEST_REPORT_BYTES);
         assert!(DeviceReport::decode(&many).unwrap_err().to_string().contains("33 models"));
         let mut long = report(1);
-        long.models[0].policy = "x".repeat(LONGEST_NAME + 1);
+        long.models[0].policy = "ø".repeat(LONGEST_NAME + 1);
         let long = serde_json::to_vec(&long).unwrap();
-        assert!(DeviceReport::decode(&long).unwrap_err().to_string().contains("129 bytes"));
+        assert!(DeviceReport::decode(&long).unwrap_err().to_string().contains("129 characters"));
         for json in [&b""[..], b"[]", b"{}", b"{\"models\":[{}]}"] {
             assert!(DeviceReport::decode(json).is_err());
         }

@@ -42,6 +42,7 @@ pub mod request;
 pub mod response;
 mod scalars;
 pub mod statistics;
+mod whole;
 
 use serde::{Deserialize, Serialize};
 
