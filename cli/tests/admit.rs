@@ -50,29 +50,24 @@ fn each_stream_is_told_its_response_and_slack() {
     assert!(text.contains("no stream is calibrated"), "{text}");
 }
 
-#[test]
-fn a_calibration_of_another_device_is_told_by_what_differs() {
-    let folder = tempfile::tempdir().unwrap();
+/// Builds a model and calibrates it, as `m.wasm` and `m.json`.
+fn calibrate(folder: &Path, more: &[&str]) {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-models/mlp-tabular");
     let leeway = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_leeway"));
-        let output = command.current_dir(folder.path()).args(arguments).output().unwrap();
+        let output = command.current_dir(folder).args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     leeway(&["build", &format!("{root}/model.onnx"), "-o", "m.wasm", "--name", "m"]);
     let validation = format!("{root}/validation.npz");
-    leeway(&[
-        "calibrate",
-        "m.wasm",
-        "--validation",
-        &validation,
-        "--output",
-        "m.json",
-        "--runs",
-        "30",
-        "--cold-runs",
-        "0",
-    ]);
+    let measured = ["--output", "m.json", "--runs", "30", "--cold-runs", "0"];
+    leeway(&[&["calibrate", "m.wasm", "--validation", &validation], &measured[..], more].concat());
+}
+
+#[test]
+fn a_calibration_of_another_device_is_told_by_what_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    calibrate(folder.path(), &[]);
     let streams = "[[stream]]\nname = \"m\"\ncalibration = \"m.json\"\nperiod_ms = 60000\n\
                    deadline_ms = 60000\n";
     let told = |wanted: &str| {
@@ -136,16 +131,7 @@ fn a_hot_device_is_asked_for_its_throttled_times_and_streams_make_room_in_order(
 #[test]
 fn a_slower_clock_than_calibrated_makes_times_longer() {
     let folder = tempfile::tempdir().unwrap();
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-models/mlp-tabular");
-    let leeway = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leeway"));
-        let output = command.current_dir(folder.path()).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    leeway(&["build", &format!("{root}/model.onnx"), "-o", "m.wasm", "--name", "m"]);
-    let validation = format!("{root}/validation.npz");
-    let measured = ["--output", "m.json", "--runs", "30", "--cold-runs", "0", "--store", "kept"];
-    leeway(&[&["calibrate", "m.wasm", "--validation", &validation], &measured[..]].concat());
+    calibrate(folder.path(), &["--store", "kept"]);
     let file = folder.path().join("m.json");
     let mut calibration: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     calibration["claims"]["device"]["governor"] = "performance".into();

@@ -107,16 +107,11 @@ impl Histogram {
     }
 }
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Model {
     statistics: InferenceStatistics,
     last_inference: u64,
-    fuel: u64,
-    request: Histogram,
-    queue: Histogram,
-    compute: Histogram,
-    deadline: Histogram,
-    late: u64,
+    latencies: Latencies,
 }
 
 /// A model's latencies, to be shown.
@@ -124,6 +119,13 @@ struct Model {
 pub(crate) struct Latency {
     model: String,
     version: String,
+    #[serde(flatten)]
+    latencies: Latencies,
+}
+
+/// What inferences that were answered took.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Latencies {
     fuel: u64,
     request: Histogram,
     queue: Histogram,
@@ -197,13 +199,14 @@ impl Observations {
             statistics.compute_infer += times.compute;
             statistics.compute_output += times.output;
             model.last_inference = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-            model.fuel = model.fuel.saturating_add(fuel.0);
-            model.request.observe(times.request);
-            model.queue.observe(times.queue);
-            model.compute.observe(times.compute);
+            let latencies = &mut model.latencies;
+            latencies.fuel = latencies.fuel.saturating_add(fuel.0);
+            latencies.request.observe(times.request);
+            latencies.queue.observe(times.queue);
+            latencies.compute.observe(times.compute);
             if let Some(deadline) = times.deadline {
-                model.deadline.observe(deadline);
-                model.late += u64::from(times.request > deadline);
+                latencies.deadline.observe(deadline);
+                latencies.late += u64::from(times.request > deadline);
             }
         });
     }
@@ -232,9 +235,8 @@ impl Observations {
     pub(crate) fn latencies(&self) -> Vec<Latency> {
         let state = self.lock();
         let of = |((name, version), model): (&(String, String), &Model)| {
-            let Model { fuel, request, queue, compute, deadline, late, .. } = model.clone();
-            let (model, version) = (name.clone(), version.clone());
-            Latency { model, version, fuel, request, queue, compute, deadline, late }
+            let latencies = model.latencies.clone();
+            Latency { model: name.clone(), version: version.clone(), latencies }
         };
         state.models.iter().map(of).collect()
     }
@@ -246,7 +248,7 @@ impl Observations {
         Totals {
             answered: sum(|model| model.statistics.success.count),
             failed: sum(|model| model.statistics.fail.count),
-            late: sum(|model| model.late),
+            late: sum(|model| model.latencies.late),
             pushes: state.pushes,
             swaps: state.swaps,
             refusals: state.refusals.iter().map(|(why, count)| (why.label(), *count)).collect(),
@@ -256,8 +258,9 @@ impl Observations {
     /// The statistics extension's entry of a version of a model.
     pub(crate) fn statistics(&self, name: &str, version: &str) -> ModelStatistics {
         let key = (name.to_owned(), version.to_owned());
-        let model = self.lock().models.get(&key).cloned().unwrap_or_default();
-        let Model { statistics, last_inference, .. } = model;
+        let counted = |model: &Model| (model.statistics, model.last_inference);
+        let (statistics, last_inference) =
+            self.lock().models.get(&key).map(counted).unwrap_or_default();
         let count = statistics.success.count;
         let batch = BatchStatistics {
             batch_size: 1,
@@ -298,9 +301,9 @@ impl Observations {
         }
         text.family("leeway_fuel_total", "counter", "Fuel that inferences burned.");
         for (labels, model) in &models {
-            text.sample("leeway_fuel_total", labels, model.fuel);
+            text.sample("leeway_fuel_total", labels, model.latencies.fuel);
         }
-        type Choose = fn(&Model) -> &Histogram;
+        type Choose = fn(&Latencies) -> &Histogram;
         let histograms: [(&str, &str, Choose); 4] = [
             ("leeway_request_seconds", "From a request's head to its answer.", |m| &m.request),
             ("leeway_queue_seconds", "Waiting for a worker.", |m| &m.queue),
@@ -310,12 +313,12 @@ impl Observations {
         for (name, help, histogram) in histograms {
             text.family(name, "histogram", help);
             for (labels, model) in &models {
-                text.histogram(name, labels, histogram(model));
+                text.histogram(name, labels, histogram(&model.latencies));
             }
         }
         text.family("leeway_late_total", "counter", "Answers after the time that was given.");
         for (labels, model) in &models {
-            text.sample("leeway_late_total", labels, model.late);
+            text.sample("leeway_late_total", labels, model.latencies.late);
         }
         text.family("leeway_refusals_total", "counter", "Requests refused, by the reason.");
         for (why, count) in &state.refusals {

@@ -151,18 +151,9 @@ impl Kernel for Normal {
     }
 
     fn emit(&self, code: &mut Code, places: &Places) {
-        let (from, to) = (code.i32_local(), code.i32_local());
-        code.point(from, places.inputs[0]);
-        code.point(to, places.outputs[0]);
-        let row_bytes = 4 * self.rows.axis as i64;
-        let block_end = 4 * (self.rows.axis * self.rows.inner) as i64;
-        self.rows.emit_rows(
-            code,
-            &[(from, row_bytes), (to, row_bytes)],
-            &[block_end, block_end],
-            &mut |code, lanes| self.emit_row(code, places, from, to, lanes),
-        );
-        code.release([from, to]);
+        self.rows.emit_to_rows(code, places, &mut |code, from, to, lanes| {
+            self.emit_row(code, places, from, to, lanes);
+        });
     }
 
     fn fuse(&mut self, then: &Fusion) -> bool {

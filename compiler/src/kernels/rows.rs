@@ -121,6 +121,29 @@ impl Rows {
         });
     }
 
+    /// Emits what makes each row of the input one of the output, of the same size:
+    /// `row(code, from, to, lanes)`, with the rows' starts, as [`Rows::emit_rows`] calls it.
+    pub(super) fn emit_to_rows(
+        &self,
+        code: &mut Code,
+        places: &Places,
+        row: &mut dyn FnMut(&mut Code, Local, Local, usize),
+    ) {
+        let (from, to) = (code.i32_local(), code.i32_local());
+        code.point(from, places.inputs[0]);
+        code.point(to, places.outputs[0]);
+        let row_bytes = 4 * self.axis as i64;
+        // Four neighbouring rows have been passed; the rest of the block follows.
+        let block_end = 4 * (self.axis * self.inner) as i64;
+        self.emit_rows(
+            code,
+            &[(from, row_bytes), (to, row_bytes)],
+            &[block_end, block_end],
+            &mut |code, lanes| row(code, from, to, lanes),
+        );
+        code.release([from, to]);
+    }
+
     /// How many vectors a row has, the bytes from one to the next, and how many elements
     /// after them, of the row(s) that [`Rows::emit_rows`] emits with so many `lanes`.
     pub(super) fn vectors(&self, lanes: usize) -> (usize, u64, usize) {
@@ -242,19 +265,9 @@ impl Kernel for Softmax {
     }
 
     fn emit(&self, code: &mut Code, places: &Places) {
-        let (from, to) = (code.i32_local(), code.i32_local());
-        code.point(from, places.inputs[0]);
-        code.point(to, places.outputs[0]);
-        let row_bytes = 4 * self.rows.axis as i64;
-        // Four neighbouring rows have been passed; the rest of the block follows.
-        let block_end = 4 * (self.rows.axis * self.rows.inner) as i64;
-        self.rows.emit_rows(
-            code,
-            &[(from, row_bytes), (to, row_bytes)],
-            &[block_end, block_end],
-            &mut |code, lanes| self.emit_row(code, from, to, lanes),
-        );
-        code.release([from, to]);
+        self.rows.emit_to_rows(code, places, &mut |code, from, to, lanes| {
+            self.emit_row(code, from, to, lanes);
+        });
     }
 
     fn as_any(&self) -> &dyn Any {
