@@ -32,6 +32,12 @@ fn kept(operator: &str) -> String {
     format!("tract.{operator}")
 }
 
+/// A node as tract reads it, of an operator that was replaced.
+pub fn read_by_tract(context: &ParsingContext, node: &NodeProto) -> Read {
+    let read = context.framework.op_register.0.get(&kept(&node.op_type));
+    read.context("an operator that tract reads")?(context, node)
+}
+
 /// A node as tract reads it, and `wiring` wires it.
 pub fn rewired(
     context: &ParsingContext,
@@ -41,8 +47,7 @@ pub fn rewired(
     + Sync
     + 'static,
 ) -> Read {
-    let read = context.framework.op_register.0.get(&kept(&node.op_type));
-    let (op, captured) = read.context("an operator that tract reads")?(context, node)?;
+    let (op, captured) = read_by_tract(context, node)?;
     let of_tract = op.as_op().downcast_ref::<Box<dyn Expansion>>().context("an expansion")?;
     let rewired = Rewired { of_tract: of_tract.clone(), wiring: Arc::new(wiring) };
     Ok((expand(rewired), captured))

@@ -12,8 +12,8 @@ use leeway_compiler::{CompileError, Options, compile};
 use leeway_contract::Certificate;
 use leeway_runtime::sandbox::{EngineKind, Limits, Sandbox};
 use leeway_tests::compare::sandbox;
-use leeway_tests::mutate::{Mutant, mutant};
-use leeway_tests::onnx::{Attribute, Dim, FLOAT, Graph, INT64};
+use leeway_tests::mutate::{BASES, Mutant, mutant};
+use leeway_tests::onnx::{Attribute, Dim, FLOAT, Graph, INT64, UINT8};
 use leeway_tests::random::{Random, Style};
 use prost::Message as _;
 use tract_onnx::pb::tensor_proto::DataLocation;
@@ -617,18 +617,23 @@ const CASES: &[Case] = &[
     ),
     (
         "scan_of_too_many",
+        || changed(|g| g.node.push(scan(vec![int_attribute("num_scan_inputs", 1 << 40)]))),
+        Some("scanned inputs"),
+    ),
+    (
+        "scan_along_no_axis",
         || {
             changed(|g| {
-                let body =
-                    GraphProto { node: vec![node("Relu", &["a"], "b")], ..Default::default() };
-                let body = GraphProto { input: vec![named("a")], output: vec![named("b")], ..body };
-                let mut scan = node("Scan", &["x"], "scan");
-                scan.attribute =
-                    vec![int_attribute("num_scan_inputs", 1 << 40), graph_attribute("body", body)];
-                g.node.push(scan);
+                let axes = AttributeProto {
+                    name: "scan_input_axes".into(),
+                    r#type: AttributeType::Ints as i32,
+                    ints: vec![1 << 40],
+                    ..Default::default()
+                };
+                g.node.push(scan(vec![int_attribute("num_scan_inputs", 1), axes]));
             })
         },
-        Some("scanned inputs"),
+        Some("1 axes from -32 to 31 are wanted"),
     ),
     (
         "zeros_in_a_branch",
@@ -668,6 +673,66 @@ const CASES: &[Case] = &[
         },
         Some("no order of 3 axes"),
     ),
+    (
+        "a_window_of_other_axes",
+        || pooled(&[2, 2], &[2, 2, 2]),
+        Some("strides has 3 numbers, where a window of 2 axes has 2"),
+    ),
+    ("a_window_of_more_axes", || pooled(&[2, 2, 0], &[2, 2, 2]), Some("a window of 3 axes over")),
+    ("transform_of_a_scalar", || of_a_scalar("DFT", &["x"]), Some("no axis 0 among 0 axes")),
+    (
+        "norm_of_a_scalar",
+        || of_a_scalar("LayerNormalization", &["x", "x"]),
+        Some("no axis 0 among 0 axes"),
+    ),
+    ("gather_by_a_scalar", || of_a_scalar("GatherND", &["of", "at"]), Some("a scalar where")),
+    (
+        "transform_of_a_scalar_in_a_body",
+        || {
+            let mut g = Graph::new();
+            let x = g.input("x", FLOAT, &dims(&[4, 3]));
+            let mut body = Graph::inner("inside_");
+            let a = body.input("a", FLOAT, &dims(&[3]));
+            let sum = body.node("ReduceSum", &[&a], &[("keepdims", Attribute::Int(0))]);
+            let out = body.node("DFT", &[&sum], &[]);
+            let body = Attribute::Graph(body.body(&[(&out, &[])]));
+            let attributes = [("num_scan_inputs", Attribute::Int(1)), ("body", body)];
+            let out = g.node("Scan", &[&x], &attributes);
+            g.finish(&[&out])
+        },
+        Some("no axis 0 among 0 axes"),
+    ),
+    (
+        "norm_over_more_axes_than_there_are",
+        || {
+            let mut g = Graph::new();
+            let x = g.input("x", FLOAT, &dims(&[2, 3]));
+            let attributes = [("axis", Attribute::Int(-3))];
+            let out = g.node("LayerNormalization", &[&x, &x], &attributes);
+            g.finish(&[&out])
+        },
+        Some("no axis -3 among 2 axes"),
+    ),
+    (
+        "a_shape_of_many_axes",
+        || {
+            let mut g = Graph::new();
+            let shape = g.input("shape", INT64, &dims(&[1 << 28]));
+            let filled = g.node("ConstantOfShape", &[&shape], &[]);
+            g.finish(&[&filled])
+        },
+        Some("268435456 axes"),
+    ),
+    (
+        "an_axis_that_is_none",
+        || {
+            let mut g = Graph::new();
+            let x = g.input("x", FLOAT, &dims(&[2, 3]));
+            let out = g.node("Softmax", &[&x], &[("axis", Attribute::Int(1 << 40))]);
+            g.finish(&[&out])
+        },
+        Some("\"axis\": 1099511627776"),
+    ),
     ("deep_subgraphs", || nested(20), Some("depth")),
     ("deepest_subgraphs", || nested(2000), Some("not a valid")),
     ("many_nodes", || chain("Relu", 40_000), Some("nodes")),
@@ -695,6 +760,43 @@ const CASES: &[Case] = &[
         Some("group"),
     ),
 ];
+
+/// A node over scalars.
+fn of_a_scalar(operator: &str, inputs: &[&str]) -> Vec<u8> {
+    let mut g = Graph::new();
+    g.input("x", FLOAT, &[]);
+    g.input("at", INT64, &[]);
+    g.input("of", FLOAT, &dims(&[3, 4]));
+    let out = g.node(operator, inputs, &[]);
+    g.finish(&[&out])
+}
+
+/// The mean over windows of an 8-bit image of two axes.
+fn pooled(window: &[i64], strides: &[i64]) -> Vec<u8> {
+    let mut g = Graph::new();
+    let x = g.input("x", FLOAT, &dims(&[1, 2, 6, 6]));
+    let (scale, zero) = (g.floats(&[], &[0.05]), g.integers(UINT8, &[], &[120]));
+    let x = g.node("QuantizeLinear", &[&x, &scale, &zero], &[]);
+    let real = g.node("DequantizeLinear", &[&x, &scale, &zero], &[]);
+    let attributes =
+        [("kernel_shape", Attribute::Ints(window)), ("strides", Attribute::Ints(strides))];
+    let mean = g.node("AveragePool", &[&real], &attributes);
+    let mean = g.node("QuantizeLinear", &[&mean, &scale, &zero], &[]);
+    let out = g.node("DequantizeLinear", &[&mean, &scale, &zero], &[]);
+    g.finish(&[&out])
+}
+
+/// A scan over x whose body is a Relu, with these attributes beside it.
+fn scan(mut attributes: Vec<AttributeProto>) -> NodeProto {
+    let body = GraphProto {
+        node: vec![node("Relu", &["a"], "b")],
+        input: vec![named("a")],
+        output: vec![named("b")],
+        ..Default::default()
+    };
+    attributes.push(graph_attribute("body", body));
+    NodeProto { attribute: attributes, ..node("Scan", &["x"], "scan") }
+}
 
 fn chain_of_shape(shape: &[usize]) -> Vec<u8> {
     let mut graph = Graph::new();
@@ -820,6 +922,13 @@ fn a_child_compiles_mutants() {
         }
     }
     println!("all seeds");
+}
+
+#[test]
+fn what_mutants_begin_as_compiles() {
+    for (name, base) in BASES {
+        compile(&base(), &options()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
 }
 
 #[test]

@@ -243,12 +243,22 @@ impl<'a> Guard<'a> {
                     format!("{most} elements"),
                 );
             }
+            let axes = match &*attribute.name {
+                "axis" => std::slice::from_ref(&attribute.i),
+                "axes" => &attribute.ints,
+                _ => &[],
+            };
+            let ranks = -(RANK_LIMIT as i64)..RANK_LIMIT as i64;
+            if let Some(axis) = axes.iter().find(|axis| !ranks.contains(axis)) {
+                return self.limit(&of, axis, format!("{RANK_LIMIT} axes"));
+            }
             let counts = ["hidden_size", "group", "num_outputs", "blocksize"];
             let most = 1 << 20;
             if counts.contains(&&*attribute.name) && !(0..=most).contains(&attribute.i) {
                 return self.limit(&of, attribute.i, most);
             }
         }
+        self.window(node, &what)?;
         if node.op_type == "Scan" {
             self.scan(node, &what)?;
         }
@@ -266,6 +276,23 @@ impl<'a> Guard<'a> {
                 "{what}: in a subgraph and on constants, which is only supported for operators \
                  that do not make them larger"
             ));
+        }
+        Ok(())
+    }
+
+    /// tract takes it for granted that what is said of a window's axes is said of as many.
+    fn window(&self, node: &NodeProto, what: &str) -> Result<(), CompileError> {
+        let count = |name: &str| {
+            let attribute = node.attribute.iter().find(|a| a.name == name);
+            attribute.map(|attribute| attribute.ints.len())
+        };
+        let Some(axes) = count("kernel_shape") else { return Ok(()) };
+        for (name, wanted) in [("strides", axes), ("dilations", axes), ("pads", 2 * axes)] {
+            if let Some(seen) = count(name).filter(|&seen| seen != wanted) {
+                return self.invalid(format!(
+                    "{what}: {name} has {seen} numbers, where a window of {axes} axes has {wanted}"
+                ));
+            }
         }
         Ok(())
     }
@@ -294,13 +321,29 @@ impl<'a> Guard<'a> {
         };
         let given = |name: &str| body.initializer.iter().any(|tensor| tensor.name == name);
         let inputs = body.input.iter().filter(|input| !given(&input.name)).count();
-        let states = usize::try_from(scanned).ok().and_then(|scanned| inputs.checked_sub(scanned));
-        if states.is_none_or(|states| states > body.output.len()) {
+        let given = usize::try_from(scanned).ok();
+        let counts = given.and_then(|scanned| {
+            let states = inputs.checked_sub(scanned)?;
+            Some((scanned, body.output.len().checked_sub(states)?))
+        });
+        let Some((scanned, stacked)) = counts else {
             return self.invalid(format!(
                 "{what}: {scanned} scanned inputs, where its body has {inputs} inputs and {} \
                  outputs",
                 body.output.len()
             ));
+        };
+        // tract makes a shape of as many axes as the largest says.
+        for (name, count) in [("scan_input_axes", scanned), ("scan_output_axes", stacked)] {
+            let Some(axes) = attribute(name).map(|attribute| &attribute.ints) else { continue };
+            let most = RANK_LIMIT as i64;
+            if axes.len() != count || !axes.iter().all(|axis| (-most..most).contains(axis)) {
+                return self.invalid(format!(
+                    "{what}: {name} is {axes:?}; {count} axes from {} to {} are wanted",
+                    -most,
+                    most - 1
+                ));
+            }
         }
         Ok(())
     }

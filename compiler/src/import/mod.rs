@@ -16,6 +16,7 @@ use crate::{loops, ml, recurrent, source};
 
 pub mod analyse;
 pub mod guard;
+mod ranks;
 pub mod vocabulary;
 
 use analyse::Source;
@@ -75,6 +76,7 @@ fn read_onnx_trusting(
     padded::register(&mut onnx);
     corrected::register(&mut onnx);
     recurrent::register(&mut onnx);
+    ranks::register(&mut onnx);
     let mut proto = onnx
         .proto_model_for_read(&mut &bytes[..])
         .map_err(|error| reader_error(&error, file, &BTreeMap::new()))?;

@@ -94,6 +94,8 @@ impl Expansion for ReadPool {
         product::result_rule(s, at(3), at(4), &outputs[0])?;
         s.equals(&outputs[0].rank, &inputs[0].rank)?;
         s.given(&inputs[0].shape, move |s, shape| {
+            let axes = self.pool.pool_spec.kernel_shape.len();
+            ensure!(shape.len() == 2 + axes, "a window of {axes} axes over {shape:?}");
             let mut output = shape.clone();
             let window = self.pool.pool_spec.computed_padding(&shape[2..]);
             for (size, axis) in output[2..].iter_mut().zip(window) {

@@ -7,8 +7,13 @@ use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, attribute_proto::AttributeType, type_proto,
 };
 
-use crate::onnx::{Attribute, Dim, FLOAT, Graph};
 use crate::random::Random;
+
+mod bases;
+mod vocabulary;
+
+pub use bases::BASES;
+use vocabulary::{ATTRIBUTES, OPERATORS};
 
 /// A mutated model.
 pub struct Mutant {
@@ -27,8 +32,15 @@ pub fn mutant(seed: u64) -> Mutant {
     for _ in 0..random.within(1..=3) {
         let graph = model.graph.as_mut().expect("it has a graph");
         let (name, mutation) = random.pick(MUTATIONS);
-        mutation(graph, &mut random);
         what += &format!(", {name}");
+        // As often inside a body, where there is one.
+        match body(graph) {
+            Some(body) if random.within(0..=1) == 0 => {
+                mutation(body, &mut random);
+                what += " inside";
+            }
+            _ => mutation(graph, &mut random),
+        }
     }
     let mut bytes = model.encode_to_vec();
     if random.within(0..=3) == 0 {
@@ -39,92 +51,13 @@ pub fn mutant(seed: u64) -> Mutant {
     Mutant { bytes, what }
 }
 
-type Base = (&'static str, fn() -> Vec<u8>);
 type OfBytes = (&'static str, fn(&mut Vec<u8>, &mut Random));
 type Mutation = (&'static str, fn(&mut GraphProto, &mut Random));
 
-const BASES: &[Base] = &[
-    ("convolution", convolution),
-    ("dense", dense),
-    ("constants", constants),
-    ("element-wise", element_wise),
-    ("shapes", shapes),
-];
-
-fn dims(shape: &[usize]) -> Vec<Dim> {
-    shape.iter().map(|&size| Dim::from(size)).collect()
-}
-
-fn convolution() -> Vec<u8> {
-    let mut g = Graph::new();
-    let x = g.input("x", FLOAT, &dims(&[1, 2, 9, 9]));
-    let (w, b) = (g.floats(&[4, 2, 3, 3], &[0.25; 72]), g.floats(&[4], &[0.5; 4]));
-    let attributes = [
-        ("pads", Attribute::Ints(&[1; 4])),
-        ("strides", Attribute::Ints(&[2, 1])),
-        ("dilations", Attribute::Ints(&[1, 1])),
-        ("kernel_shape", Attribute::Ints(&[3, 3])),
-        ("group", Attribute::Int(1)),
-    ];
-    let conv = g.node("Conv", &[&x, &w, &b], &attributes);
-    let relu = g.node("Relu", &[&conv], &[]);
-    let window = [("kernel_shape", Attribute::Ints(&[2, 2])), ("ceil_mode", Attribute::Int(0))];
-    let pool = g.node("MaxPool", &[&relu], &window);
-    let mean = g.node("GlobalAveragePool", &[&pool], &[]);
-    let flat = g.node("Flatten", &[&mean], &[("axis", Attribute::Int(1))]);
-    g.finish(&[&flat])
-}
-
-fn dense() -> Vec<u8> {
-    let mut g = Graph::new();
-    let x = g.input("x", FLOAT, &[Dim::Symbol("N"), 8usize.into()]);
-    let (w, b) = (g.floats(&[8, 5], &[0.1; 40]), g.floats(&[5], &[0.1; 5]));
-    let attributes = [("alpha", Attribute::Float(1.0)), ("transB", Attribute::Int(0))];
-    let gemm = g.node("Gemm", &[&x, &w, &b], &attributes);
-    let tanh = g.node("Tanh", &[&gemm], &[]);
-    let out = g.node("Softmax", &[&tanh], &[("axis", Attribute::Int(-1))]);
-    g.finish(&[&out])
-}
-
-fn constants() -> Vec<u8> {
-    let mut g = Graph::new();
-    let x = g.input("x", FLOAT, &dims(&[1, 6]));
-    let (one, shape, repeats) = (g.floats(&[1, 1], &[1.5]), g.ints(&[2, 3]), g.ints(&[1, 2]));
-    let expand = g.node("Expand", &[&one, &shape], &[]);
-    let tile = g.node("Tile", &[&expand, &repeats], &[]);
-    let (w, pads) = (g.floats(&[6, 3], &[0.5; 18]), g.ints(&[0, 0, 1, 1]));
-    let product = g.node("MatMul", &[&tile, &w], &[]);
-    let pad = g.node("Pad", &[&product, &pads], &[]);
-    let sum = g.node("ReduceSum", &[&pad], &[("keepdims", Attribute::Int(1))]);
-    let out = g.node("Add", &[&x, &sum], &[]);
-    g.finish(&[&out])
-}
-
-fn element_wise() -> Vec<u8> {
-    let mut g = Graph::new();
-    let (x, y) = (g.input("x", FLOAT, &dims(&[2, 7])), g.input("y", FLOAT, &dims(&[7])));
-    let sum = g.node("Add", &[&x, &y], &[]);
-    let product = g.node("Mul", &[&sum, &x], &[]);
-    let [low, high] = [-1.0, 1.0].map(|number| g.floats(&[], &[number]));
-    let clip = g.node("Clip", &[&product, &low, &high], &[]);
-    let exp = g.node("Exp", &[&clip], &[]);
-    let less = g.node("Less", &[&exp, &y], &[]);
-    let out = g.node("Where", &[&less, &exp, &x], &[]);
-    g.finish(&[&out])
-}
-
-fn shapes() -> Vec<u8> {
-    let mut g = Graph::new();
-    let x = g.input("x", FLOAT, &dims(&[1, 4, 6]));
-    let order = [("perm", Attribute::Ints(&[0, 2, 1]))];
-    let transpose = g.node("Transpose", &[&x], &order);
-    let shape = g.ints(&[1, -1, 8]);
-    let reshape = g.node("Reshape", &[&transpose, &shape], &[]);
-    let [from, to, axes] = [[0], [2], [1]].map(|n| g.ints(&n));
-    let slice = g.node("Slice", &[&reshape, &from, &to, &axes], &[]);
-    let both = g.node("Concat", &[&slice, &reshape], &[("axis", Attribute::Int(1))]);
-    let out = g.node("ReduceMean", &[&both], &[("axes", Attribute::Ints(&[2]))]);
-    g.finish(&[&out])
+/// The body of the graph's first loop or branch.
+fn body(graph: &mut GraphProto) -> Option<&mut GraphProto> {
+    let mut attributes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
+    attributes.find_map(|attribute| attribute.g.as_mut())
 }
 
 const MUTATIONS: &[Mutation] = &[
@@ -191,8 +124,10 @@ const MUTATIONS: &[Mutation] = &[
         let name = format!("more_{}", graph.node.len());
         let op_type = random.pick(OPERATORS).to_owned();
         let output = vec![name.clone()];
-        if random.within(0..=1) == 0 {
-            graph.output[0].name = name.clone();
+        if random.within(0..=1) == 0
+            && let Some(output) = graph.output.first_mut()
+        {
+            output.name = name.clone();
         }
         graph.node.push(NodeProto { name, op_type, input: inputs, output, ..NodeProto::default() });
     }),
@@ -205,6 +140,19 @@ const MUTATIONS: &[Mutation] = &[
             attribute.f = f32::from_bits(number as u32);
             if let Some(item) = any(&mut attribute.ints, random) {
                 *item = number;
+            }
+        }
+    }),
+    ("many numbers of an attribute", |graph, random| {
+        let number = a_number(random);
+        let attributes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
+        let lists = attributes.filter(|a| a.ints.len() + a.floats.len() > 1);
+        if let Some(attribute) = any(&mut lists.collect::<Vec<_>>(), random) {
+            match random.within(0..=3) {
+                0 => attribute.ints.push(number),
+                1 => attribute.ints.truncate(1),
+                2 => attribute.floats.iter_mut().for_each(|f| *f = f32::from_bits(number as u32)),
+                _ => attribute.ints.iter_mut().for_each(|item| *item = number),
             }
         }
     }),
@@ -259,8 +207,9 @@ const MUTATIONS: &[Mutation] = &[
         }
     }),
     ("a node less", |graph, random| {
-        let at = random.within(0..=graph.node.len() - 1);
-        graph.node.remove(at);
+        if !graph.node.is_empty() {
+            graph.node.remove(random.within(0..=graph.node.len() - 1));
+        }
     }),
     ("an output", |graph, random| {
         let name = a_name(graph, random);
@@ -269,9 +218,9 @@ const MUTATIONS: &[Mutation] = &[
         }
     }),
     ("nodes in another order", |graph, random| {
-        let count = graph.node.len() - 1;
-        let (a, b) = (random.within(0..=count), random.within(0..=count));
-        graph.node.swap(a, b);
+        if let Some(last) = graph.node.len().checked_sub(1) {
+            graph.node.swap(random.within(0..=last), random.within(0..=last));
+        }
     }),
     ("nodes without names", |graph, _| {
         graph.node.iter_mut().for_each(|node| node.name.clear());
@@ -333,179 +282,3 @@ fn a_name(graph: &GraphProto, random: &mut Random) -> String {
     names.extend(graph.node.iter().flat_map(|node| node.output.iter().map(String::as_str)));
     random.pick(&names).to_owned()
 }
-
-const ATTRIBUTES: &[&str] = &[
-    "axis",
-    "axes",
-    "keepdims",
-    "pads",
-    "strides",
-    "dilations",
-    "group",
-    "kernel_shape",
-    "output_shape",
-    "output_padding",
-    "perm",
-    "to",
-    "alpha",
-    "beta",
-    "transA",
-    "transB",
-    "ceil_mode",
-    "count_include_pad",
-    "num_outputs",
-    "split",
-    "hidden_size",
-    "blocksize",
-    "shape",
-    "size",
-    "epsilon",
-    "largest",
-    "exclusive",
-    "reverse",
-    "upper",
-    "batch_dims",
-    "allowzero",
-    "starts",
-    "ends",
-    "repeats",
-    "scales",
-    "k",
-    "depth",
-    "p",
-    "num_heads",
-];
-
-const OPERATORS: &[&str] = &[
-    "Abs",
-    "Acos",
-    "Add",
-    "And",
-    "ArgMax",
-    "ArgMin",
-    "Asin",
-    "Attention",
-    "AveragePool",
-    "BatchNormalization",
-    "BitShift",
-    "Cast",
-    "Ceil",
-    "Clip",
-    "Compress",
-    "Concat",
-    "ConstantOfShape",
-    "Conv",
-    "ConvInteger",
-    "ConvTranspose",
-    "Cos",
-    "CumSum",
-    "DFT",
-    "DepthToSpace",
-    "DequantizeLinear",
-    "Div",
-    "Dropout",
-    "DynamicQuantizeLinear",
-    "Einsum",
-    "Elu",
-    "Equal",
-    "Erf",
-    "Exp",
-    "Expand",
-    "EyeLike",
-    "Flatten",
-    "Floor",
-    "GRU",
-    "Gather",
-    "GatherElements",
-    "GatherND",
-    "Gelu",
-    "Gemm",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "Greater",
-    "GridSample",
-    "GroupNormalization",
-    "HardSigmoid",
-    "Hardmax",
-    "Identity",
-    "InstanceNormalization",
-    "IsNaN",
-    "LRN",
-    "LSTM",
-    "LayerNormalization",
-    "LeakyRelu",
-    "Less",
-    "Log",
-    "LogSoftmax",
-    "LpNormalization",
-    "MatMul",
-    "MatMulInteger",
-    "Max",
-    "MaxPool",
-    "Mean",
-    "MeanVarianceNormalization",
-    "Min",
-    "Mod",
-    "Mul",
-    "Multinomial",
-    "Neg",
-    "NonMaxSuppression",
-    "NonZero",
-    "Not",
-    "OneHot",
-    "Or",
-    "PRelu",
-    "Pad",
-    "Pow",
-    "QLinearConv",
-    "QLinearMatMul",
-    "QuantizeLinear",
-    "RNN",
-    "RandomNormal",
-    "RandomUniform",
-    "RandomUniformLike",
-    "Range",
-    "Reciprocal",
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceLogSumExp",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "ReduceSumSquare",
-    "Relu",
-    "Reshape",
-    "Resize",
-    "Round",
-    "STFT",
-    "ScatterElements",
-    "ScatterND",
-    "Selu",
-    "Shape",
-    "Shrink",
-    "Sigmoid",
-    "Sign",
-    "Sin",
-    "Size",
-    "Slice",
-    "Softmax",
-    "Softplus",
-    "SpaceToDepth",
-    "Split",
-    "Sqrt",
-    "Squeeze",
-    "Sub",
-    "Sum",
-    "Tanh",
-    "ThresholdedRelu",
-    "Tile",
-    "TopK",
-    "Transpose",
-    "Trilu",
-    "Unsqueeze",
-    "Upsample",
-    "Where",
-    "Xor",
-];
