@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the device agent's Debian packages: packaging/deb.sh [--no-build] [amd64|arm64]...
+# Builds Debian packages of the device agent, or of the fog host with clients for buckets:
+# packaging/deb.sh [--fog-host] [--no-build] [amd64|arm64]...
 # Needs cargo-deb (cargo install cargo-deb). For arm64 on another machine it needs
 # Debian's cross compiler and, where rustup has no library for aarch64, Debian's Rust:
 #   dpkg --add-architecture arm64 && apt update
@@ -9,6 +10,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly arm64=aarch64-unknown-linux-gnu
 build=yes
+name=leeway-device
+features=()
+if [[ ${1:-} == --fog-host ]]; then
+    name=leeway-fog-host
+    features=(--features buckets)
+    shift
+fi
 if [[ ${1:-} == --no-build ]]; then
     build=no
     shift
@@ -17,8 +25,8 @@ fi
 # Builds for the target that the arguments name, and packages it. Not built by cargo-deb,
 # which would not hear of another compiler.
 package() {
-    [[ $build == no ]] || cargo build --release --locked --package leeway-device "$@"
-    cargo deb --no-build --package leeway-device "$@"
+    [[ $build == no ]] || cargo build --release --locked --package $name "${features[@]}" "$@"
+    cargo deb --no-build --package $name "$@"
 }
 
 for architecture in "${@:-$(dpkg --print-architecture)}"; do

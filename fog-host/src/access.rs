@@ -10,6 +10,8 @@
 //! scopes = ["infer", "push"]
 //! requests_per_second = 50
 //! concurrent_requests = 4
+//! module_bytes = 1073741824
+//! names = 10
 //!
 //! [[certificate]]
 //! name = "line-3"
@@ -22,7 +24,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use http::{HeaderMap, header};
@@ -30,6 +32,8 @@ use leeway_contract::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::clients::ClientLimits;
+use crate::file::{self, FileError};
+use crate::quota::Quota;
 
 /// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,6 +78,9 @@ pub(crate) struct Client {
     scopes: Vec<Scope>,
     /// What it may ask for in a second and at once.
     pub(crate) limits: ClientLimits,
+    /// What it may keep here; `None` where nobody is asked who they are, and nothing is
+    /// counted.
+    pub(crate) quota: Option<Quota>,
 }
 
 impl Client {
@@ -81,28 +88,6 @@ impl Client {
     pub(crate) fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
     }
-}
-
-/// A file of tokens that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AccessError {
-    /// It cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Its content is wrong.
-    #[error("{}: {reason}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
 }
 
 #[derive(Deserialize)]
@@ -122,6 +107,8 @@ struct Entry {
     scopes: Vec<Scope>,
     requests_per_second: Option<f64>,
     concurrent_requests: Option<usize>,
+    module_bytes: Option<u64>,
+    names: Option<usize>,
 }
 
 /// All clients that are known.
@@ -143,10 +130,8 @@ pub(crate) enum Access {
 
 impl Access {
     /// Reads a file.
-    pub(crate) fn read(path: &Path) -> Result<Self, AccessError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| AccessError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|reason| AccessError::Content { path: path.to_owned(), reason })
+    pub(crate) fn read(path: &Path) -> Result<Self, FileError> {
+        Self::parse(&file::text(path)?).map_err(|reason| FileError::content(path, reason))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -164,7 +149,7 @@ impl Access {
             Access::Open { limits } => {
                 let name = peer.address.ip().to_string().into();
                 let scopes = vec![Scope::Admin];
-                Some(Arc::new(Client { name, scopes, limits: *limits }))
+                Some(Arc::new(Client { name, scopes, limits: *limits, quota: None }))
             }
             Access::Known { tokens, certificates } => {
                 let by_token = bearer(headers).and_then(|token| tokens.get(&Digest::of(token)));
@@ -186,7 +171,8 @@ impl Access {
 fn by_digest(entries: Vec<Entry>) -> Result<HashMap<Digest, Arc<Client>>, String> {
     let mut clients = HashMap::new();
     for entry in entries {
-        let Entry { name, sha256, scopes, requests_per_second, concurrent_requests } = entry;
+        let Entry { name, sha256, scopes, requests_per_second, concurrent_requests, .. } = entry;
+        let quota = Some(Quota { bytes: entry.module_bytes, names: entry.names });
         let digest = format!("sha256:{sha256}");
         let digest = digest.parse().map_err(|_| {
             format!("{name}: {sha256:?} is no SHA-256, wanted 64 hexadecimal digits")
@@ -195,7 +181,7 @@ fn by_digest(entries: Vec<Entry>) -> Result<HashMap<Digest, Arc<Client>>, String
             return Err(format!("{name}: requests_per_second must be above 0"));
         }
         let limits = ClientLimits { requests_per_second, concurrent_requests };
-        let client = Arc::new(Client { name: name.as_str().into(), scopes, limits });
+        let client = Arc::new(Client { name: name.as_str().into(), scopes, limits, quota });
         if clients.insert(digest, client).is_some() {
             return Err(format!("{name}: another entry has the same SHA-256"));
         }

@@ -83,16 +83,72 @@ pub(crate) struct Versions {
     pub(crate) previous: Option<Version>,
     /// The digest of each version.
     pub(crate) versions: BTreeMap<Version, Digest>,
+    /// The highest counter of a signed release that the name stood for. It stays when
+    /// the versions go.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) highest_counter: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What a version of a name shall stand for.
+#[derive(Clone, Debug)]
+pub(crate) struct Release {
+    pub(crate) version: Version,
+    pub(crate) digest: Digest,
+    /// By the signed statement; `None` where there is none that is believed.
+    pub(crate) counter: Option<u64>,
+    /// Whether it may be older than one that the name stood for.
+    pub(crate) allow_older: bool,
+}
+
+#[cfg(test)]
+impl Release {
+    /// One that nobody has signed.
+    pub(crate) fn unsigned(version: Version, digest: Digest) -> Self {
+        Self { version, digest, counter: None, allow_older: false }
+    }
+}
+
+/// A release that is older than one that the name stood for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Older {
+    pub(crate) highest: u64,
+    pub(crate) seen: u64,
 }
 
 impl Versions {
-    /// With a version that stands for a digest, and the name for that version.
-    pub(crate) fn with(mut self, version: Version, digest: Digest) -> Self {
+    /// With a version that stands for a release, and the name for that version. The
+    /// counter goes back only where that is allowed, as on a device.
+    pub(crate) fn with(mut self, release: &Release) -> Result<Self, Older> {
+        let Release { version, digest, counter, allow_older } = release;
+        if let Some(seen) = *counter {
+            let highest = self.highest_counter;
+            if seen < highest && !allow_older {
+                return Err(Older { highest, seen });
+            }
+            self.highest_counter = seen;
+        }
+        self.put(version.clone(), *digest);
+        Ok(self)
+    }
+
+    /// With the version before as the one that the name stands for, whatever its
+    /// counter; `None` if there is none.
+    fn back(mut self) -> Option<Self> {
+        let version = self.previous.take()?;
+        let digest = *self.versions.get(&version)?;
+        self.put(version, digest);
+        Some(self)
+    }
+
+    fn put(&mut self, version: Version, digest: Digest) {
         self.versions.insert(version.clone(), digest);
         if self.current.as_ref() != Some(&version) {
             self.previous = self.current.replace(version);
         }
-        self
     }
 
     /// Without a version; `None` if there is none such. The name then stands for
@@ -189,19 +245,33 @@ impl Catalog {
         Ok(None)
     }
 
-    /// Makes a version stand for a digest, and the name for that version.
+    /// Makes a version stand for a release, and the name for that version.
     pub(crate) async fn set(
         &self,
         _changing: &Changing<'_>,
         repository: &Repository,
-        name: ModelName,
-        version: Version,
-        digest: Digest,
-    ) -> Result<(), RepositoryError> {
-        let change = |versions: Versions| Some(versions.with(version.clone(), digest));
-        let changed = repository.change_model(&name, change).await?;
-        self.put(name, changed.unwrap_or_default());
-        Ok(())
+        name: &ModelName,
+        release: &Release,
+    ) -> Result<Result<(), Older>, RepositoryError> {
+        let changed = repository.change_model(name, |versions| versions.with(release)).await?;
+        Ok(changed.map(|versions| self.put(name.clone(), versions)))
+    }
+
+    /// Makes a name stand again for a version that it stood for before. `false` if that
+    /// is not the version before any more.
+    pub(crate) async fn roll_back(
+        &self,
+        _changing: &Changing<'_>,
+        repository: &Repository,
+        name: &ModelName,
+        wanted: (&Version, Digest),
+    ) -> Result<bool, RepositoryError> {
+        let change = |versions: Versions| {
+            let back = versions.back().filter(|back| back.resolve(None) == Some(wanted));
+            back.ok_or(())
+        };
+        let changed = repository.change_model(name, change).await?;
+        Ok(changed.map(|versions| self.put(name.clone(), versions)).is_ok())
     }
 
     /// Removes a version; `false` if there is none.
@@ -212,13 +282,9 @@ impl Catalog {
         name: &ModelName,
         version: &Version,
     ) -> Result<bool, RepositoryError> {
-        let change = |versions: Versions| versions.without(version);
+        let change = |versions: Versions| versions.without(version).ok_or(());
         let changed = repository.change_model(name, change).await?;
-        let removed = changed.is_some();
-        if let Some(versions) = changed {
-            self.put(name.clone(), versions);
-        }
-        Ok(removed)
+        Ok(changed.map(|versions| self.put(name.clone(), versions)).is_ok())
     }
 
     /// Names whose stored versions are not those that this host last read, with
@@ -281,7 +347,9 @@ mod tests {
     fn a_name_stands_for_what_was_set_last_and_then_for_the_last_that_is_left() {
         let name = |text: &str| text.parse::<Version>().unwrap();
         let digest = |text: &str| Digest::of(text.as_bytes());
-        let model = Versions::default().with(name("2"), digest("b")).with(name("1"), digest("a"));
+        let release = |version, of| Release::unsigned(name(version), digest(of));
+        let model = Versions::default().with(&release("2", "b")).unwrap();
+        let model = model.with(&release("1", "a")).unwrap();
         assert_eq!(model.resolve(None), Some((&name("1"), digest("a"))));
         assert_eq!(model.resolve(Some(&name("2"))), Some((&name("2"), digest("b"))));
         assert_eq!(model.previous, Some(name("2")));
@@ -290,5 +358,34 @@ mod tests {
         assert_eq!(model.resolve(None), Some((&name("2"), digest("b"))));
         assert_eq!(model.clone().without(&name("1")), None);
         assert_eq!(model.without(&name("2")).unwrap().resolve(None), None);
+    }
+
+    #[test]
+    fn a_name_goes_forward_unless_it_is_allowed_to_go_back() {
+        let name = |text: &str| text.parse::<Version>().unwrap();
+        let release = |version, counter| Release {
+            counter,
+            ..Release::unsigned(name(version), Digest::of(version.as_bytes()))
+        };
+        let model = Versions::default().with(&release("6", Some(6))).unwrap();
+        let model = model.with(&release("7", Some(7))).unwrap();
+        let older = Older { highest: 7, seen: 6 };
+        assert_eq!(model.clone().with(&release("6", Some(6))), Err(older));
+        // The same release again, and one that nobody need have signed.
+        let model = model.with(&release("7", Some(7))).unwrap();
+        let model = model.with(&release("unsigned", None)).unwrap();
+        assert_eq!(model.highest_counter, 7);
+        // Without versions it is remembered, and stored.
+        let empty = ["6", "7", "unsigned"]
+            .iter()
+            .fold(model.clone(), |model, version| model.without(&name(version)).unwrap());
+        let json = serde_json::to_string(&empty).unwrap();
+        let empty: Versions = serde_json::from_str(&json).unwrap();
+        assert_eq!(empty.with(&release("6", Some(6))), Err(older));
+        // Back to where it was is no new release; what is allowed counts from then on.
+        let back = model.clone().back().unwrap();
+        assert_eq!((back.current, back.highest_counter), (Some(name("7")), 7));
+        let allowed = Release { allow_older: true, ..release("6", Some(6)) };
+        assert_eq!(model.with(&allowed).unwrap().highest_counter, 6);
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use leeway_runtime::sandbox::EngineKind;
+use leeway_telemetry::Collector;
 
 use crate::clients::ClientLimits;
 use crate::compile::CompileLimits;
@@ -58,6 +59,11 @@ pub struct FogConfig {
     /// The instances that each worker keeps, of as many modules; the least
     /// recently used goes first. Default: 32.
     pub instances_per_worker: usize,
+    /// The most memory that an instance may have, in bytes: a module that is certified
+    /// for more is refused. Default: 4 GiB, which is all that one can have.
+    pub max_instance_bytes: u64,
+    /// Whether instances come from a pool where each call needs a fresh one. Default: yes.
+    pub pool: bool,
     /// Whether each worker stays on one processor. Default: no.
     pub pin_workers: bool,
     /// The limits of clients that are not asked who they are, each an address.
@@ -81,9 +87,8 @@ pub struct FogConfig {
     pub compiler: Option<PathBuf>,
     /// What compiling a module may take in that program.
     pub compile_limits: CompileLimits,
-    /// The collector of spans, by OTLP over HTTP: `http://HOST:PORT`. Default: none, and
-    /// no span is made.
-    pub otlp_endpoint: Option<String>,
+    /// The collector of spans, by OTLP over HTTP. Default: none, and no span is made.
+    pub traces: Option<Collector>,
     /// The connections that there may be at once. Default: 4096.
     pub connections: usize,
     /// The longest that a connection may be idle. Default: 75 s.
@@ -117,6 +122,8 @@ impl Default for FogConfig {
             workers: std::thread::available_parallelism().map_or(1, |n| n.get()),
             queue: 64,
             instances_per_worker: 32,
+            max_instance_bytes: 4 << 30,
+            pool: true,
             pin_workers: false,
             client_limits: ClientLimits::default(),
             tls: None,
@@ -126,7 +133,7 @@ impl Default for FogConfig {
             without_authentication: false,
             compiler: None,
             compile_limits: CompileLimits::default(),
-            otlp_endpoint: None,
+            traces: None,
             connections: 4096,
             idle_time: Duration::from_secs(75),
             head_time: Duration::from_secs(10),

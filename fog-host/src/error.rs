@@ -17,10 +17,12 @@ use leeway_protocol::ErrorObject;
 use leeway_runtime::sandbox::RunError;
 
 use crate::access::Scope;
+use crate::catalog::{ModelName, Older};
 use crate::clients::TooMany;
 use crate::compile::CompileError;
 use crate::modules::LoadFailure;
 use crate::pool::{JobError, SubmitError};
+use crate::quota::NoRoom;
 use crate::repository::RepositoryError;
 
 /// Why a request was not answered with what it asked for.
@@ -65,6 +67,15 @@ impl HttpError {
         Self::new(StatusCode::CONFLICT, message)
     }
 
+    /// 409: the name stood for a newer release.
+    pub(crate) fn older(name: &ModelName, older: Older) -> Self {
+        let Older { highest, seen } = older;
+        Self::conflict(format!(
+            "refused: release {seen} of {name} is older than release {highest}, which was active \
+             here: an operator can allow it once (\"allow_older\": true)"
+        ))
+    }
+
     /// 401: nobody knows who asks.
     pub(crate) fn unauthenticated() -> Self {
         let message = "this host wants to know who asks: send \"Authorization: Bearer TOKEN\"";
@@ -107,7 +118,7 @@ impl HttpError {
         self.retry_after.is_some()
     }
 
-    /// 507: the disk has no room for it.
+    /// 507: the disk has no room for it, or the client has kept all that it may.
     pub(crate) fn no_room(message: impl Display) -> Self {
         Self::new(StatusCode::INSUFFICIENT_STORAGE, message)
     }
@@ -148,7 +159,9 @@ impl HttpError {
             }
             LoadFailure::Refused(_) if error.is_of_bytes() => StatusCode::BAD_REQUEST,
             LoadFailure::Refused(Refusal { step: Step::Signature, .. }) => StatusCode::FORBIDDEN,
-            LoadFailure::Refused(_) | LoadFailure::Compile(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            LoadFailure::Refused(_) | LoadFailure::Memory { .. } | LoadFailure::Compile(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
         };
         Self::new(status, format!("refused: {error}"))
     }
@@ -176,6 +189,15 @@ impl From<SubmitError> for HttpError {
                 Self::unavailable(error, retry_after)
             }
             SubmitError::Stopped => Self::unavailable(error, Duration::from_secs(1)),
+        }
+    }
+}
+
+impl From<NoRoom> for HttpError {
+    fn from(full: NoRoom) -> Self {
+        match full {
+            NoRoom::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, full),
+            NoRoom::Bytes { .. } | NoRoom::Names { .. } => Self::no_room(full),
         }
     }
 }

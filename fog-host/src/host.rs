@@ -23,9 +23,6 @@ use crate::repository::Repository;
 use crate::seen::Seen;
 use crate::uploads::Uploads;
 
-/// The pushes at the same time that clients share: each has a module in memory.
-const PUSHES: usize = 8;
-
 /// The state of one fog host.
 pub(crate) struct Host {
     pub(crate) config: FogConfig,
@@ -42,23 +39,23 @@ pub(crate) struct Host {
     pub(crate) clients: Arc<Clients>,
     /// Fairness between those who push.
     pub(crate) pushing: Arc<Clients>,
+    pub(crate) standing: Standing,
+}
+
+/// What changes of a host while it serves, besides what is stored.
+pub(crate) struct Standing {
     access: RwLock<Arc<Access>>,
     /// Names that answer no more, though they stand for something.
     unloaded: RwLock<BTreeSet<ModelName>>,
     ready: AtomicBool,
 }
 
-/// What a host is made of.
-pub(crate) struct Parts {
-    pub(crate) config: FogConfig,
-    pub(crate) repository: Repository,
-    pub(crate) catalog: Catalog,
-    pub(crate) modules: Modules,
-    pub(crate) uploads: Arc<Uploads>,
-    pub(crate) pool: Pool,
-    pub(crate) audit: Audit,
-    pub(crate) traces: Option<Exporter>,
-    pub(crate) access: Access,
+impl Standing {
+    /// Of a host that begins.
+    pub(crate) fn new(access: Access) -> Self {
+        let access = RwLock::new(Arc::new(access));
+        Self { access, unloaded: RwLock::default(), ready: AtomicBool::new(false) }
+    }
 }
 
 /// What a request's model name stands for.
@@ -72,42 +69,19 @@ pub(crate) struct Target {
 }
 
 impl Host {
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, repository, catalog, modules, uploads, pool, audit, traces, access } =
-            parts;
-        let clients = Arc::new(Clients::sharing(config.queue + config.workers));
-        Self {
-            config,
-            repository,
-            catalog,
-            modules,
-            uploads,
-            pool,
-            audit,
-            traces,
-            observations: Observations::default(),
-            seen: Seen::new(),
-            clients,
-            pushing: Arc::new(Clients::sharing(PUSHES)),
-            access: RwLock::new(Arc::new(access)),
-            unloaded: RwLock::default(),
-            ready: AtomicBool::new(false),
-        }
-    }
-
     /// Who may do what, as of now.
     pub(crate) fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.standing.access.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Has requests from now on be judged by this.
     pub(crate) fn replace_access(&self, access: Access) {
-        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+        *self.standing.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
     }
 
     /// The model repository extension's index.
     pub(crate) fn index(&self, only_ready: bool) -> Vec<IndexEntry> {
-        let unloaded = self.unloaded.read().unwrap_or_else(PoisonError::into_inner);
+        let unloaded = self.standing.unloaded.read().unwrap_or_else(PoisonError::into_inner);
         let mut entries = Vec::new();
         for (name, model) in self.catalog.all() {
             let (state, reason) = match unloaded.contains(&name) {
@@ -134,7 +108,7 @@ impl Host {
             self.module(digest).await?;
             self.pool.reinstate(digest);
         }
-        self.unloaded.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        self.standing.unloaded.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
         Ok(())
     }
 
@@ -142,7 +116,7 @@ impl Host {
     /// their memory back; whoever asks for one by its digest has it loaded again.
     pub(crate) fn unload(&self, name: &str) -> Result<(), HttpError> {
         let (name, digests) = self.stands_for(name)?;
-        let mut unloaded = self.unloaded.write().unwrap_or_else(PoisonError::into_inner);
+        let mut unloaded = self.standing.unloaded.write().unwrap_or_else(PoisonError::into_inner);
         unloaded.insert(name);
         let loaded: BTreeSet<Digest> = self
             .catalog
@@ -160,7 +134,7 @@ impl Host {
 
     /// Whether a name answers no more.
     pub(crate) fn is_unloaded(&self, name: &ModelName) -> bool {
-        self.unloaded.read().unwrap_or_else(PoisonError::into_inner).contains(name)
+        self.standing.unloaded.read().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
     fn stands_for(&self, name: &str) -> Result<(ModelName, BTreeSet<Digest>), HttpError> {
@@ -172,7 +146,7 @@ impl Host {
 
     /// Whether the stored modules are loaded.
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        self.standing.ready.load(Ordering::Acquire)
     }
 
     /// Loads the stored modules, so that the first request for one does not
@@ -187,7 +161,7 @@ impl Host {
             }
             Err(error) => tracing::error!(%error, "the stored modules cannot be listed"),
         }
-        self.ready.store(true, Ordering::Release);
+        self.standing.ready.store(true, Ordering::Release);
     }
 
     /// The module of a digest.

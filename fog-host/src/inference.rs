@@ -10,7 +10,7 @@ use crate::clients::TooMany;
 use crate::error::HttpError;
 use crate::host::{Host, Target};
 use crate::observe::{Refused, Times};
-use crate::pool::{Done, Job, SubmitError};
+use crate::pool::{Done, Job, SubmitError, Written};
 use crate::seen::Answered;
 use crate::stamp::Arrival;
 
@@ -53,14 +53,15 @@ impl Inference<'_> {
         let _permit = permit.inspect_err(|_: &TooMany| observations.refused(Refused::Client))?;
         let mut request = decode.await?;
         let job = self.job(&mut request)?;
-        let last = *job.range.end() as usize;
+        let range = job.range.clone();
+        let last = *range.end() as usize;
         let decoded = Instant::now();
         let answer = host.pool.submit(job).inspect_err(|error| match error {
             SubmitError::Full { .. } => observations.refused(Refused::Queue),
             SubmitError::Late { .. } => observations.refused(Refused::Deadline),
             SubmitError::Stopped => {}
         })?;
-        let Done { execution, queue } = match answer.done().await {
+        let Done { execution, queue, ended } = match answer.done().await {
             Ok(done) => done?,
             Err(_) => return Err(HttpError::unavailable("shutting down", Duration::from_secs(1))),
         };
@@ -78,6 +79,9 @@ impl Inference<'_> {
             labels: certificate.labels.as_deref(),
         };
         let encoded = encode(&answer, &request)?;
+        let (digest, now) = (target.module.digest(), Instant::now());
+        let (waited, encoding) = (ran.saturating_duration_since(ended), now - ran);
+        host.pool.written(now, &Written { digest, range, waited, encoding });
         let times = Times {
             request: arrived.elapsed(),
             input: decoded - arrived,

@@ -20,6 +20,7 @@
 //! | `tls`         | certificates and keys                               |
 //! | `access`      | who may do what                                     |
 //! | `clients`     | fairness between clients                            |
+//! | `quota`       | what each client keeps, and may                     |
 //! | `trusted`     | whose modules are taken                             |
 //! | `uploads`     | modules that come in parts                          |
 //! | `audit`       | the log of changes and refusals                     |
@@ -27,6 +28,7 @@
 //! | `observe`     | statistics and metrics                              |
 //! | `seen`        | the last minutes of clients and devices             |
 //! | `overview`    | what the page at `/` shows                          |
+//! | `traced`      | the spans of an inference                           |
 //! | `compile`     | compiling in a program of its own                   |
 //! | `host`        | what the routes share                               |
 //! | `about`       | what the host says of itself and its models         |
@@ -37,6 +39,7 @@
 //! | `follow`      | what other hosts of a shared store changed          |
 //! | `preload`     | components that are there from the beginning        |
 //! | `pool`        | the workers                                         |
+//! | `file`        | files of settings                                   |
 //! | `error`       | what the client is told, and what the log is told   |
 
 mod about;
@@ -48,6 +51,7 @@ mod clients;
 mod compile;
 mod config;
 mod error;
+mod file;
 mod follow;
 mod grpc;
 mod host;
@@ -59,6 +63,7 @@ mod overview;
 mod pace;
 mod pool;
 mod preload;
+mod quota;
 mod repository;
 mod running;
 mod seen;
@@ -66,16 +71,18 @@ mod server;
 mod stamp;
 mod store;
 mod tls;
+mod traced;
 mod trusted;
 mod uploads;
 
-pub use access::{AccessError, Scope};
+pub use access::Scope;
 pub use clients::ClientLimits;
 pub use compile::{CompileLimits, compile_here};
 pub use config::{FogConfig, StoreLocation};
+pub use file::FileError;
+pub use leeway_telemetry::Collector;
 pub use preload::{Preload, PreloadError};
 pub use repository::RepositoryError;
 pub use running::Running;
 pub use server::{BindError, FogHost, Reload};
 pub use tls::{TlsError, TlsFiles};
-pub use trusted::TrustFileError;

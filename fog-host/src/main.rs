@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use leeway_fog_host::{
-    ClientLimits, CompileLimits, FogConfig, FogHost, Preload, Reload, StoreLocation, TlsFiles,
-    compile_here,
+    ClientLimits, Collector, CompileLimits, FogConfig, FogHost, Preload, Reload, StoreLocation,
+    TlsFiles, compile_here,
 };
 use leeway_runtime::sandbox::EngineKind;
 use tokio::signal::unix::{SignalKind, signal};
@@ -72,15 +72,22 @@ struct Serve {
     /// Requests that may wait for a worker; one more is refused.
     #[arg(long, value_name = "N", default_value_t = 64)]
     queue: usize,
+    /// The most memory that an instance of a model may have, in MiB; a module that is
+    /// certified for more is refused.
+    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    instance_memory: u64,
+    /// Make each instance on demand, where the machine has no addresses for a pool of
+    /// them (4 GiB for each worker).
+    #[arg(long)]
+    without_pool: bool,
     /// What executes the models: native or pulley.
     #[arg(long, default_value_t = EngineKind::Native)]
     engine: EngineKind,
     /// The longest that a request may wait and run, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     request_time: u64,
-    /// Where spans are sent, by OTLP over HTTP, for example http://127.0.0.1:4318.
-    #[arg(long, value_name = "URL")]
-    otlp_endpoint: Option<String>,
+    #[command(flatten)]
+    traces: Traces,
     /// The form of the log on standard error: text, or a JSON object on each line.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -92,6 +99,33 @@ struct Serve {
     /// The most inferences at once of each address, where no --clients are given.
     #[arg(long, value_name = "N", conflicts_with = "clients")]
     concurrent_requests: Option<usize>,
+}
+
+#[derive(Args)]
+struct Traces {
+    /// Where spans are sent, by OTLP over HTTP, for example http://127.0.0.1:4318.
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// The authority of the collector's certificate, in PEM: for an https:// URL, which
+    /// wants one.
+    #[arg(long, value_name = "FILE", requires = "otlp_endpoint")]
+    otlp_authority: Option<PathBuf>,
+    /// The share of the traces that begin here which are recorded, from 0 to 1. One that
+    /// a client began is recorded where the client records it.
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
+    traces_sample: f64,
+}
+
+impl Traces {
+    fn into_collector(self) -> Option<Collector> {
+        let Self { otlp_endpoint, otlp_authority: authority, traces_sample: sample } = self;
+        Some(Collector { url: otlp_endpoint?, authority, sample })
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "wanted a number")?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("wanted 0 to 1".to_owned()) }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -161,12 +195,14 @@ impl Serve {
             pin_workers: self.workers.is_none(),
             workers: self.workers.unwrap_or(default.workers),
             queue: self.queue,
+            max_instance_bytes: self.instance_memory << 20,
+            pool: !self.without_pool,
             request_time: Duration::from_secs(self.request_time),
             client_limits: ClientLimits {
                 requests_per_second: self.requests_per_second,
                 concurrent_requests: self.concurrent_requests,
             },
-            otlp_endpoint: self.otlp_endpoint,
+            traces: self.traces.into_collector(),
             tls,
             access: clients,
             trust,

@@ -8,12 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use leeway_contract::Digest;
 use leeway_deploy::transaction::{Cancel, Cause, Refusal, Step, TrialOptions, examine};
-use leeway_deploy::trust::{Memory, Trust};
+use leeway_deploy::trust::{Accepted, Memory, Trust};
 use leeway_runtime::sandbox::{LoadError, Module, Sandbox};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::compile::{CompileError, Compiler};
 use crate::error::HttpError;
+use crate::host::unknown_module;
 use crate::repository::Repository;
 
 /// The modules that compile at the same time. Cranelift uses all processors for
@@ -29,6 +30,18 @@ pub(crate) enum LoadFailure {
     /// A step of the transaction refused it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Its instances want more memory than they may have here.
+    #[error(
+        "{step}: an instance wants {wanted_bytes} bytes of memory by the certificate, and may \
+         have {most_bytes} here",
+        step = Step::Certificate
+    )]
+    Memory {
+        /// By the certificate.
+        wanted_bytes: u64,
+        /// What each may have.
+        most_bytes: u64,
+    },
     /// The program that compiles did not.
     #[error("{step}: {0}", step = Step::Compile)]
     Compile(#[from] CompileError),
@@ -60,18 +73,23 @@ impl Incoming {
     }
 
     /// The steps before anything is compiled.
-    fn examine(&self, trust: &Trust) -> Result<(), Refusal> {
+    fn examine(&self, rules: &Rules) -> Result<Accepted, LoadFailure> {
         let Self { digest: wanted, bytes, envelope } = self;
         let seen = Digest::of(bytes);
         if seen != *wanted {
             let error = LoadError::Digest { wanted: *wanted, seen };
-            return Err(self.refused(Step::Fetch)(error.into()));
+            return Err(self.refused(Step::Fetch)(error.into()).into());
         }
         let certificate = examine::certificate(bytes).map_err(self.refused(Step::Certificate))?;
-        let envelope = envelope.as_deref();
-        examine::signature(trust, (*wanted, bytes), &certificate, envelope, &Memory::default())
-            .map_err(self.refused(Step::Signature))?;
-        Ok(())
+        let (wanted_bytes, most_bytes) = (certificate.memory_bytes, rules.instance_bytes);
+        if wanted_bytes > most_bytes {
+            return Err(LoadFailure::Memory { wanted_bytes, most_bytes });
+        }
+        let Some(trust) = &rules.trust else { return Ok(Accepted::default()) };
+        let (module, envelope) = ((*wanted, &**bytes), envelope.as_deref());
+        let accepted =
+            examine::signature(trust, module, &certificate, envelope, &Memory::default());
+        Ok(accepted.map_err(self.refused(Step::Signature))?)
     }
 
     /// The steps from compiling on; what was compiled before is taken from the cache.
@@ -88,36 +106,45 @@ impl Incoming {
     }
 }
 
+/// What is asked of a module before it is compiled.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    /// Who must have signed it. Without rules of trust no signature is looked at.
+    pub(crate) trust: Option<Arc<Trust>>,
+    /// The memory that an instance of it may have.
+    pub(crate) instance_bytes: u64,
+}
+
 /// What is loaded, and how to load more.
 pub(crate) struct Modules {
     sandbox: Sandbox,
     compiler: Option<Compiler>,
-    trust: RwLock<Arc<Trust>>,
+    rules: RwLock<Rules>,
     loaded: Mutex<HashMap<Digest, Arc<OnceCell<Module>>>>,
     compiling: Arc<Semaphore>,
 }
 
 impl Modules {
     /// Compiles in this process where there is no `compiler`.
-    pub(crate) fn new(sandbox: Sandbox, compiler: Option<Compiler>, trust: Trust) -> Self {
+    pub(crate) fn new(sandbox: Sandbox, compiler: Option<Compiler>, rules: Rules) -> Self {
         let compiling = Arc::new(Semaphore::new(COMPILATIONS));
-        let trust = RwLock::new(Arc::new(trust));
-        Self { sandbox, compiler, trust, loaded: Mutex::default(), compiling }
+        let rules = RwLock::new(rules);
+        Self { sandbox, compiler, rules, loaded: Mutex::default(), compiling }
     }
 
-    /// Whose modules are taken, as of now.
-    fn trust(&self) -> Arc<Trust> {
-        Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+    /// What is asked of modules, as of now.
+    fn rules(&self) -> Rules {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Has modules from now on be judged by other rules, also those that are loaded.
     /// Returns the digests of these.
-    pub(crate) fn replace_trust(&self, trust: Trust) -> Vec<Digest> {
-        let mut current = self.trust.write().unwrap_or_else(PoisonError::into_inner);
-        if **current == trust {
+    pub(crate) fn replace_trust(&self, trust: Option<Trust>) -> Vec<Digest> {
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        if rules.trust.as_deref() == trust.as_ref() {
             return Vec::new();
         }
-        *current = Arc::new(trust);
+        rules.trust = trust.map(Arc::new);
         std::mem::take(&mut *self.lock()).into_keys().collect()
     }
 
@@ -173,8 +200,8 @@ impl Modules {
     pub(crate) async fn load(&self, incoming: Incoming) -> Result<Module, LoadFailure> {
         let permit = Arc::clone(&self.compiling).acquire_owned().await;
         let permit = permit.map_err(|_| LoadFailure::Stopped)?;
-        let trust = self.trust();
-        let examine = move || incoming.examine(&trust).map(|()| incoming);
+        let rules = self.rules();
+        let examine = move || incoming.examine(&rules).map(|_| incoming);
         let incoming = blocking(examine).await??;
         if let Some(compiler) = &self.compiler {
             compiler.compile(&incoming.bytes).await?;
@@ -194,9 +221,29 @@ impl Modules {
         digest: Digest,
         bytes: &Bytes,
         envelope: &Bytes,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), LoadFailure> {
         let envelope = Some(envelope.clone());
-        Incoming { digest, bytes: bytes.clone(), envelope }.examine(&self.trust())
+        let incoming = Incoming { digest, bytes: bytes.clone(), envelope };
+        incoming.examine(&self.rules()).map(drop)
+    }
+
+    /// The counter in a stored module's signed statement; `None` where nobody must have
+    /// signed it, or nobody has.
+    pub(crate) async fn counter(
+        &self,
+        repository: &Repository,
+        digest: Digest,
+    ) -> Result<Option<u64>, HttpError> {
+        let rules = self.rules();
+        if rules.trust.is_none() {
+            return Ok(None);
+        }
+        let Some(bytes) = repository.module(digest).await? else {
+            return Err(unknown_module(digest));
+        };
+        let envelope = repository.signature(digest).await?;
+        let incoming = Incoming { digest, bytes, envelope };
+        Ok(incoming.examine(&rules).map_err(HttpError::refused_module)?.counter)
     }
 
     /// Keeps a module.

@@ -51,6 +51,8 @@ pub(crate) enum Refused {
     Forbidden,
     /// A pushed module that does not keep the contract.
     Module,
+    /// The client keeps all that it may.
+    Quota,
 }
 
 impl Refused {
@@ -62,6 +64,7 @@ impl Refused {
             Refused::Unknown => "unauthenticated",
             Refused::Forbidden => "forbidden",
             Refused::Module => "module",
+            Refused::Quota => "quota",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{fs, io};
 use bytes::Bytes;
 use leeway_contract::Digest;
 
-use crate::catalog::ModelName;
+use crate::catalog::{ModelName, Older, Release};
 use crate::host::Host;
 use crate::modules::Incoming;
 
@@ -93,8 +93,15 @@ async fn one(
     let stored = host.repository.put_module(digest, bytes).await;
     stored.map_err(|error| error.to_string())?;
     host.modules.keep(module);
+    let counter = host.modules.counter(&host.repository, digest).await;
+    let counter = counter.map_err(|error| error.message().to_owned())?;
+    let release = Release { version, digest, counter, allow_older: false };
     let changing = host.catalog.changing().await;
-    let set = host.catalog.set(&changing, &host.repository, name.clone(), version.clone(), digest);
-    set.await.map_err(|error| error.to_string())?;
-    Ok((digest, name, version))
+    let set = host.catalog.set(&changing, &host.repository, &name, &release).await;
+    if let Err(older) = set.map_err(|error| error.to_string())? {
+        // A host that begins again with the files of old is no way back.
+        let Older { highest, seen } = older;
+        tracing::warn!(%digest, %name, seen, highest, "older than what the name stood for: it stays");
+    }
+    Ok((digest, name, release.version))
 }

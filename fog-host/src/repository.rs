@@ -1,10 +1,12 @@
-//! What the host stores: modules by digest, and one document of versions for each
-//! model name.
+//! What the host stores: modules by digest, one document of versions for each model
+//! name, and one for each client of what it keeps (`quota`), by its name in hexadecimal
+//! digits.
 //!
 //! ```text
 //! modules/<64 hexadecimal digits>.wasm
 //! modules/<64 hexadecimal digits>.sig
 //! models/<name>.json
+//! kept/<client>.json
 //! ```
 //!
 //! Each object is written whole, under its final name, or not at all. A document
@@ -12,14 +14,18 @@
 //! share a store. One that was there once stays, without versions: an object store
 //! can make nothing but writing conditional.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use leeway_contract::Digest;
 use object_store::{ObjectMeta, ObjectStoreExt as _, UpdateVersion, path::Path as Location};
 use rand::Rng as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::catalog::{ModelName, Versions};
+use crate::quota::{Kept, Stored};
 use crate::store::Store;
 
 /// How often a change is tried again that another host's change got ahead of.
@@ -56,10 +62,10 @@ pub enum RepositoryError {
         /// Why.
         source: std::io::Error,
     },
-    /// Other hosts changed the same model again and again.
-    #[error("other hosts change the model {name} all the time: {attempts} attempts failed")]
+    /// Other hosts changed the same document again and again.
+    #[error("other hosts change {name} all the time: {attempts} attempts failed")]
     Contended {
-        /// The model.
+        /// The document.
         name: String,
         /// How often it was tried.
         attempts: u32,
@@ -77,9 +83,9 @@ pub enum RepositoryError {
     Stopped,
 }
 
-/// A document of versions as it was read.
-struct Document {
-    versions: Versions,
+/// A document as it was read.
+struct Document<T> {
+    content: T,
     seen: UpdateVersion,
 }
 
@@ -157,46 +163,100 @@ impl Repository {
         &self,
         name: &ModelName,
     ) -> Result<Option<Versions>, RepositoryError> {
-        Ok(self.document(name).await?.map(|document| document.versions))
+        Ok(self.document(&model(name)).await?.map(|document| document.content))
     }
 
     /// Changes the versions of a name, all at once, and returns what is stored now.
     /// `change` gets what is stored, again where another host was faster, and says
-    /// what shall be; `None` leaves all as it is and is returned.
-    pub(crate) async fn change_model(
+    /// what shall be, or why all stays as it is.
+    pub(crate) async fn change_model<R>(
         &self,
         name: &ModelName,
-        change: impl Fn(Versions) -> Option<Versions>,
-    ) -> Result<Option<Versions>, RepositoryError> {
-        let location = model(name);
+        change: impl Fn(Versions) -> Result<Versions, R>,
+    ) -> Result<Result<Versions, R>, RepositoryError> {
+        self.change(&model(name), change).await
+    }
+
+    /// What a client keeps here.
+    pub(crate) async fn kept(&self, client: &str) -> Result<Kept, RepositoryError> {
+        let document = self.document(&kept(client)).await?;
+        Ok(document.map(|document| document.content).unwrap_or_default())
+    }
+
+    /// Changes what a client keeps, in the same way.
+    pub(crate) async fn change_kept<R>(
+        &self,
+        client: &str,
+        change: impl Fn(Kept) -> Result<Kept, R>,
+    ) -> Result<Result<Kept, R>, RepositoryError> {
+        self.change(&kept(client), change).await
+    }
+
+    /// The clients that have kept something here.
+    pub(crate) async fn keepers(&self) -> Result<Vec<String>, RepositoryError> {
+        let client = |object: ObjectMeta| {
+            let name = object.location.filename()?.strip_suffix(".json")?;
+            let bytes = hex(name)?;
+            String::from_utf8(bytes).ok()
+        };
+        Ok(self.list("kept").await?.into_iter().filter_map(client).collect())
+    }
+
+    /// What there is of all that clients can keep.
+    pub(crate) async fn stored(&self) -> Result<Stored, RepositoryError> {
+        let digest = |object: ObjectMeta| {
+            let name = object.location.filename()?;
+            let name = name.strip_suffix(".wasm").or_else(|| name.strip_suffix(".sig"))?;
+            format!("sha256:{name}").parse().ok()
+        };
+        let modules = self.list("modules").await?.into_iter().filter_map(digest).collect();
+        let mut names = BTreeSet::new();
+        for (name, _) in self.models().await? {
+            if self.model(&name).await?.is_some_and(|model| !model.versions.is_empty()) {
+                names.insert(name);
+            }
+        }
+        Ok(Stored { modules, names })
+    }
+
+    async fn change<T: Default + Serialize + DeserializeOwned, R>(
+        &self,
+        location: &Location,
+        change: impl Fn(T) -> Result<T, R>,
+    ) -> Result<Result<T, R>, RepositoryError> {
         for attempt in 0..ATTEMPTS {
-            let (versions, seen) = match self.document(name).await? {
-                Some(Document { versions, seen }) => (versions, Some(seen)),
-                None => (Versions::default(), None),
+            let (content, seen) = match self.document(location).await? {
+                Some(Document { content, seen }) => (content, Some(seen)),
+                None => (T::default(), None),
             };
-            let Some(changed) = change(versions) else { return Ok(None) };
-            let json = serde_json::to_vec(&changed).expect("versions have only string keys");
-            if self.store.compare_and_put(&location, seen, json.into()).await? {
-                return Ok(Some(changed));
+            let changed = match change(content) {
+                Ok(changed) => changed,
+                Err(why) => return Ok(Err(why)),
+            };
+            let json = serde_json::to_vec(&changed).expect("documents have only string keys");
+            if self.store.compare_and_put(location, seen, json.into()).await? {
+                return Ok(Ok(changed));
             }
             // By chance, so that two hosts do not meet again.
             let chance: f64 = rand::rng().random();
             let longest = FIRST_PAUSE * (1 << attempt.min(4));
             tokio::time::sleep(longest.mul_f64(chance)).await;
         }
-        Err(RepositoryError::Contended { name: name.to_string(), attempts: ATTEMPTS })
+        Err(RepositoryError::Contended { name: location.to_string(), attempts: ATTEMPTS })
     }
 
-    async fn document(&self, name: &ModelName) -> Result<Option<Document>, RepositoryError> {
-        let location = model(name);
-        let Some(object) = found(self.store.objects().get(&location).await)? else {
+    async fn document<T: DeserializeOwned>(
+        &self,
+        location: &Location,
+    ) -> Result<Option<Document<T>>, RepositoryError> {
+        let Some(object) = found(self.store.objects().get(location).await)? else {
             return Ok(None);
         };
         let (e_tag, version) = (object.meta.e_tag.clone(), object.meta.version.clone());
-        let versions = serde_json::from_slice(&object.bytes().await?).map_err(|source| {
+        let content = serde_json::from_slice(&object.bytes().await?).map_err(|source| {
             RepositoryError::Document { location: location.to_string(), source }
         })?;
-        Ok(Some(Document { versions, seen: UpdateVersion { e_tag, version } }))
+        Ok(Some(Document { content, seen: UpdateVersion { e_tag, version } }))
     }
 
     async fn get(&self, location: &Location) -> Result<Option<Bytes>, RepositoryError> {
@@ -227,6 +287,21 @@ fn model(name: &ModelName) -> Location {
     Location::from_iter(["models".to_owned(), format!("{name}.json")])
 }
 
+/// A client may have any name.
+fn kept(client: &str) -> Location {
+    let name: String = client.bytes().map(|byte| format!("{byte:02x}")).collect();
+    Location::from_iter(["kept".to_owned(), format!("{name}.json")])
+}
+
+/// The bytes of hexadecimal digits.
+fn hex(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2).map(|pair| {
+        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
+        u8::from_str_radix(pair, 16).ok()
+    });
+    pairs.collect()
+}
+
 /// `None` where the object does not exist.
 fn found<T>(result: object_store::Result<T>) -> Result<Option<T>, RepositoryError> {
     match result {
@@ -241,6 +316,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::catalog::Release;
 
     fn name(text: &str) -> ModelName {
         text.parse().unwrap()
@@ -256,8 +332,9 @@ mod tests {
         let changes = (0..16).map(|number| {
             let (host, version) = (hosts[number % 2].clone(), name(&format!("v{number}")));
             tokio::spawn(async move {
-                let change = |versions| Some(Versions::with(versions, version.clone(), digest));
-                host.change_model(&name("m"), change).await.unwrap();
+                let release = Release::unsigned(version, digest);
+                let change = |versions: Versions| versions.with(&release);
+                host.change_model(&name("m"), change).await.unwrap().unwrap();
             })
         });
         for change in changes.collect::<Vec<_>>() {
@@ -277,6 +354,23 @@ mod tests {
         let repository = Repository::new(Store::directory(folder.path()).unwrap());
         let stored = repository.model(&name("m")).await.unwrap().unwrap();
         assert_eq!(stored.resolve(None), Some((&name("1"), digest)));
+    }
+
+    #[tokio::test]
+    async fn clients_of_any_name_keep_what_is_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::new(Store::directory(folder.path()).unwrap());
+        assert!(repository.keepers().await.unwrap().is_empty());
+        let names = ["gateway-7", "../../x", "192.0.2.1", "\u{e4} \u{2603}/"];
+        for client in names {
+            let kept: Result<_, ()> = repository.change_kept(client, Ok).await.unwrap();
+            assert_eq!(kept.unwrap(), Kept::default());
+        }
+        let mut keepers = repository.keepers().await.unwrap();
+        keepers.sort();
+        let mut wanted = names.map(str::to_owned);
+        wanted.sort();
+        assert_eq!(keepers, wanted);
     }
 
     #[test]

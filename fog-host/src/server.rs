@@ -7,30 +7,45 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
-use leeway_runtime::sandbox::{Sandbox, SandboxConfig, SandboxError};
+use leeway_deploy::trust::Trust;
+use leeway_runtime::sandbox::{InstancePool, Sandbox, SandboxConfig, SandboxError};
 use leeway_telemetry::{EndpointError, Exporter};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
-use crate::access::{Access, AccessError};
+use crate::access::Access;
 use crate::api;
 use crate::audit::Audit;
 use crate::catalog::Catalog;
+use crate::clients::Clients;
 use crate::compile::Compiler;
 use crate::config::{FogConfig, StoreLocation};
+use crate::file::FileError;
 use crate::follow::follow;
 use crate::grpc;
-use crate::host::{Host, Parts};
+use crate::host::{Host, Standing};
 use crate::listener::{Connections, Tls};
-use crate::modules::Modules;
+use crate::modules::{Modules, Rules};
+use crate::observe::Observations;
 use crate::pool::{Pool, PoolSize};
 use crate::preload::{PreloadError, preload};
 use crate::repository::{Repository, RepositoryError};
+use crate::seen::Seen;
 use crate::store::Store;
 use crate::tls::TlsError;
-use crate::trusted::{self, TrustFileError};
+use crate::trusted;
 use crate::uploads::Uploads;
+
+/// The instances that a pool has beyond those of the workers: for modules that are being
+/// loaded, and for good measure.
+const SPARE_INSTANCES: u32 = 4;
+/// The pushes at the same time that clients share: each has a module in memory.
+const PUSHES: usize = 8;
+/// All that a memory with addresses of 32 bits can have.
+const LARGEST_MEMORY_BYTES: u64 = 4 << 30;
+/// What a pool keeps of each instance's memory.
+const KEPT_BYTES: usize = 4 << 20;
 
 /// Why a host did not begin.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +74,9 @@ pub enum BindError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The clients cannot be read.
+    /// The clients, or the trusted keys, cannot be read.
     #[error(transparent)]
-    Access(#[from] AccessError),
-    /// The trusted keys cannot be read.
-    #[error(transparent)]
-    Trust(#[from] TrustFileError),
+    File(#[from] FileError),
     /// The audit log cannot be opened.
     #[error("cannot open the audit log: {0}")]
     Audit(#[source] io::Error),
@@ -147,20 +159,12 @@ impl FogHost {
                 Store::directory(&directory(root.join("repository"))?)?
             }
         };
-        let code = root.join("code");
-        let sandbox = Sandbox::new(SandboxConfig {
-            cache_dir: Some(code.clone()),
-            ..SandboxConfig::with_engine(config.engine)
-        })?;
-        let compiler = config.compiler.clone().map(|program| {
-            let (engine, limits) = (config.engine, config.compile_limits);
-            Compiler { program, code, engine, limits }
-        });
+        let modules = modules(&config, root.join("code"), trust)?;
         let repository = Repository::new(store);
         let catalog = Catalog::open(&repository).await?;
         let audit = Audit::open(&root).map_err(BindError::Audit)?;
-        let traces = config.otlp_endpoint.as_deref();
-        let traces = traces.map(|url| Exporter::start("leeway-fog", url)).transpose()?;
+        let traces = config.traces.as_ref();
+        let traces = traces.map(|to| Exporter::to("leeway-fog", to)).transpose()?;
         let (workers, queue) = (config.workers, config.queue);
         let (instances, pin) = (config.instances_per_worker, config.pin_workers);
         let pool = Pool::start(PoolSize { workers, queue, instances, pin });
@@ -170,11 +174,23 @@ impl FogHost {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let modules = Modules::new(sandbox, compiler, trust);
         let uploads = Uploads::new(directory(root.join("uploads"))?, config.max_module_bytes);
-        let parts =
-            Parts { config, repository, catalog, modules, uploads, pool, audit, traces, access };
-        let host = Arc::new(Host::new(parts));
+        let clients = Arc::new(Clients::sharing(config.queue + config.workers));
+        let host = Arc::new(Host {
+            config,
+            repository,
+            catalog,
+            modules,
+            uploads,
+            pool,
+            audit,
+            traces,
+            observations: Observations::default(),
+            seen: Seen::new(),
+            clients,
+            pushing: Arc::new(Clients::sharing(PUSHES)),
+            standing: Standing::new(access),
+        });
         if let Some(components) = &host.config.preload {
             preload(&host, components).await?;
         }
@@ -248,6 +264,33 @@ impl FogHost {
     }
 }
 
+/// What loads modules, with compiled code in this directory.
+fn modules(config: &FogConfig, code: PathBuf, trust: Option<Trust>) -> Result<Modules, BindError> {
+    let sandbox = Sandbox::new(SandboxConfig {
+        cache_dir: Some(code.clone()),
+        pool: config.pool.then(|| instances(config)),
+        ..SandboxConfig::with_engine(config.engine)
+    })?;
+    let compiler = config.compiler.clone().map(|program| {
+        let (engine, limits) = (config.engine, config.compile_limits);
+        Compiler { program, code, engine, limits }
+    });
+    let instance_bytes = config.max_instance_bytes;
+    let rules = Rules { trust: trust.map(Arc::new), instance_bytes };
+    Ok(Modules::new(sandbox, compiler, rules))
+}
+
+/// The pool of those instances that serve one call: each worker has one at a time, and
+/// while a module is loaded it has another.
+fn instances(config: &FogConfig) -> InstancePool {
+    let workers = u32::try_from(config.workers).unwrap_or(u32::MAX);
+    InstancePool {
+        instances: workers.saturating_add(SPARE_INSTANCES),
+        memory_bytes: config.max_instance_bytes.min(LARGEST_MEMORY_BYTES),
+        keep_resident_bytes: KEPT_BYTES,
+    }
+}
+
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let listen = |source| BindError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
@@ -271,7 +314,7 @@ fn check_exposure(config: &FogConfig) -> Result<(), BindError> {
     Ok(())
 }
 
-fn access(config: &FogConfig) -> Result<Access, AccessError> {
+fn access(config: &FogConfig) -> Result<Access, FileError> {
     match &config.access {
         Some(path) => Access::read(path),
         None => Ok(Access::Open { limits: config.client_limits }),

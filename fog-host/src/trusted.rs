@@ -16,38 +16,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use leeway_contract::Digest;
-use leeway_deploy::trust::{KeyError, KeyId, PublicKey, Trust, TrustedKey};
+use leeway_deploy::trust::{KeyId, PublicKey, Trust, TrustedKey};
 use serde::Deserialize;
 
-/// A file of trusted keys that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrustFileError {
-    /// It, or a key's file, cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Its content is wrong.
-    #[error("{}: {reason}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A key is none.
-    #[error("{}: {source}", path.display())]
-    Key {
-        /// The key's file.
-        path: PathBuf,
-        /// Why.
-        source: KeyError,
-    },
-}
+use crate::file::{self, FileError};
 
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -75,27 +47,19 @@ struct Key {
     expires: Option<u64>,
 }
 
-/// Reads the file and those of its keys. Without a file every module is taken.
-pub(crate) fn read(path: Option<&Path>) -> Result<Trust, TrustFileError> {
-    let Some(path) = path else {
-        return Ok(Trust { allow_unsigned: true, ..Trust::default() });
-    };
-    let document: Document = toml::from_str(&text(path)?).map_err(|error| {
-        TrustFileError::Content { path: path.to_owned(), reason: error.to_string() }
-    })?;
+/// Reads the file and those of its keys. Without a file there are no rules: every module
+/// is taken, whoever has signed it.
+pub(crate) fn read(path: Option<&Path>) -> Result<Option<Trust>, FileError> {
+    let Some(path) = path else { return Ok(None) };
+    let document: Document = file::toml(path)?;
     let beside = path.parent().unwrap_or(Path::new("."));
     let key = |Key { name, file, expires }: Key| {
         let path = beside.join(file);
-        let key = PublicKey::from_pem(&text(&path)?)
-            .map_err(|source| TrustFileError::Key { path, source })?;
-        Ok(TrustedKey { name, key, expires })
+        let key = PublicKey::from_pem(&file::text(&path)?);
+        let key = key.map_err(|error| FileError::content(&path, error))?;
+        Ok::<_, FileError>(TrustedKey { name, key, expires })
     };
     let Document { threshold, allow_unsigned, revoked_keys, revoked_modules, key: keys } = document;
     let keys = keys.into_iter().map(key).collect::<Result<_, _>>()?;
-    Ok(Trust { keys, revoked_keys, revoked_modules, threshold, allow_unsigned })
-}
-
-fn text(path: &Path) -> Result<String, TrustFileError> {
-    std::fs::read_to_string(path)
-        .map_err(|source| TrustFileError::Read { path: path.to_owned(), source })
+    Ok(Some(Trust { keys, revoked_keys, revoked_modules, threshold, allow_unsigned }))
 }

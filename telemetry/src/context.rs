@@ -42,6 +42,16 @@ impl TraceContext {
         Self { trace, span: SpanId::random(), sampled: true }
     }
 
+    /// The same span, recorded if its trace is in this share of all. Whoever decides by
+    /// the same share decides the same: the trace's name does.
+    #[must_use]
+    pub fn sampled_by(self, share: f64) -> Self {
+        // As many random bits as a float has exactly.
+        const BITS: u32 = 53;
+        let place = (self.trace.0 & ((1 << BITS) - 1)) as f64 / (1u64 << BITS) as f64;
+        Self { sampled: place < share, ..self }
+    }
+
     /// A new span under this one.
     pub fn child(self) -> Self {
         Self { span: SpanId::random(), ..self }
@@ -114,6 +124,20 @@ mod tests {
         assert!(!format!("{}00", &EXAMPLE[..53]).parse::<TraceContext>().unwrap().sampled);
         let root = TraceContext::root();
         assert_eq!(root.to_string().parse::<TraceContext>().unwrap(), root);
+    }
+
+    #[test]
+    fn a_share_of_the_traces_is_recorded_and_always_the_same() {
+        let traces: Vec<TraceContext> = (0..20_000).map(|_| TraceContext::root()).collect();
+        let recorded = |share| traces.iter().filter(|t| t.sampled_by(share).sampled).count();
+        assert_eq!((recorded(0.0), recorded(1.0)), (0, 20_000));
+        // Ten standard deviations.
+        assert!(recorded(0.1).abs_diff(2000) < 425, "{}", recorded(0.1));
+        for context in &traces {
+            let (few, more) = (context.sampled_by(0.1), context.sampled_by(0.5));
+            assert!(!few.sampled || more.sampled);
+            assert_eq!(context.child().sampled_by(0.1).sampled, few.sampled);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The thread that sends spans. Whoever ends a span never waits: where the collector
 //! is slow or gone, spans are dropped and counted.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -9,6 +10,8 @@ use std::{fmt, io};
 
 use ureq::Agent;
 
+use crate::collector::Collector;
+use crate::context::TraceContext;
 use crate::otlp;
 use crate::span::Span;
 
@@ -26,10 +29,21 @@ const LIMIT: Duration = Duration::from_secs(5);
 #[non_exhaustive]
 pub enum EndpointError {
     /// Not a URL that spans can be sent to.
-    #[error("not the URL of a collector: {seen:?} (wanted http://HOST:PORT)")]
+    #[error("not the URL of a collector: {seen:?} (wanted http://HOST:PORT or https://HOST:PORT)")]
     Url {
         /// What was given.
         seen: String,
+    },
+    /// An authority for a URL without TLS, or none for one with it.
+    #[error("a collector at https:// wants the authority of its certificate, and no other does")]
+    Authority,
+    /// A file that is no authority.
+    #[error("cannot use {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// There is no thread for it.
     #[error("cannot start the exporter: {0}")]
@@ -40,6 +54,7 @@ struct Inner {
     /// Taken at the end.
     spans: Option<SyncSender<Span>>,
     thread: Option<JoinHandle<()>>,
+    sample: f64,
 }
 
 /// Sends spans to a collector. Clones are the same one; when the last is dropped, what
@@ -54,16 +69,26 @@ impl Exporter {
     /// # Errors
     /// Where that is no such URL, or there is no thread.
     pub fn start(service: &'static str, endpoint: &str) -> Result<Self, EndpointError> {
-        let url = endpoint.trim_end_matches('/');
-        let host = url.strip_prefix("http://").filter(|host| !host.is_empty());
-        if host.is_none_or(|host| host.contains(|c: char| c.is_whitespace() || c == '/')) {
-            return Err(EndpointError::Url { seen: endpoint.chars().take(200).collect() });
-        }
-        let url = format!("{url}/v1/traces");
+        Self::to(service, &Collector::at(endpoint))
+    }
+
+    /// Of a service, to a collector. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// Where its URL or its authority is of no use, or there is no thread.
+    pub fn to(service: &'static str, collector: &Collector) -> Result<Self, EndpointError> {
+        let (url, agent) = (collector.target()?, collector.agent(LIMIT)?);
         let (sender, receiver) = sync_channel(WAITING);
-        let run = move || send_all(service, &url, &receiver);
+        let run = move || send_all(service, &agent, &url, &receiver);
         let thread = std::thread::Builder::new().name("leeway-spans".into()).spawn(run)?;
-        Ok(Self(Arc::new(Inner { spans: Some(sender), thread: Some(thread) })))
+        let (spans, thread) = (Some(sender), Some(thread));
+        Ok(Self(Arc::new(Inner { spans, thread, sample: collector.sample })))
+    }
+
+    /// The first span of a trace that begins here; whether it is recorded, is decided
+    /// now for all of the trace.
+    pub fn root(&self) -> TraceContext {
+        TraceContext::root().sampled_by(self.0.sample)
     }
 
     /// Sends a span, some time. Does not wait.
@@ -95,9 +120,7 @@ impl Drop for Inner {
     }
 }
 
-fn send_all(service: &str, url: &str, spans: &Receiver<Span>) {
-    let config = Agent::config_builder().timeout_global(Some(LIMIT)).build();
-    let agent = Agent::from(config);
+fn send_all(service: &str, agent: &Agent, url: &str, spans: &Receiver<Span>) {
     let mut failing = false;
     while let Ok(first) = spans.recv() {
         let batch = batch(first, spans);
@@ -134,7 +157,6 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::context::TraceContext;
     use crate::span::Kind;
 
     #[test]
@@ -173,6 +195,7 @@ mod tests {
 
     #[test]
     fn a_url_that_is_no_collectors_is_refused() {
+        // Among them one with TLS and without an authority.
         for url in ["", "http://", "localhost:4318", "https://a", "http://a b", "http://a/v1/x"] {
             assert!(Exporter::start("x", url).is_err(), "{url}");
         }

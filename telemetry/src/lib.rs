@@ -5,18 +5,21 @@
 //! It is this small because a device should not carry a general SDK for three spans.
 //! Where nobody collects, no span is made, and a context that came is passed on.
 //!
-//! | file       | subject                              |
-//! |------------|--------------------------------------|
-//! | `context`  | who a span is, on the wire           |
-//! | `span`     | what is known of a span              |
-//! | `otlp`     | spans as OTLP's JSON                 |
-//! | `exporter` | the thread that sends them           |
+//! | file        | subject                              |
+//! |-------------|--------------------------------------|
+//! | `context`   | who a span is, on the wire           |
+//! | `span`      | what is known of a span              |
+//! | `otlp`      | spans as OTLP's JSON                 |
+//! | `collector` | where they go, and which             |
+//! | `exporter`  | the thread that sends them           |
 
+mod collector;
 mod context;
 mod exporter;
 mod otlp;
 mod span;
 
+pub use collector::Collector;
 pub use context::{ContextError, SpanId, TRACEPARENT, TRACERESPONSE, TraceContext, TraceId};
 pub use exporter::{EndpointError, Exporter};
 pub use span::{Kind, Span, Value};

@@ -11,11 +11,13 @@ use leeway_contract::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::body::{self, BodyLimits};
+use super::keeping;
 use super::params::Params;
 use crate::access::Client;
-use crate::catalog::{ModelName, Version};
+use crate::catalog::{ModelName, Release, Version};
 use crate::error::HttpError;
 use crate::host::{Host, unknown_module};
+use crate::quota::Thing;
 
 const MAX_BODY_BYTES: usize = 64 << 10;
 
@@ -29,10 +31,22 @@ struct Entry {
     name: ModelName,
     current: Option<Version>,
     versions: BTreeMap<Version, Digest>,
+    /// Of the signed releases that the name stood for; none where none was signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    highest_counter: Option<u64>,
+}
+
+/// What an alias shall stand for.
+#[derive(Deserialize)]
+struct Wanted {
+    digest: Digest,
+    /// Whether a release may be older than one that the name stood for.
+    #[serde(default)]
+    allow_older: bool,
 }
 
 /// What an alias stands for.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(super) struct Alias {
     digest: Digest,
 }
@@ -57,6 +71,7 @@ pub(super) async fn list(State(host): State<Arc<Host>>) -> Json<List> {
         name,
         current: model.current,
         versions: model.versions,
+        highest_counter: Some(model.highest_counter).filter(|counter| *counter > 0),
     };
     Json(List { models: host.catalog.all().into_iter().map(entry).collect() })
 }
@@ -79,23 +94,50 @@ pub(super) async fn put(
     if json.trim_ascii().first() != Some(&b'{') {
         return Err(wrong(&"it is no object"));
     }
-    let alias: Alias = serde_json::from_slice(&json).map_err(|error| wrong(&error))?;
-    host.module(alias.digest).await?;
-    let changing = host.catalog.changing().await;
-    // It may have been removed while it was loaded.
-    if !host.repository.has_module(alias.digest).await? {
-        return Err(unknown_module(alias.digest));
-    }
-    let (catalog, repository) = (&host.catalog, &host.repository);
-    catalog.set(&changing, repository, name.clone(), version.clone(), alias.digest).await?;
-    // Another host may have removed it meanwhile, before it could see the alias.
-    if !repository.has_module(alias.digest).await? {
-        catalog.remove(&changing, repository, &name, &version).await?;
-        return Err(unknown_module(alias.digest));
-    }
+    let Wanted { digest, allow_older } =
+        serde_json::from_slice(&json).map_err(|error| wrong(&error))?;
+    host.module(digest).await?;
+    let counter = host.modules.counter(&host.repository, digest).await?;
+    set(&host, &client, &name, Release { version, digest, counter, allow_older }).await?;
     host.observations.swapped();
-    host.audit.did(&client, "alias", &format!("{name} {version} {}", alias.digest));
-    Ok(Json(alias))
+    Ok(Json(Alias { digest }))
+}
+
+/// Makes a name stand for a release whose module is loaded.
+async fn set(
+    host: &Host,
+    client: &Client,
+    name: &ModelName,
+    release: Release,
+) -> Result<(), HttpError> {
+    let Release { version, digest, .. } = &release;
+    let (catalog, repository) = (&host.catalog, &host.repository);
+    let changing = catalog.changing().await;
+    // It may have been removed while it was loaded.
+    if !repository.has_module(*digest).await? {
+        return Err(unknown_module(*digest));
+    }
+    let alias = format!("{name} {version} {digest}");
+    let (stored, thing) = (repository.model(name).await?, Thing::Name(name.clone()));
+    let is_new = stored.is_none_or(|model| model.versions.is_empty());
+    if is_new {
+        keeping::keep(host, client, &thing).await?;
+    }
+    if let Err(older) = catalog.set(&changing, repository, name, &release).await? {
+        if is_new {
+            keeping::give_back(host, &thing).await?;
+        }
+        let refusal = HttpError::older(name, older);
+        host.audit.refused(&client.name, "alias", &alias, refusal.message());
+        return Err(refusal);
+    }
+    // Another host may have removed it meanwhile, before it could see the alias.
+    if !repository.has_module(*digest).await? {
+        catalog.remove(&changing, repository, name, version).await?;
+        return Err(unknown_module(*digest));
+    }
+    host.audit.did(client, "alias", &alias);
+    Ok(())
 }
 
 /// Makes a name stand for the version again that it stood for before.
@@ -118,8 +160,10 @@ pub(super) async fn roll_back(
     let digest = model.versions[&version];
     // It serves already when the name begins to stand for it.
     host.module(digest).await?;
-    let catalog = &host.catalog;
-    catalog.set(&changing, &host.repository, name.clone(), version.clone(), digest).await?;
+    let (catalog, wanted) = (&host.catalog, (&version, digest));
+    if !catalog.roll_back(&changing, &host.repository, &name, wanted).await? {
+        return Err(HttpError::conflict(format!("another host changed {name} meanwhile")));
+    }
     host.observations.swapped();
     host.audit.did(&client, "roll back", &format!("{name} {version} {digest}"));
     Ok(Json(Rolled { current: version, digest }))
@@ -136,6 +180,9 @@ pub(super) async fn delete(
     if !host.catalog.remove(&changing, &host.repository, &name, &version).await? {
         let message = format!("there is no version {version} of a model {name} here");
         return Err(HttpError::not_found(message));
+    }
+    if host.catalog.get(&name).is_none() {
+        keeping::give_back(&host, &Thing::Name(name.clone())).await?;
     }
     host.audit.did(&client, "remove alias", &format!("{name} {version}"));
     Ok(StatusCode::NO_CONTENT)

@@ -14,12 +14,12 @@ use leeway_protocol::{Answer, Encoded, HEADER_LENGTH, Request};
 
 use super::body::{self, BodyLimits};
 use super::params::{ModelParams, Params};
-use super::traced::Traced;
 use crate::access::Client;
 use crate::error::HttpError;
 use crate::host::{Host, Target};
 use crate::inference::Inference;
 use crate::stamp::Arrival;
+use crate::traced::{Begun, Traced};
 
 /// The room for one element of a tensor in JSON: its digits, a comma, and some
 /// white space.
@@ -45,18 +45,27 @@ pub(super) async fn infer(
         Err(refusal) => return Err(body::drain(&mut body, refusal).await),
     };
     let inference = Inference { host: &host, client: &client, target: &target, arrival };
-    let mut traced = Traced::begin(host.traces.as_ref(), &headers, arrival.at);
+    let begun = Begun::of(host.traces.as_ref(), &headers, arrival.at);
+    let mut traced = host.traces.as_ref().zip(begun).map(|(to, begun)| Traced::new(to, begun));
     let respond = |answer: &Answer<'_>, request: &Request| {
         if let Some(traced) = &mut traced {
             traced.ran(answer);
         }
         respond(answer, request)
     };
-    let result = inference.answer(read(&host, &target, &headers, body), respond).await;
-    match traced {
-        Some(traced) => traced.end(&target.name, &target.version, result),
-        None => result,
+    let mut result = inference.answer(read(&host, &target, &headers, body), respond).await;
+    if let (Some(traced), Some(begun)) = (traced, begun) {
+        let status = match &mut result {
+            Ok(response) => {
+                begun.tell(response.headers_mut());
+                response.status()
+            }
+            Err(error) => error.status(),
+        };
+        let status = ("http.response.status_code", u64::from(status.as_u16()));
+        traced.end(&target, status, result.as_ref().err());
     }
+    result
 }
 
 async fn read(

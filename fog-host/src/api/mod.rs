@@ -7,6 +7,7 @@ mod devices;
 mod guard;
 mod health;
 mod infer;
+mod keeping;
 mod metadata;
 mod modules;
 mod observed;
@@ -16,7 +17,6 @@ mod parts;
 mod probe;
 mod repository;
 mod signatures;
-mod traced;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -89,6 +89,7 @@ fn routes() -> Vec<Route> {
         Route::new(Admin, delete.clone(), "/v1/modules/{digest}", modules::delete),
         Route::new(Push, put.clone(), "/v1/modules/{digest}/signature", signatures::put),
         Route::new(Push, get.clone(), "/v1/modules/{digest}/signature", signatures::get),
+        Route::new(Push, get.clone(), "/v1/usage", keeping::usage),
         Route::new(Infer, get.clone(), "/v1/models", aliases::list),
         Route::new(Admin, post.clone(), "/v1/models/{name}/rollback", aliases::roll_back),
         Route::new(Admin, put, "/v1/models/{name}/versions/{version}", aliases::put),

@@ -8,11 +8,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use leeway_contract::Digest;
 use serde::Serialize;
 
 use super::body::{self, BodyLimits};
+use super::keeping;
 use super::params::Params;
 use super::parts::{self, Part};
 use crate::access::Client;
@@ -21,6 +22,8 @@ use crate::error::HttpError;
 use crate::host::{Host, unknown_module};
 use crate::modules::Incoming;
 use crate::observe::Refused;
+use crate::quota::{Quota, Thing};
+use crate::uploads::ContentRange;
 
 /// What each client may push at the same time. Modules are compiled one after the
 /// other.
@@ -70,6 +73,11 @@ pub(super) async fn put(
             return Err(body::drain(&mut body, too_many.into()).await);
         }
     };
+    if let Some(length) = length(&headers)
+        && let Err(refusal) = expect(&host, &client, wanted, length).await
+    {
+        return Err(body::drain(&mut body, refusal).await);
+    }
     let bytes = match headers.get(header::CONTENT_RANGE) {
         None => {
             let (bytes, time) = (host.config.max_module_bytes, host.config.push_time);
@@ -83,6 +91,30 @@ pub(super) async fn put(
     let answer = bring_in(&host, &client, wanted, bytes).await;
     host.uploads.discard(wanted).map_err(HttpError::internal)?;
     answer
+}
+
+/// How long the module says that it is, whole or in parts.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    match text(header::CONTENT_RANGE) {
+        Some(range) => ContentRange::parse(range).map(|range| range.total),
+        None => text(header::CONTENT_LENGTH)?.parse().ok(),
+    }
+}
+
+/// Refuses a module that the client has no room for. One that is here costs nothing.
+async fn expect(
+    host: &Host,
+    client: &Client,
+    digest: Digest,
+    length: u64,
+) -> Result<(), HttpError> {
+    match client.quota {
+        Some(Quota { bytes: Some(_), .. }) if !host.repository.has_module(digest).await? => {
+            keeping::expect(host, client, &Thing::Module(digest, length)).await
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn bring_in(
@@ -100,6 +132,10 @@ async fn bring_in(
         host.audit.refused(&client.name, "push", &wanted.to_string(), &why);
         HttpError::refused_module(error)
     })?;
+    if !known {
+        let thing = Thing::Module(wanted, bytes.len() as u64);
+        keeping::keep(host, client, &thing).await?;
+    }
     // Even if it is known: what is stored may have decayed.
     host.repository.put_module(wanted, bytes).await?;
     let model = module.certificate().model.clone();
@@ -134,7 +170,7 @@ pub(super) async fn get(
     Ok(([(header::CONTENT_TYPE, "application/wasm")], bytes).into_response())
 }
 
-/// Removes a module that no alias stands for.
+/// Removes a module that no alias stands for, with its signatures, or these alone.
 pub(super) async fn delete(
     State(host): State<Arc<Host>>,
     Extension(client): Extension<Arc<Client>>,
@@ -143,17 +179,23 @@ pub(super) async fn delete(
     let wanted = digest(&wanted)?;
     let _changing = host.catalog.changing().await;
     refuse_if_named(&host, wanted).await?;
-    let bytes = host.repository.module(wanted).await?.ok_or_else(|| unknown_module(wanted))?;
+    let bytes = host.repository.module(wanted).await?;
     let envelope = host.repository.signature(wanted).await?;
+    if bytes.is_none() && envelope.is_none() {
+        return Err(unknown_module(wanted));
+    }
     host.repository.delete_module(wanted).await?;
     if let Err(refusal) = refuse_if_named(&host, wanted).await {
         // Another host set the alias meanwhile: the module stays.
-        host.repository.put_module(wanted, bytes).await?;
+        if let Some(bytes) = bytes {
+            host.repository.put_module(wanted, bytes).await?;
+        }
         if let Some(envelope) = envelope {
             host.repository.put_signature(wanted, envelope).await?;
         }
         return Err(refusal);
     }
+    keeping::give_back(&host, &Thing::Module(wanted, 0)).await?;
     host.modules.forget(wanted);
     host.pool.retire(wanted);
     host.audit.did(&client, "remove", &wanted.to_string());

@@ -12,10 +12,12 @@ use leeway_contract::Digest;
 use leeway_deploy::trust::Envelope;
 
 use super::body::{self, BodyLimits};
+use super::keeping;
 use super::params::Params;
 use crate::access::Client;
 use crate::error::HttpError;
 use crate::host::Host;
+use crate::quota::Thing;
 
 const MAX_BODY_BYTES: usize = 256 << 10;
 
@@ -41,9 +43,11 @@ pub(super) async fn put(
         host.modules.check_signature(wanted, &bytes, &json).map_err(|refusal| {
             let why = refusal.to_string();
             host.audit.refused(&client.name, "sign", &wanted.to_string(), &why);
-            HttpError::refused_module(refusal.into())
+            HttpError::refused_module(refusal)
         })?;
     }
+    let thing = Thing::Signature(wanted, json.len() as u64);
+    keeping::keep(&host, &client, &thing).await?;
     host.repository.put_signature(wanted, json).await?;
     host.audit.did(&client, "sign", &wanted.to_string());
     Ok(StatusCode::NO_CONTENT)

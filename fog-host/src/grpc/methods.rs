@@ -5,10 +5,13 @@ use leeway_protocol::grpc::{
     LoadRequest, MetadataResponse, ModelRequest, ServerMetadata, StatisticsResponse,
 };
 
-use super::Call;
+use tonic::Code;
+
+use super::{Call, status};
 use crate::error::HttpError;
 use crate::host::Target;
 use crate::inference::Inference;
+use crate::traced::Traced;
 
 /// An empty version is none.
 fn version(version: &str) -> Option<&str> {
@@ -90,7 +93,7 @@ pub(super) async fn unload(call: Call, asked: LoadRequest) -> Result<Empty, Http
 /// Runs a range of a model's stages. Of the parameter `timeout` and the call's own, the
 /// shorter counts.
 pub(super) async fn infer(call: Call, message: InferRequest) -> Result<InferResponse, HttpError> {
-    let Call { host, client, arrival, timeout } = call;
+    let Call { host, client, arrival, timeout, begun } = call;
     let client = client.ok_or_else(|| HttpError::internal("an inference without a client"))?;
     let target = host.target(&message.model_name, version(&message.model_version)).await?;
     let inference = Inference { host: &host, client: &client, target: &target, arrival };
@@ -101,8 +104,17 @@ pub(super) async fn infer(call: Call, message: InferRequest) -> Result<InferResp
         }
         Ok(request)
     };
+    let mut traced = host.traces.as_ref().zip(begun).map(|(to, begun)| Traced::new(to, begun));
     let encode = |answer: &leeway_protocol::Answer<'_>, request: &leeway_protocol::Request| {
+        if let Some(traced) = &mut traced {
+            traced.ran(answer);
+        }
         answer.to_message(request).map_err(HttpError::bad_request)
     };
-    inference.answer(decode, encode).await
+    let result = inference.answer(decode, encode).await;
+    if let Some(traced) = traced {
+        let code = result.as_ref().err().map_or(Code::Ok, |error| status::code(error.status()));
+        traced.end(&target, ("rpc.grpc.status_code", code as u64), result.as_ref().err());
+    }
+    result
 }

@@ -27,6 +27,7 @@ use crate::api;
 use crate::error::HttpError;
 use crate::host::Host;
 use crate::stamp::Arrival;
+use crate::traced::Begun;
 
 /// All methods of a host.
 pub(crate) fn router(host: Arc<Host>) -> Router {
@@ -47,6 +48,8 @@ struct Call {
     arrival: Arrival,
     /// What the client has left, by `grpc-timeout`.
     timeout: Option<Duration>,
+    /// The call's span, where there are any.
+    begun: Option<Begun>,
 }
 
 impl Call {
@@ -55,21 +58,41 @@ impl Call {
         scope: Option<Scope>,
         request: &Request<Body>,
     ) -> Result<Self, HttpError> {
-        let arrival = request.extensions().get::<Arrival>();
-        let arrival = arrival.copied().unwrap_or_else(Arrival::now);
+        let (arrival, begun) = (arrival(request), request.extensions().get().copied());
         let client = scope.map(|scope| api::admit(host, scope, request)).transpose()?;
         let timeout = timeout::of(request.headers()).map_err(HttpError::bad_request)?;
-        Ok(Self { host: Arc::clone(host), client, arrival, timeout })
+        Ok(Self { host: Arc::clone(host), client, arrival, timeout, begun })
     }
+}
+
+/// When a request's head was here.
+fn arrival(request: &Request<Body>) -> Arrival {
+    request.extensions().get().copied().unwrap_or_else(Arrival::now)
 }
 
 async fn dispatch(
     State(host): State<Arc<Host>>,
     Path(method): Path<String>,
-    request: Request<Body>,
+    mut request: Request<Body>,
 ) -> Response {
+    // Inferences have spans, and nothing else does.
+    let begun = match &*method {
+        "ModelInfer" => Begun::of(host.traces.as_ref(), request.headers(), arrival(&request).at),
+        _ => None,
+    };
+    if let Some(begun) = begun {
+        request.extensions_mut().insert(begun);
+    }
+    let mut response = answer(host, &method, request).await;
+    if let Some(begun) = begun {
+        begun.tell(response.headers_mut());
+    }
+    response
+}
+
+async fn answer(host: Arc<Host>, method: &str, request: Request<Body>) -> Response {
     let (infer, admin) = (Some(Scope::Infer), Some(Scope::Admin));
-    match &*method {
+    match method {
         "ServerLive" => unary(host, None, request, methods::live).await,
         "ServerReady" => unary(host, None, request, methods::ready).await,
         "ServerMetadata" => unary(host, infer, request, methods::server).await,

@@ -9,7 +9,8 @@ use crate::error::HttpError;
 /// After so many milliseconds another try may be worth it (gRPC's proposal A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-fn code(status: StatusCode) -> Code {
+/// gRPC's word for a status of HTTP.
+pub(super) fn code(status: StatusCode) -> Code {
     match status {
         StatusCode::BAD_REQUEST => Code::InvalidArgument,
         StatusCode::UNAUTHORIZED => Code::Unauthenticated,

@@ -1,6 +1,6 @@
-//! How long an answer waits for the thread that writes it: as long as requests waited to
-//! be read, at the most, lately. What was seen fades, so that one hiccup keeps nobody out
-//! for long.
+//! How long something waits for a thread that does not compute: a request to be read, an
+//! answer to be written. The longest of late counts, and fades, so that one hiccup keeps
+//! nobody out for long.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,17 @@ pub(super) struct Lag {
 }
 
 impl Lag {
-    /// Takes in what a request waited, and says what its answer may wait.
+    /// Takes in a wait, and says what the next one may be.
     pub(super) fn observe(&mut self, now: Instant, waited: Duration) -> Duration {
-        let age = self.seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen));
-        let faded = self.longest.mul_f64((-age.as_secs_f64() / HALF_LIFE.as_secs_f64()).exp2());
-        self.longest = waited.max(faded);
+        self.longest = waited.max(self.expect(now));
         self.seen = Some(now);
         self.longest
+    }
+
+    /// What the next wait may be.
+    pub(super) fn expect(&self, now: Instant) -> Duration {
+        let age = self.seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen));
+        self.longest.mul_f64((-age.as_secs_f64() / HALF_LIFE.as_secs_f64()).exp2())
     }
 }
 

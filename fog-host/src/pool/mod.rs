@@ -9,6 +9,7 @@
 //! A run that is shorter than waking another thread twice, by its certificate and by what
 //! it took before, is made by the thread that asks, in the place of a worker that is idle.
 
+mod answers;
 mod cost;
 mod instances;
 mod lag;
@@ -26,9 +27,11 @@ use leeway_runtime::sandbox::{Execution, Interrupt, Module, RunError};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
 
+pub(crate) use answers::Written;
+
+use answers::Answers;
 use cost::Costs;
 use instances::Instances;
-use lag::Lag;
 use schedule::{Busy, Refusal, Schedule};
 use worker::{Worker, perform};
 
@@ -72,6 +75,8 @@ pub(crate) struct Done {
     pub(crate) execution: Execution,
     /// How long the job waited for a worker, and for its instance.
     pub(crate) queue: Duration,
+    /// When the run had ended.
+    pub(crate) ended: Instant,
 }
 
 /// Why a job was not taken.
@@ -167,7 +172,7 @@ impl Drop for Waiting {
 struct State {
     schedule: Schedule<Box<Queued>>,
     costs: Costs,
-    lag: Lag,
+    answers: Answers,
     stopped: bool,
     /// Modules of which no instance shall be kept, and how often this changed.
     retired: HashSet<Digest>,
@@ -207,7 +212,7 @@ impl Pool {
         let state = State {
             schedule: Schedule::new(workers, size.queue),
             costs: Costs::default(),
-            lag: Lag::default(),
+            answers: Answers::default(),
             stopped: false,
             retired: HashSet::new(),
             retirements: 0,
@@ -236,19 +241,22 @@ impl Pool {
         if state.stopped {
             return Err(SubmitError::Stopped);
         }
-        let cost = state.costs.expect(now, job.module.digest(), &job.range, fuel);
-        let lag = state.lag.observe(now, job.waited);
+        let digest = job.module.digest();
+        let cost = state.costs.expect(now, digest, &job.range, fuel);
+        state.answers.read(now, job.waited);
+        let encoding = state.answers.encoding(now, digest, &job.range);
         let is_short = fuel.is_some_and(|fuel| fuel <= SHORT_FUEL) && !cost.is_zero();
         if is_short
             && cost <= SHORT
-            && now + cost <= job.deadline
+            && now + cost + encoding <= job.deadline
             && let Some(busy) = state.schedule.start_at_once(now, cost)
         {
             drop(state);
             return Ok(Taken::Done(self.run_here(busy, job, now)));
         }
         // Another thread's answer waits for this one's to write it.
-        job.deadline = job.deadline.checked_sub(lag).unwrap_or(now);
+        let after = encoding + state.answers.wait(now);
+        job.deadline = job.deadline.checked_sub(after).unwrap_or(now);
         let deadline = job.deadline;
         let left = deadline.saturating_duration_since(now);
         let (answer, receiver) = oneshot::channel();
@@ -286,6 +294,11 @@ impl Pool {
             self.shared.changed.notify_one();
         }
         answer
+    }
+
+    /// Takes in what became of an execution.
+    pub(crate) fn written(&self, now: Instant, written: &Written) {
+        self.shared.lock().answers.written(now, written);
     }
 
     /// How many jobs wait.

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 use std::time::Instant;
 
+use leeway_contract::Bound;
 use leeway_runtime::sandbox::{Instance, Interrupt, Limits, RunError};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -103,11 +104,14 @@ fn run(
     let queue = since.elapsed();
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
-        return (Err(JobError::TimedOut { limit: time }), Some(instance));
+        // One that serves a single call is not kept: it would keep a place in the pool.
+        let again = instance.module().certificate().bound() == Bound::Static;
+        return (Err(JobError::TimedOut { limit: time }), again.then_some(instance));
     }
     let limits = Limits::within(left);
     let result = instance.run_interruptible(range, &inputs, &limits, interrupt);
-    let done = result.map(|execution| Done { execution, queue });
+    let ended = Instant::now();
+    let done = result.map(|execution| Done { execution, queue, ended });
     (done.map_err(JobError::from), Some(instance))
 }
 

@@ -5,17 +5,19 @@ use std::net::SocketAddr;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, Request};
 use leeway_contract::{Digest, Tensor};
-use leeway_fog_host::{FogConfig, Running};
+use leeway_fog_host::{Collector, FogConfig, Running};
 use leeway_protocol::grpc::{
     ConfigResponse, Empty, IndexRequest, IndexResponse, InferRequest, InferResponse, InputTensor,
     Is, LoadRequest, MetadataResponse, ModelRequest, Parameter, SERVICE, ServerMetadata,
     StatisticsResponse, Value,
 };
 use prost::Message;
+use serde_json::Value as Json;
 use tokio::net::TcpStream;
 
 use crate::support::{Client, start_with};
 use crate::testing::{Behaviour, TestModel};
+use crate::traces::{PARENT, collector, spans};
 
 /// gRPC's numbers of its status.
 const INVALID_ARGUMENT: u32 = 3;
@@ -148,6 +150,36 @@ fn the_host_and_its_models_say_what_they_are() {
     assert_eq!((config.input[0].data_type, &config.output[0].dims[..]), (11, &[1, 4][..]));
     let unknown = call::<MetadataResponse>(&host, "ModelMetadata", &[], &model("n", ""));
     assert_eq!(unknown.unwrap_err().code, NOT_FOUND);
+}
+
+#[test]
+fn an_inference_is_a_span_under_the_clients() {
+    let (url, receiver) = collector();
+    let (host, client) = start_with(FogConfig { traces: Some(Collector::at(url)), ..config() });
+    let digest = client.push(&TestModel::scaling(2.0));
+    let asked = request(digest, [1.0; 4]);
+    let _: InferResponse = call(&host, "ModelInfer", &[("traceparent", PARENT)], &asked).unwrap();
+    let unknown = request("nobody", [1.0; 4]);
+    call::<InferResponse>(&host, "ModelInfer", &[], &unknown).unwrap_err();
+    let wrong = InferRequest { raw_input_contents: vec![], ..request(digest, [1.0; 4]) };
+    call::<InferResponse>(&host, "ModelInfer", &[("traceparent", PARENT)], &wrong).unwrap_err();
+    let spans = spans(&receiver, 4);
+    let status = |span: &Json| {
+        let attributes = span["attributes"].as_array().unwrap();
+        let code = attributes.iter().find(|one| one["key"] == "rpc.grpc.status_code");
+        code.map(|code| code["value"]["intValue"].as_str().unwrap().to_owned())
+    };
+    let mut codes: Vec<String> = spans.iter().filter_map(status).collect();
+    codes.sort();
+    assert_eq!(codes, ["0".to_owned(), INVALID_ARGUMENT.to_string()], "{spans:?}");
+    let whole = spans.iter().find(|span| status(span).as_deref() == Some("0")).unwrap();
+    for span in &spans {
+        let parent = match span["name"].as_str() {
+            Some("infer") => &Json::from(&PARENT[36..52]),
+            _ => &whole["spanId"],
+        };
+        assert_eq!((&span["parentSpanId"], &span["traceId"]), (parent, &PARENT[3..35].into()));
+    }
 }
 
 #[test]

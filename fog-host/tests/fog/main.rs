@@ -10,6 +10,7 @@ mod overload;
 mod page;
 mod parts;
 mod program;
+mod quotas;
 mod secure;
 mod slow;
 mod support;

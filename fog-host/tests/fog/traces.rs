@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use leeway_fog_host::FogConfig;
+use leeway_fog_host::{Collector, FogConfig};
 use leeway_runtime::offload::fog::{Fog as _, HttpFog, InferRequest};
 use leeway_runtime::sandbox::Sandbox;
 use leeway_telemetry::Exporter;
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::support::{request, start_with};
 use crate::testing::TestModel;
 
-const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+pub const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// A collector that hands over every request's body.
-fn collector() -> (String, Receiver<Value>) {
+pub fn collector() -> (String, Receiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (sender, receiver) = channel();
@@ -55,7 +55,7 @@ fn next(reader: &mut impl std::io::BufRead) -> Option<Vec<u8>> {
 }
 
 /// The spans of the next requests, until there are so many.
-fn spans(receiver: &Receiver<Value>, wanted: usize) -> Vec<Value> {
+pub fn spans(receiver: &Receiver<Value>, wanted: usize) -> Vec<Value> {
     let mut spans = Vec::new();
     while spans.len() < wanted {
         let body = receiver.recv_timeout(Duration::from_secs(60)).expect("spans arrive");
@@ -73,7 +73,7 @@ fn spans(receiver: &Receiver<Value>, wanted: usize) -> Vec<Value> {
 #[test]
 fn the_clients_span_goes_on_here_and_it_is_told_which() {
     let (url, receiver) = collector();
-    let config = FogConfig { otlp_endpoint: Some(url), ..FogConfig::default() };
+    let config = FogConfig { traces: Some(Collector::at(url)), ..FogConfig::default() };
     let (_host, client) = start_with(config);
     let digest = client.push(&TestModel::scaling(2.0));
     let body = request(json!([1, 1, 1, 1])).to_string();
@@ -103,7 +103,7 @@ fn the_clients_span_goes_on_here_and_it_is_told_which() {
 #[test]
 fn a_trace_goes_from_the_device_to_the_host_and_back() {
     let (url, receiver) = collector();
-    let config = FogConfig { otlp_endpoint: Some(url.clone()), ..FogConfig::default() };
+    let config = FogConfig { traces: Some(Collector::at(&url)), ..FogConfig::default() };
     let (host, client) = start_with(config);
     let model = TestModel::scaling(2.0);
     let digest = client.push(&model);
@@ -129,9 +129,27 @@ fn a_trace_goes_from_the_device_to_the_host_and_back() {
 }
 
 #[test]
+fn a_share_of_the_traces_that_begin_here_is_recorded_and_all_of_a_client_that_records() {
+    let (url, receiver) = collector();
+    let traces = Some(Collector { sample: 0.0, ..Collector::at(url) });
+    let (_host, client) = start_with(FogConfig { traces, ..FogConfig::default() });
+    let digest = client.push(&TestModel::scaling(2.0));
+    let path = format!("/v2/models/{digest}/infer");
+    let body = request(json!([1, 1, 1, 1])).to_string();
+    for _ in 0..20 {
+        let answer = client.post(&path, body.as_bytes());
+        // The client is told that nobody records it.
+        assert!(answer.header("traceresponse").unwrap().ends_with("-00"));
+    }
+    client.with("POST", &path, &[("traceparent", PARENT)], body.as_bytes());
+    let spans = spans(&receiver, 3);
+    assert!(spans.iter().all(|span| span["traceId"] == PARENT[3..35]), "{spans:?}");
+}
+
+#[test]
 fn a_request_that_fails_is_a_span_with_an_error_and_what_is_not_sampled_is_none() {
     let (url, receiver) = collector();
-    let config = FogConfig { otlp_endpoint: Some(url), ..FogConfig::default() };
+    let config = FogConfig { traces: Some(Collector::at(url)), ..FogConfig::default() };
     let (_host, client) = start_with(config);
     let digest = client.push(&TestModel::scaling(2.0));
     let path = format!("/v2/models/{digest}/infer");

@@ -55,6 +55,11 @@ pub(super) fn shape(component: &[u8], certificate: &Certificate) -> Result<(), L
     Ok(())
 }
 
+/// How many memories a component's core modules define.
+pub(super) fn memories(component: &[u8]) -> usize {
+    Shape::read(component).map_or(0, |shape| shape.memories)
+}
+
 /// What a component's sections say.
 #[derive(Default)]
 struct Shape {
@@ -64,6 +69,7 @@ struct Shape {
     /// that is instantiated twice counts once here; the limit at run time
     /// counts instances.
     memory_bytes: u64,
+    memories: usize,
 }
 
 impl Shape {
@@ -88,6 +94,7 @@ impl Shape {
                 Payload::MemorySection(memories) => {
                     for memory in memories {
                         let memory = memory?;
+                        shape.memories += 1;
                         let page = match memory.page_size_log2 {
                             Some(log2) => 1u64.checked_shl(log2).unwrap_or(u64::MAX),
                             None => PAGE_BYTES,

@@ -10,7 +10,7 @@ use wasmtime::component::{Component, Linker};
 
 use super::cache::{Cache, engine_hash};
 use super::check;
-use super::config::{EngineKind, SandboxConfig};
+use super::config::{EngineKind, InstancePool, SandboxConfig};
 use super::error::{LoadError, SandboxError};
 use super::instance::StoreState;
 use super::module::{Compiled, Module};
@@ -31,6 +31,8 @@ pub(super) struct Inner {
     canonical: Host,
     /// For components with relaxed SIMD.
     relaxed: Host,
+    /// As `canonical`, with instances from a pool.
+    pooled: Option<Host>,
 }
 
 /// An engine with the cache of the code that was compiled for it.
@@ -44,12 +46,23 @@ impl Host {
         config: &SandboxConfig,
         nan_canonicalization: bool,
         relaxed_simd: bool,
+        pool: Option<InstancePool>,
     ) -> Result<Self, SandboxError> {
         let engine = config
-            .engine(nan_canonicalization, relaxed_simd)
+            .engine(nan_canonicalization, relaxed_simd, pool)
             .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let cache = config.cache_dir.clone().map(|directory| Cache::new(directory, &engine));
         Ok(Self { engine, cache })
+    }
+
+    /// None where none is wanted, or where there is no room for one.
+    fn pooled(config: &SandboxConfig) -> Option<Self> {
+        let pool = config.pool?;
+        let host = Self::new(config, true, false, Some(pool));
+        host.inspect_err(|error| {
+            tracing::warn!(%error, "no pool of instances: they are made on demand");
+        })
+        .ok()
     }
 }
 
@@ -57,12 +70,14 @@ impl Sandbox {
     /// Makes engines with these settings. A cache directory that cannot be used
     /// is a warning in the log, not an error.
     pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
-        let plain = Host::new(&config, false, false)?;
-        let canonical = Host::new(&config, true, false)?;
-        let relaxed = Host::new(&config, false, true)?;
-        let engines = [&plain, &canonical, &relaxed].map(|host| host.engine.clone()).to_vec();
+        let plain = Host::new(&config, false, false, None)?;
+        let canonical = Host::new(&config, true, false, None)?;
+        let relaxed = Host::new(&config, false, true, None)?;
+        let pooled = Host::pooled(&config);
+        let hosts = [&plain, &canonical, &relaxed].into_iter().chain(&pooled);
+        let engines = hosts.map(|host| host.engine.clone()).collect();
         let watchdog = Watchdog::new(engines, config.on_watchdog_start.clone());
-        Ok(Self { inner: Arc::new(Inner { config, watchdog, plain, canonical, relaxed }) })
+        Ok(Self { inner: Arc::new(Inner { config, watchdog, plain, canonical, relaxed, pooled }) })
     }
 
     /// What executes the code.
@@ -137,8 +152,7 @@ impl Sandbox {
     fn load_checked(&self, bytes: &[u8], digest: Digest) -> Result<Module, LoadError> {
         let certificate = Self::check(bytes)?;
         let golden = section::read_golden(bytes, &certificate)?;
-        let host = self.inner.host(&certificate.engine);
-        let code = host.compile(bytes, digest)?;
+        let code = self.inner.compile(bytes, digest, &certificate)?;
         tracing::debug!(
             %digest, model = certificate.model.name, version = certificate.model.version,
             from_cache = code.from_cache, time = ?code.time, "loaded"
@@ -179,6 +193,25 @@ impl fmt::Debug for Sandbox {
 }
 
 impl Inner {
+    fn compile(
+        &self,
+        bytes: &[u8],
+        digest: Digest,
+        certificate: &Certificate,
+    ) -> Result<Code, LoadError> {
+        if let Some((host, pool)) = self.pooled.as_ref().zip(self.config.pool)
+            && pool.takes(certificate)
+            && check::memories(bytes) == 1
+        {
+            match host.compile(bytes, digest) {
+                Ok(code) => return Ok(code),
+                // It may be of a shape that a pool has no place for.
+                Err(error) => tracing::debug!(%digest, %error, "not from the pool"),
+            }
+        }
+        self.host(&certificate.engine).compile(bytes, digest)
+    }
+
     fn host(&self, claim: &EngineClaim) -> &Host {
         match claim {
             EngineClaim { nan_canonicalization: true, .. } => &self.canonical,

@@ -5,7 +5,7 @@ use wasmtime::ResourceLimiter;
 
 /// The most elements that all tables of a component may have. Tables hold
 /// indirect call targets; the compiler's components have none.
-const MAX_TABLE_ELEMENTS: usize = 10_000;
+pub(super) const MAX_TABLE_ELEMENTS: usize = 10_000;
 
 /// Counts what a store's memories take.
 pub(super) struct MemoryLimit {

@@ -33,12 +33,14 @@ mod module;
 pub mod profile;
 mod watchdog;
 
-pub use config::{EngineKind, ParseEngineKindError, SandboxConfig, WatchdogHook};
+pub use config::{EngineKind, InstancePool, ParseEngineKindError, SandboxConfig, WatchdogHook};
 pub use engine::Sandbox;
 pub use error::{Frame, GuestError, LoadError, RunError, SandboxError};
 pub use instance::{Execution, Instance, Limits};
 pub use interrupt::Interrupt;
 pub use module::Module;
 
+#[cfg(test)]
+mod pool_tests;
 #[cfg(test)]
 mod tests;
