@@ -22,6 +22,7 @@ pub type Contestant<'a> = Box<dyn FnMut(u32) -> Result<Duration> + 'a>;
 /// A contestant that runs on this thread.
 pub fn here<'a>(mut run: impl FnMut() -> Result<()> + 'a) -> Contestant<'a> {
     Box::new(move |repeats| {
+        clear_upper_halves();
         let start = ThreadTime::now();
         for _ in 0..repeats {
             run()?;
@@ -29,6 +30,24 @@ pub fn here<'a>(mut run: impl FnMut() -> Result<()> + 'a) -> Contestant<'a> {
         Ok(start.elapsed())
     })
 }
+
+/// Clears the upper halves of the vector registers. tract's AVX-512 kernels leave
+/// something there, and then what runs on the same thread next and mixes the old and
+/// the new encoding of instructions, as the engine's code does, takes many times as long.
+#[cfg(target_arch = "x86_64")]
+fn clear_upper_halves() {
+    #[target_feature(enable = "avx")]
+    fn clear() {
+        std::arch::x86_64::_mm256_zeroupper();
+    }
+    if std::arch::is_x86_feature_detected!("avx") {
+        // SAFETY: this processor has AVX.
+        unsafe { clear() };
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn clear_upper_halves() {}
 
 /// The least CPU time of one run for each contestant, over `rounds` in each of
 /// which all have a turn, in rotated order. The least, as what a machine shared

@@ -277,12 +277,6 @@ impl Code {
         self.get(address).op(Instruction::F32Load(at(offset, 0))).op(Instruction::F32x4Splat)
     }
 
-    /// Pushes four times the lane `lane` (0 to 3) of `vector`.
-    pub fn splat_lane(&mut self, vector: Local, lane: usize) -> &mut Self {
-        let bytes = std::array::from_fn(|i| (4 * lane + i % 4) as u8);
-        self.get(vector).get(vector).op(Instruction::I8x16Shuffle(bytes))
-    }
-
     /// `sum += a * b` of four `f32`: rounded twice, or, with relaxed SIMD, as often as
     /// the machine likes. On x86-64 the engine then overwrites `a`, and copies it first
     /// where it is used again.

@@ -114,12 +114,7 @@ impl Form {
 
     /// Whether sums, held vectors, a factor and a product fit the registers.
     fn fits(self) -> bool {
-        self.leaves(0)
-    }
-
-    /// Whether so many registers are left beside them.
-    pub fn leaves(self, registers: usize) -> bool {
-        self.rows * self.vectors + self.held() + 2 + registers <= REGISTERS
+        self.rows * self.vectors + self.held() + 2 <= REGISTERS
     }
 
     /// Vectors that are held at once.

@@ -399,81 +399,116 @@ fn quantised_convolutions() {
     for case in 0..150 {
         let rank = random.within(1..=2);
         let window = Window::random(&mut random, rank);
-        let types: [i32; 3] = std::array::from_fn(|_| random.pick(&[INT8, UINT8]));
-        let outputs = window.weights[0];
         let integer = random.pick(&[true, false, false]);
-        let channels = if !integer && random.pick(&[true, false]) { outputs } else { 1 };
-        let scales: Vec<f32> = (0..channels).map(|_| 0.001 * random.within(1..=9) as f32).collect();
-        let [zero, result_zero] = [types[0], types[2]].map(|t| numbers(&mut random, t, 1)[0]);
-        // Most models' weights have none.
-        let mut zeros = vec![0; channels];
-        if random.pick(&[true, false]) {
-            zeros = numbers(&mut random, types[1], channels);
-        }
-        let weights = numbers(&mut random, types[1], window.weights.iter().product());
-        let bias: Vec<i32> = (0..outputs).map(|_| random.within(0..=9000) as i32 - 4500).collect();
-        let result_scale = random.pick(&[0.02, 0.5, 3.0]);
-
-        let mut graph = Graph::new();
-        let of_rank = |shape: [usize; 4]| [&shape[..2], &shape[4 - rank..]].concat();
-        let input = graph.input("x", types[0], &dims(&of_rank(window.shape)));
-        let w = graph.integers(types[1], &of_rank(window.weights), &weights);
-        let parameter_shape = if channels > 1 { vec![channels] } else { vec![] };
-        let input_zero = graph.integers(types[0], &[], &[zero]);
-        let weight_zeros = graph.integers(types[1], &parameter_shape, &zeros);
-        let lists = [window.stride, window.dilation].map(|list| super::ints(&list[2 - rank..]));
-        let pads = match rank {
-            1 => super::ints(&[window.pads[1], window.pads[3]]),
-            _ => super::ints(&window.pads),
-        };
-        let attributes = [
-            ("strides", Attribute::Ints(&lists[0])),
-            ("dilations", Attribute::Ints(&lists[1])),
-            ("pads", Attribute::Ints(&pads)),
-            ("group", Attribute::Int(window.groups as i64)),
-        ];
-        let output = if integer {
-            graph.node("ConvInteger", &[&input, &w, &input_zero, &weight_zeros], &attributes)
-        } else {
-            let scale = graph.floats(&[], &[0.0173]);
-            let w_scale = graph.floats(&parameter_shape, &scales);
-            let y_scale = graph.floats(&[], &[result_scale]);
-            let y_zero = graph.integers(types[2], &[], &[result_zero]);
-            let b = graph.integers(INT32, &[outputs], &bias);
-            let inputs =
-                [&input, &scale, &input_zero, &w, &w_scale, &weight_zeros, &y_scale, &y_zero, &b];
-            graph.node("QLinearConv", &inputs.map(String::as_str), &attributes)
-        };
-        let onnx = graph.finish_typed(&[&output], if integer { INT32 } else { types[2] });
-        let what = format!(
-            "case {case}: {:?} * {:?} stride {:?} dilation {:?} pads {:?} groups {} types {types:?}",
-            window.shape,
-            window.weights,
-            window.stride,
-            window.dilation,
-            window.pads,
-            window.groups
-        );
-        let per_output = weights.len() / outputs;
-        let weights: Vec<i32> = weights
-            .iter()
-            .enumerate()
-            .map(|(at, w)| w - zeros[at / per_output % channels])
-            .collect();
-        Check { sandbox: &sandbox, what, onnx }.run(&mut random, &|inputs| {
-            let images: Vec<i32> = integers(&inputs[0]).into_iter().map(|q| q - zero).collect();
-            let bias = if integer { vec![0; outputs] } else { bias.clone() };
-            let sums = window.sums(&images, &weights, &bias).into_iter();
-            sums.map(|(sum, output)| {
-                let multiplier = 0.0173f32 * scales[output % channels] / result_scale;
-                match integer {
-                    true => sum as f32,
-                    false => requantized(sum, multiplier, result_zero, types[2]),
-                }
-            })
-            .collect()
-        });
+        check_convolution(&sandbox, &mut random, &format!("case {case}"), window, rank, integer);
     }
+}
+
+#[test]
+fn quantised_convolutions_by_winograds_filtering() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(90);
+    let mut kernels = std::collections::BTreeSet::new();
+    for case in 0..40 {
+        let pads = [0; 4].map(|_| random.within(0..=2));
+        let size = [0; 2].map(|_| random.within(3..=37));
+        // With the most, a sum may be too large for the largest tiles.
+        let channels = random.pick(&[15, 16, 31, 64, 64, 200, 600]);
+        let size = if channels > 64 { size.map(|size| size.min(9)) } else { size };
+        let outputs = random.within(4..=13);
+        let window = Window {
+            shape: [random.within(1..=2), channels, size[0], size[1]],
+            groups: 1,
+            weights: [outputs, channels, 3, 3],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads,
+        };
+        let what = format!("case {case}");
+        let kernel = check_convolution(&sandbox, &mut random, &what, window, 2, false);
+        kernels.insert(kernel.split(' ').take(3).collect::<Vec<_>>().join(" "));
+    }
+    for wanted in ["winograd i8 4x4", "winograd i8 2x4", "winograd i8 4x2", "winograd i8 2x2"] {
+        assert!(kernels.contains(wanted), "{wanted} is not among {kernels:?}");
+    }
+}
+
+/// Checks a convolution with random weights, to sums or to bytes, and returns its kernel.
+fn check_convolution(
+    sandbox: &Sandbox,
+    random: &mut Random,
+    what: &str,
+    window: Window,
+    rank: usize,
+    integer: bool,
+) -> String {
+    let types: [i32; 3] = std::array::from_fn(|_| random.pick(&[INT8, UINT8]));
+    let outputs = window.weights[0];
+    let channels = if !integer && random.pick(&[true, false]) { outputs } else { 1 };
+    let scales: Vec<f32> = (0..channels).map(|_| 0.001 * random.within(1..=9) as f32).collect();
+    let [zero, result_zero] = [types[0], types[2]].map(|t| numbers(random, t, 1)[0]);
+    // Most models' weights have none.
+    let mut zeros = vec![0; channels];
+    if random.pick(&[true, false]) {
+        zeros = numbers(random, types[1], channels);
+    }
+    let weights = numbers(random, types[1], window.weights.iter().product());
+    let bias: Vec<i32> = (0..outputs).map(|_| random.within(0..=9000) as i32 - 4500).collect();
+    let result_scale = random.pick(&[0.02, 0.5, 3.0]);
+
+    let mut graph = Graph::new();
+    let of_rank = |shape: [usize; 4]| [&shape[..2], &shape[4 - rank..]].concat();
+    let input = graph.input("x", types[0], &dims(&of_rank(window.shape)));
+    let w = graph.integers(types[1], &of_rank(window.weights), &weights);
+    let parameter_shape = if channels > 1 { vec![channels] } else { vec![] };
+    let input_zero = graph.integers(types[0], &[], &[zero]);
+    let weight_zeros = graph.integers(types[1], &parameter_shape, &zeros);
+    let lists = [window.stride, window.dilation].map(|list| super::ints(&list[2 - rank..]));
+    let pads = match rank {
+        1 => super::ints(&[window.pads[1], window.pads[3]]),
+        _ => super::ints(&window.pads),
+    };
+    let attributes = [
+        ("strides", Attribute::Ints(&lists[0])),
+        ("dilations", Attribute::Ints(&lists[1])),
+        ("pads", Attribute::Ints(&pads)),
+        ("group", Attribute::Int(window.groups as i64)),
+    ];
+    let output = if integer {
+        graph.node("ConvInteger", &[&input, &w, &input_zero, &weight_zeros], &attributes)
+    } else {
+        let scale = graph.floats(&[], &[0.0173]);
+        let w_scale = graph.floats(&parameter_shape, &scales);
+        let y_scale = graph.floats(&[], &[result_scale]);
+        let y_zero = graph.integers(types[2], &[], &[result_zero]);
+        let b = graph.integers(INT32, &[outputs], &bias);
+        let inputs =
+            [&input, &scale, &input_zero, &w, &w_scale, &weight_zeros, &y_scale, &y_zero, &b];
+        graph.node("QLinearConv", &inputs.map(String::as_str), &attributes)
+    };
+    let onnx = graph.finish_typed(&[&output], if integer { INT32 } else { types[2] });
+    let what = format!(
+        "{what}: {:?} * {:?} stride {:?} dilation {:?} pads {:?} groups {} types {types:?}",
+        window.shape, window.weights, window.stride, window.dilation, window.pads, window.groups
+    );
+    let per_output = weights.len() / outputs;
+    let weights: Vec<i32> =
+        weights.iter().enumerate().map(|(at, w)| w - zeros[at / per_output % channels]).collect();
+    let kernel = kernels(&onnx).remove(0);
+    Check { sandbox, what, onnx }.run(random, &|inputs| {
+        let images: Vec<i32> = integers(&inputs[0]).into_iter().map(|q| q - zero).collect();
+        let bias = if integer { vec![0; outputs] } else { bias.clone() };
+        let sums = window.sums(&images, &weights, &bias).into_iter();
+        sums.map(|(sum, output)| {
+            let multiplier = 0.0173f32 * scales[output % channels] / result_scale;
+            match integer {
+                true => sum as f32,
+                false => requantized(sum, multiplier, result_zero, types[2]),
+            }
+        })
+        .collect()
+    });
+    kernel
 }
 
 #[test]
@@ -698,7 +733,7 @@ fn a_convolution_between_dequantize_and_quantize_is_one_of_integers() {
         }
         let onnx = graph.finish_typed(&[&output], if quantizes { y.dtype } else { FLOAT });
         let seen = kernels(&onnx);
-        let is_integer = seen.len() == 1 && seen[0].starts_with("conv i8");
+        let is_integer = seen.len() == 1 && seen[0].contains(" i8 ");
         assert!(is_integer, "case {case}: {seen:?} instead of one kernel");
         let what = format!("case {case}: {:?} * {:?} {clamp}", window.shape, window.weights);
         Check { sandbox: &sandbox, what, onnx }.run(&mut random, &|inputs| {

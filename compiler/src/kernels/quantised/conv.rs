@@ -9,9 +9,10 @@ use wasm_encoder::Instruction as I;
 
 use super::outcome::{Outcome, Stored};
 use super::planes::{Pairing, Planes};
-use super::weights::Width;
-use super::widen::Bytes;
-use crate::emit::code::{Code, Local};
+use super::weights::{self, Width};
+use super::widen::{Bytes, WRITE_SLACK};
+use super::winograd::Winograd;
+use crate::emit::code::{Address, Code, Local};
 use crate::expr::Fusion;
 use crate::kernels::conv::{self, Window};
 use crate::kernels::product::{self, Form, Numbers};
@@ -20,6 +21,9 @@ use crate::schedule::{Kernel, Places};
 
 /// The most steps of a window that one loop over the pairs of channels takes.
 const STEPS_PER_LOOP: usize = 32;
+
+/// So many weights of an output channel are stored as they are multiplied.
+const FEW_WEIGHTS: usize = 64;
 
 /// A convolution of 8-bit images with constant weights. The channels of the outcome
 /// are the output channels.
@@ -64,7 +68,20 @@ struct Layout {
     /// A tile: output channels and vectors of pixels.
     tile: Form,
     bands: Vec<Band>,
+    /// The weights as they are stored: narrow ones are widened when they are wanted.
     width: Width,
+}
+
+impl Layout {
+    /// The pairs of weights of one output channel.
+    fn pairs_of_weights(&self) -> usize {
+        self.planes.pairs() * self.steps.len()
+    }
+
+    /// Where widened weights lie in the scratch space.
+    fn widened(&self) -> usize {
+        self.planes.size_bytes().next_multiple_of(16)
+    }
 }
 
 impl Conv {
@@ -101,7 +118,7 @@ impl Conv {
         let columns = phases(&mut (0..self.x.taps), &self.x);
         let rows = phases(&mut self.rows(), &self.y);
         Planes {
-            groups: self.batch * self.groups,
+            groups: 1,
             channels: self.inputs,
             y: self.y.axis(self.y.stride),
             x: self.x.axis(self.x.stride),
@@ -132,16 +149,27 @@ impl Conv {
             self.rows().flat_map(|ty| (0..self.x.taps).map(move |tx| step(ty, tx))).collect();
         let tile = self.tile(planes.pairs() * steps.len());
         let bands = tile::bands(self.y.output, self.x.output, tile.vectors);
-        Layout { planes, steps, tile, bands, width: Width::of(&self.weights) }
+        // A few weights are not worth a loop that widens them.
+        let is_few = self.inputs * self.y.taps * self.x.taps <= FEW_WEIGHTS;
+        let width = if is_few { Width::Wide } else { Width::of(&self.weights) };
+        Layout { planes, steps, tile, bands, width }
     }
 
     /// The form of the register tile that takes the least time for so many steps.
     fn tile(&self, steps: usize) -> Form {
         let image = (self.y.output, self.x.output);
         let time = |form: &Form| conv::time_of_tiles(*form, self.outputs, image, steps);
-        // One register holds the weights of four output channels.
-        let forms = Form::all().filter(|form| form.rows <= self.outputs && form.leaves(1));
+        let forms = Form::all().filter(|form| form.rows <= self.outputs);
         forms.min_by_key(time).expect("one row and one vector are a form")
+    }
+
+    /// Winograd's filtering, where an estimate says that it is faster.
+    fn winograd(&self) -> Option<Winograd<'_>> {
+        let (winograd, time) = Winograd::of(self)?;
+        let layout = self.layout();
+        let image = (self.y.output, self.x.output);
+        let steps = layout.pairs_of_weights();
+        (time < conv::time_of_tiles(layout.tile, self.outputs, image, steps)).then_some(winograd)
     }
 
     /// The two weights of an output channel for a step and a pair of channels.
@@ -162,6 +190,9 @@ impl Conv {
 
 impl Kernel for Conv {
     fn describe(&self) -> String {
+        if let Some(winograd) = self.winograd() {
+            return winograd.describe();
+        }
         let Form { rows, vectors } = self.layout().tile;
         format!("conv i8 {rows}x{}", 4 * vectors)
     }
@@ -172,6 +203,63 @@ impl Kernel for Conv {
 
     /// The weights, as the tiles read them, the bias, the scales and the shifts.
     fn weights(&self) -> Vec<Vec<u8>> {
+        let packed = match self.winograd() {
+            Some(winograd) => winograd.weights(),
+            None => self.direct_weights(),
+        };
+        let outputs = self.bias.len();
+        let bias = self.bias.iter().flat_map(|b| b.to_le_bytes()).collect();
+        vec![packed, bias, self.outcome.scales(outputs), self.outcome.shifts(outputs)]
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        if let Some(winograd) = self.winograd() {
+            return winograd.scratch_bytes();
+        }
+        let layout = self.layout();
+        match layout.width {
+            Width::Wide => layout.planes.size_bytes(),
+            Width::Narrow => {
+                layout.widened() + 4 * layout.tile.rows * layout.pairs_of_weights() + WRITE_SLACK
+            }
+        }
+    }
+
+    fn reads_first(&self) -> bool {
+        self.batch * self.groups == 1
+    }
+
+    fn emit(&self, code: &mut Code, places: &Places) {
+        match self.winograd() {
+            Some(winograd) => winograd.emit(code, places),
+            None => self.emit_direct(code, places),
+        }
+    }
+
+    fn fuse(&mut self, then: &Fusion) -> bool {
+        self.outcome.fuse(then, self.y.output * self.x.output, self.bias.len())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Where the emitted loops are.
+#[derive(Clone, Copy)]
+struct Cursor {
+    /// The images that no planes were made of yet.
+    image: Local,
+    pixel: Local,
+    output: Local,
+    weights: Local,
+    /// Bias, scales and shifts.
+    per_row: [Local; 3],
+}
+
+impl Conv {
+    /// The weights, as the tiles of the direct convolution read them.
+    fn direct_weights(&self) -> Vec<u8> {
         let layout = self.layout();
         let mut packed = Vec::new();
         for group in 0..self.groups {
@@ -191,24 +279,20 @@ impl Kernel for Conv {
                 }
             }
         }
-        let outputs = self.bias.len();
-        let bias = self.bias.iter().flat_map(|b| b.to_le_bytes()).collect();
-        vec![packed, bias, self.outcome.scales(outputs), self.outcome.shifts(outputs)]
+        packed
     }
 
-    fn scratch_bytes(&self) -> usize {
-        self.planes().size_bytes()
-    }
-
-    fn emit(&self, code: &mut Code, places: &Places) {
+    /// Emits the direct convolution.
+    fn emit_direct(&self, code: &mut Code, places: &Places) {
         let layout = self.layout();
-        layout.planes.emit(code, self.input, &places.inputs, places.scratch);
         let cursor = Cursor {
+            image: code.i32_local(),
             pixel: code.i32_local(),
             output: code.i32_local(),
             weights: code.i32_local(),
             per_row: std::array::from_fn(|_| code.i32_local()),
         };
+        code.point(cursor.image, places.inputs[0]);
         code.point(cursor.pixel, places.scratch);
         code.point(cursor.output, places.outputs[0]);
         code.repeat(self.batch, |code| {
@@ -216,43 +300,42 @@ impl Kernel for Conv {
             for (local, &address) in cursor.per_row.iter().zip(&places.weights[1..]) {
                 code.point(*local, address);
             }
+            // The planes of one group stay in the cache.
             code.repeat(self.groups, |code| {
+                let (planes, to) = (&layout.planes, places.scratch);
+                planes.emit(code, self.input, &places.inputs, cursor.image, to);
+                let widened = to.plus(layout.widened() as u32);
                 let rows = layout.tile.rows;
                 let (whole, rest) = (self.outputs / rows, self.outputs % rows);
-                code.repeat(whole, |code| self.emit_rows(code, &layout, cursor, rows));
+                code.repeat(whole, |code| self.emit_rows(code, &layout, cursor, widened, rows));
                 if rest > 0 {
-                    self.emit_rows(code, &layout, cursor, rest);
+                    self.emit_rows(code, &layout, cursor, widened, rest);
                 }
-                let planes = layout.planes.pairs() * layout.planes.pair_elements();
-                code.advance(cursor.pixel, 4 * planes as i64);
             });
         });
-        code.release([cursor.pixel, cursor.output, cursor.weights]);
+        code.release([cursor.image, cursor.pixel, cursor.output, cursor.weights]);
         code.release(cursor.per_row);
     }
 
-    fn fuse(&mut self, then: &Fusion) -> bool {
-        self.outcome.fuse(then, self.y.output * self.x.output, self.bias.len())
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// Where the emitted loops are.
-#[derive(Clone, Copy)]
-struct Cursor {
-    pixel: Local,
-    output: Local,
-    weights: Local,
-    /// Bias, scales and shifts.
-    per_row: [Local; 3],
-}
-
-impl Conv {
     /// Emits all pixels of `rows` output channels, and moves on to the next.
-    fn emit_rows(&self, code: &mut Code, layout: &Layout, cursor: Cursor, rows: usize) {
+    fn emit_rows(
+        &self,
+        code: &mut Code,
+        layout: &Layout,
+        cursor: Cursor,
+        widened: Address,
+        rows: usize,
+    ) {
+        let count = 2 * rows * layout.pairs_of_weights();
+        let weights = code.i32_local();
+        code.copy(weights, cursor.weights);
+        if layout.width == Width::Narrow {
+            let to = code.i32_local();
+            code.point(to, widened);
+            weights::emit_widening(code, weights, to, count);
+            code.point(weights, widened);
+            code.release([to]);
+        }
         let size = self.outcome.element_bytes();
         let plane = size * self.y.output * self.x.output;
         let pitch = 4 * layout.planes.x.phase_size as i64;
@@ -262,14 +345,14 @@ impl Conv {
             Walker { pointer: cursor.output, pixel_bytes: size as i64, row_bytes },
         ];
         tile::emit_tiles(code, &layout.bands, &walkers, &mut |code, vectors| {
-            self.emit_tile(code, layout, cursor, rows, vectors);
+            self.emit_tile(code, layout, Cursor { weights, ..cursor }, rows, vectors);
         });
+        code.release([weights]);
         code.advance(cursor.output, (rows * plane) as i64);
         for local in cursor.per_row {
             code.advance(local, 4 * rows as i64);
         }
-        let weights = rows * layout.planes.pairs() * layout.steps.len();
-        code.advance(cursor.weights, (2 * layout.width.bytes() * weights) as i64);
+        code.advance(cursor.weights, (layout.width.bytes() * count) as i64);
     }
 
     fn emit_tile(
@@ -315,33 +398,25 @@ impl Conv {
     ) {
         let rows = sums.len();
         let (pixel, weight) = (code.i32_local(), code.i32_local());
-        // The weights of four output channels are loaded at once.
-        let four = code.v128_local();
         code.copy(weight, cursor.weights);
         let pairs = layout.planes.pairs();
         let pair_bytes = 4 * layout.planes.pair_elements() as u64;
-        let of_one = 2 * layout.width.bytes();
         let form = Form::of_sums(sums);
         for steps in layout.steps.chunks(STEPS_PER_LOOP) {
             code.copy(pixel, cursor.pixel);
-            let per_pair = (of_one * steps.len() * rows) as u64;
+            let per_pair = (4 * steps.len() * rows) as u64;
             let count = (pairs, steps.len());
             product::emit_steps(code, form, count, weight, |code, pairs| {
                 for pair in 0..pairs as u64 {
                     for (s, step) in steps.iter().enumerate() {
                         let pixels = pair * pair_bytes + step.offset_bytes;
-                        let weights = pair * per_pair + (of_one * s * rows) as u64;
+                        let weights = pair * per_pair + (4 * s * rows) as u64;
                         product::emit_step(
                             code,
                             Numbers::PairsOfIntegers,
                             sums,
                             |code, row| {
-                                if row % 4 == 0 {
-                                    let offset = weights + (of_one * row) as u64;
-                                    layout.width.load(code, weight, offset);
-                                    code.set(four);
-                                }
-                                code.splat_lane(four, row % 4);
+                                code.load_splat(weight, weights + 4 * row as u64);
                             },
                             |code, v| {
                                 let row = vectors[v].y * layout.planes.x.phase_size;
@@ -354,6 +429,6 @@ impl Conv {
                 code.advance(weight, (pairs as u64 * per_pair) as i64);
             });
         }
-        code.release([pixel, weight, four]);
+        code.release([pixel, weight]);
     }
 }

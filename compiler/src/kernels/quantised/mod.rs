@@ -12,3 +12,4 @@ pub mod pool;
 pub mod product;
 pub mod weights;
 pub mod widen;
+pub mod winograd;

@@ -175,19 +175,26 @@ impl Outcome {
             }
             return;
         }
-        let signed = self.dtype() == DType::I8;
-        let narrow = if signed { I::I8x16NarrowI16x8S } else { I::I8x16NarrowI16x8U };
-        let packed = code.v128_local();
         for four in vectors.chunks(4) {
-            let value = |i: usize| four.get(i).unwrap_or(&four[0]).value;
-            code.get(value(0)).get(value(1)).op(I::I16x8NarrowI32x4S);
-            code.get(value(2)).get(value(3)).op(I::I16x8NarrowI32x4S);
-            code.op(narrow.clone()).set(packed);
+            let values: Vec<Local> = four.iter().map(|stored| stored.value).collect();
+            let packed = self.emit_bytes(code, &values);
             for (i, &Stored { to, lanes, .. }) in four.iter().enumerate() {
                 store_bytes(code, address, to as u64, packed, 4 * i, lanes);
             }
+            code.release([packed]);
         }
-        code.release([packed]);
+    }
+
+    /// Emits the bytes of what [`Outcome::apply`] left in one to four locals, one after
+    /// the other in a new local; what follows them is arbitrary.
+    pub fn emit_bytes(&self, code: &mut Code, values: &[Local]) -> Local {
+        let signed = self.dtype() == DType::I8;
+        let packed = code.v128_local();
+        let value = |i: usize| values.get(i).copied().unwrap_or(values[0]);
+        code.get(value(0)).get(value(1)).op(I::I16x8NarrowI32x4S);
+        code.get(value(2)).get(value(3)).op(I::I16x8NarrowI32x4S);
+        code.op(if signed { I::I8x16NarrowI16x8S } else { I::I8x16NarrowI16x8U }).set(packed);
+        packed
     }
 }
 
@@ -202,9 +209,9 @@ pub struct Stored {
     pub lanes: usize,
 }
 
-/// Stores `count` (1 to 4) bytes of a vector, from the byte `from`, which is a
-/// multiple of 4, on.
-fn store_bytes(
+/// Stores `count` (1 to 16) bytes of a vector, from the byte `from` on, which is a
+/// multiple of the smallest power of two that is not less than `count`.
+pub fn store_bytes(
     code: &mut Code,
     address: Local,
     offset: u64,
@@ -212,18 +219,18 @@ fn store_bytes(
     from: usize,
     count: usize,
 ) {
-    code.get(address).get(vector);
-    if count == 4 {
-        let lane = (from / 4) as u8;
-        code.op(I::V128Store32Lane { memarg: at(offset, 0), lane });
-        return;
-    }
-    match count {
-        1 => code.op(I::V128Store8Lane { memarg: at(offset, 0), lane: from as u8 }),
-        _ => code.op(I::V128Store16Lane { memarg: at(offset, 0), lane: (from / 2) as u8 }),
-    };
-    if count == 3 {
-        let (memarg, lane) = (at(offset + 2, 0), from as u8 + 2);
-        code.get(address).get(vector).op(I::V128Store8Lane { memarg, lane });
+    let mut done = 0;
+    for size in [16, 8, 4, 2, 1] {
+        if count & size != 0 {
+            let (memarg, lane) = (at(offset + done as u64, 0), ((from + done) / size) as u8);
+            code.get(address).get(vector).op(match size {
+                16 => I::V128Store(memarg),
+                8 => I::V128Store64Lane { memarg, lane },
+                4 => I::V128Store32Lane { memarg, lane },
+                2 => I::V128Store16Lane { memarg, lane },
+                _ => I::V128Store8Lane { memarg, lane },
+            });
+            done += size;
+        }
     }
 }

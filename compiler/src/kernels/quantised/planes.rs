@@ -62,17 +62,23 @@ impl Planes {
         4 * self.groups * self.pairs() * self.pair_elements() + WRITE_SLACK
     }
 
-    /// Emits the making of the planes at the address `to` from dense images at the
-    /// first of `inputs`.
-    pub fn emit(&self, code: &mut Code, bytes: Bytes, inputs: &[Address], to: Address) {
+    /// Emits the making of the planes at the address `to` from dense images at `image`,
+    /// which moves past them; `inputs` are the kernel's.
+    pub fn emit(
+        &self,
+        code: &mut Code,
+        bytes: Bytes,
+        inputs: &[Address],
+        image: Local,
+        to: Address,
+    ) {
         let cursor = Cursor {
-            image: code.i32_local(),
+            image,
             first: code.i32_local(),
             second: code.i32_local(),
             to: code.i32_local(),
         };
         let widener = bytes.start(code, inputs);
-        code.point(cursor.image, inputs[0]);
         code.point(cursor.to, to);
         let image_bytes = self.y.size * self.x.size;
         match self.pairing {
@@ -92,7 +98,7 @@ impl Planes {
             }),
         }
         widener.release(code);
-        code.release([cursor.image, cursor.first, cursor.second, cursor.to]);
+        code.release([cursor.first, cursor.second, cursor.to]);
     }
 
     /// Emits the planes of one pair, of all phases.

@@ -6,6 +6,7 @@ use std::any::Any;
 
 use wasm_encoder::Instruction as I;
 
+use super::outcome::store_bytes;
 use crate::emit::code::{Address, Code, Local, at};
 use crate::kernels::conv::Window;
 use crate::kernels::copy::copy_bytes;
@@ -154,7 +155,7 @@ impl MaxPool {
                 }
             }
             code.set(value);
-            store_bytes(code, output, value, lanes);
+            store_bytes(code, output, 0, value, 0, lanes);
             code.advance(from, (lanes * self.x.stride) as i64);
             code.advance(output, lanes as i64);
         };
@@ -186,27 +187,6 @@ fn load_strided(code: &mut Code, address: Local, offset: u64, stride: usize, lan
                 code.op(I::V128Load8Lane { memarg, lane: lane as u8 });
             }
             code.release([vector]);
-        }
-    }
-}
-
-/// Stores the first `count` (1 to 16) bytes of a vector at an address.
-fn store_bytes(code: &mut Code, address: Local, vector: Local, count: usize) {
-    if count == LANES {
-        code.get(address).get(vector).op(I::V128Store(at(0, 0)));
-        return;
-    }
-    let mut done = 0;
-    for size in [8, 4, 2, 1] {
-        if count & size != 0 {
-            let (memarg, lane) = (at(done as u64, 0), (done / size) as u8);
-            code.get(address).get(vector).op(match size {
-                8 => I::V128Store64Lane { memarg, lane },
-                4 => I::V128Store32Lane { memarg, lane },
-                2 => I::V128Store16Lane { memarg, lane },
-                _ => I::V128Store8Lane { memarg, lane },
-            });
-            done += size;
         }
     }
 }

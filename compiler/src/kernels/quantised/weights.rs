@@ -3,6 +3,7 @@
 
 use wasm_encoder::Instruction as I;
 
+use super::widen::{Bytes, Zero};
 use crate::emit::code::{Code, Local, at};
 
 /// How weights lie in memory.
@@ -46,4 +47,12 @@ impl Width {
             Self::Wide => code.load(address, offset),
         };
     }
+}
+
+/// Emits the widening of `count` narrow weights. Both pointers move past them. Up to
+/// [`super::widen::WRITE_SLACK`] bytes past the end are overwritten.
+pub fn emit_widening(code: &mut Code, from: Local, to: Local, count: usize) {
+    let widener = Bytes { signed: true, zero: Zero::Known(0) }.start(code, &[]);
+    widener.emit_row(code, from, to, count);
+    widener.release(code);
 }

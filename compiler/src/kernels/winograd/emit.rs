@@ -3,10 +3,11 @@
 
 use wasm_encoder::Instruction as I;
 
+use super::products::{Pointers, Products};
 use super::{Layout, Winograd};
 use crate::emit::code::{Address, Code, Local, at};
 use crate::kernels::conv::Conv;
-use crate::kernels::product::{self, Form, Numbers};
+use crate::kernels::product::Numbers;
 use crate::schedule::Places;
 
 /// Where the emitted loops are: `y` is the first row of a block.
@@ -17,14 +18,6 @@ struct Cursor {
     weights: Local,
     bias: Local,
     y: Local,
-}
-
-/// Where the products are.
-#[derive(Clone, Copy)]
-struct Pointers {
-    pixels: Local,
-    products: Local,
-    weights: Local,
 }
 
 impl Winograd<'_> {
@@ -307,8 +300,6 @@ impl Winograd<'_> {
         outputs: usize,
     ) {
         let inputs = self.conv.inputs;
-        let Form { rows, vectors } = self.tile(self.strips);
-        let all = strips * self.groups();
         let pointers = Pointers {
             pixels: code.i32_local(),
             products: code.i32_local(),
@@ -320,80 +311,20 @@ impl Winograd<'_> {
         }
         code.point(pointers.pixels, scratch.plus(layout.pixels as u32));
         code.point(pointers.products, scratch.plus(layout.products as u32));
-        let row_bytes = 16 * layout.vectors;
-        let emit_rows = |code: &mut Code, rows: usize| {
-            code.repeat(all / vectors, |code| {
-                self.emit_tile(code, layout, pointers, rows, vectors);
-            });
-            if !all.is_multiple_of(vectors) {
-                self.emit_tile(code, layout, pointers, rows, all % vectors);
-            }
-            code.advance(pointers.pixels, -16 * all as i64);
-            code.advance(pointers.products, (rows * row_bytes) as i64 - 16 * all as i64);
-            code.advance(pointers.weights, (4 * rows * inputs) as i64);
+        let products = Products {
+            numbers: Numbers::Reals,
+            points: self.points(),
+            steps: inputs,
+            outputs,
+            vectors: strips * self.groups(),
+            form: self.tile(self.strips),
+            row_bytes: 16 * layout.vectors,
+            pixels_bytes: layout.pixels_bytes,
+            products_bytes: layout.products_bytes,
+            weights_bytes: if self.early { 4 * outputs * inputs } else { layout.weights_bytes },
         };
-        code.repeat(self.points(), |code| {
-            code.repeat(outputs / rows, |code| emit_rows(code, rows));
-            if !outputs.is_multiple_of(rows) {
-                emit_rows(code, outputs % rows);
-            }
-            code.advance(pointers.pixels, layout.pixels_bytes as i64);
-            let gap = layout.products_bytes - outputs * row_bytes;
-            code.advance(pointers.products, gap as i64);
-            if !self.early {
-                let gap = layout.weights_bytes - 4 * outputs * inputs;
-                code.advance(pointers.weights, gap as i64);
-            }
-        });
+        products.emit(code, pointers);
         code.release([pointers.pixels, pointers.products, pointers.weights]);
-    }
-
-    /// Emits one register tile of products of one point, and moves on to the next
-    /// pixels.
-    fn emit_tile(
-        &self,
-        code: &mut Code,
-        layout: &Layout,
-        pointers: Pointers,
-        rows: usize,
-        vectors: usize,
-    ) {
-        let row_bytes = 16 * layout.vectors;
-        let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors)).collect();
-        let all: Vec<Local> = sums.iter().flatten().copied().collect();
-        for &sum in &all {
-            code.splat(0.0).set(sum);
-        }
-        let (pixel, weight) = (code.i32_local(), code.i32_local());
-        code.copy(pixel, pointers.pixels);
-        code.copy(weight, pointers.weights);
-        let form = Form { rows, vectors };
-        product::emit_steps(code, form, (self.conv.inputs, 1), weight, |code, steps| {
-            for step in 0..steps {
-                product::emit_step(
-                    code,
-                    Numbers::Reals,
-                    &sums,
-                    |code, row| {
-                        code.load_splat(weight, 4 * (step * rows + row) as u64);
-                    },
-                    |code, v| {
-                        code.load(pixel, (step * row_bytes + 16 * v) as u64);
-                    },
-                );
-            }
-            code.advance(pixel, (steps * row_bytes) as i64);
-            code.advance(weight, (4 * steps * rows) as i64);
-        });
-        for (row, sums) in sums.iter().enumerate() {
-            for (v, &sum) in sums.iter().enumerate() {
-                code.store_lanes(pointers.products, (row * row_bytes + 16 * v) as u64, sum, 4);
-            }
-        }
-        code.advance(pointers.pixels, 16 * vectors as i64);
-        code.advance(pointers.products, 16 * vectors as i64);
-        code.release([pixel, weight]);
-        code.release(all);
     }
 
     /// Emits the transforms of the products to the strips from row `cursor.y` on, for

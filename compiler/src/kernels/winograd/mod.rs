@@ -16,7 +16,8 @@
 //! at their ends.
 
 mod emit;
-mod transform;
+pub mod products;
+pub mod transform;
 
 use self::transform::Transform;
 use super::conv::{Conv, Window};

@@ -271,13 +271,13 @@ impl Transform {
 }
 
 /// Pushes four lanes of two vectors.
-fn shuffle(code: &mut Code, a: Local, b: Local, lanes: [u8; 4]) -> &mut Code {
+pub fn shuffle(code: &mut Code, a: Local, b: Local, lanes: [u8; 4]) -> &mut Code {
     let bytes = std::array::from_fn(|i| 4 * lanes[i / 4] + (i % 4) as u8);
     code.get(a).get(b).op(I::I8x16Shuffle(bytes))
 }
 
 /// Emits the transposition of four vectors.
-fn emit_transpose(code: &mut Code, rows: &[Local]) {
+pub fn emit_transpose(code: &mut Code, rows: &[Local]) {
     let halves = code.v128_locals(4);
     for (pair, lanes) in [[0, 4, 1, 5], [2, 6, 3, 7]].into_iter().enumerate() {
         shuffle(code, rows[0], rows[1], lanes).set(halves[2 * pair]);
