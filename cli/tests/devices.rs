@@ -1,9 +1,10 @@
 //! `leeway` from a key to a device: keygen, sign, deploy, status, pin, rollback, and
 //! bundles, against an agent in this process.
 
+#[allow(dead_code, reason = "each of its users needs a part")]
 mod bench;
 
-use bench::{Bench, with_device};
+use bench::{Bench, fixture, with_device};
 
 #[test]
 fn a_signed_release_is_deployed_and_an_unsigned_or_older_one_is_not() {
@@ -66,6 +67,45 @@ fn a_device_becomes_what_a_file_says_and_tells_how_far_it_is() {
     assert!(status.contains("active     2 "), "{status}");
     std::fs::write(bench.path("desired.toml"), "generation = \"x\"\n").unwrap();
     assert!(bench.fail(&apply).contains("desired.toml"));
+}
+
+#[test]
+fn a_device_far_away_is_reached_with_a_certificate_that_it_believes() {
+    let bench = Bench::new();
+    let address = bench.secure_agent("far", "release");
+    bench.succeed(&["sign", "1.wasm", "--key", "release.pem"]);
+    let [authority, other, certificate, key, strange, strange_key] =
+        ["ca.pem", "other-ca.pem", "operator.pem", "operator.key", "stranger.pem", "stranger.key"]
+            .map(fixture);
+    let with = |authority: &str, certificate: &str, key: &str, rest: &[&str]| {
+        let access = ["--authority", authority, "--certificate", certificate, "--key", key];
+        let all = [rest, &["--to", &address], &access].concat();
+        all.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = |arguments: Vec<String>| {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = bench.leeway(&arguments);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let operator = |rest: &[&str]| run(with(&authority, &certificate, &key, rest));
+    let (done, said) = operator(&["deploy", "1.wasm"]);
+    assert!(done && said.contains("tabular 1 serves"), "{said}");
+    assert!(operator(&["status"]).1.contains("active     1 "));
+    assert!(operator(&["pin", "tabular"]).0);
+    std::fs::write(bench.path("desired.toml"), "generation = 1\n").unwrap();
+    assert!(operator(&["apply", "desired.toml"]).0);
+
+    assert!(!run(with(&authority, &strange, &strange_key, &["status"])).0);
+    // Who answers must be the device.
+    assert!(!run(with(&other, &certificate, &key, &["status"])).0);
+    let error = bench.fail(&["status", "--to", &address]);
+    assert!(error.contains("https://HOST:PORT with an authority"), "{error}");
+    let plain = address.replace("https", "http");
+    let error = bench.fail(&["status", "--to", &plain]);
+    assert!(error.contains("this port speaks TLS"), "{error}");
+    let error = bench.fail(&["status", "--to", &plain, "--authority", &authority]);
+    assert!(error.contains("as there is an authority"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #[allow(dead_code, reason = "each of its users needs a part")]
 mod bench;
 
-use bench::Bench;
+use bench::{Bench, fixture};
 use serde_json::Value;
 
 /// Four agents: `b` refuses what `release` has signed; `e` is not there.
@@ -96,4 +96,28 @@ fn what_is_wrong_with_a_fleet_s_file_is_said_before_anything_is_sent() {
     assert!(error.contains("fleet.toml") && error.contains("paralel"), "{error}");
     let error = bench.fail(&["fleet", "status", "nowhere.toml"]);
     assert!(error.contains("nowhere.toml"), "{error}");
+}
+
+#[test]
+fn a_fleet_is_reached_with_one_certificate() {
+    let bench = Bench::new();
+    let address = bench.secure_agent("far", "release");
+    bench.succeed(&["sign", "1.wasm", "--key", "release.pem"]);
+    std::fs::write(bench.path("settings.toml"), "[probation]\nseconds = 0\n").unwrap();
+    let [authority, certificate, key] = ["ca.pem", "operator.pem", "operator.key"].map(fixture);
+    let access = format!(
+        "[access]\nauthority = {authority:?}\ncertificate = {certificate:?}\nkey = {key:?}\n"
+    );
+    let devices = format!(
+        "[[device]]\nname = \"far\"\naddress = \"{address}\"\n\
+         [[device]]\nname = \"near\"\naddress = \"unix:device.sock\"\n"
+    );
+    std::fs::write(bench.path("fleet.toml"), format!("{access}{devices}")).unwrap();
+    let (done, summary) = deploy(&bench, "1", &[]);
+    assert!(done, "{summary}");
+    assert_eq!(outcomes(&summary), ["healthy", "healthy"]);
+    let half = format!("{access}{devices}key = {key:?}\n");
+    std::fs::write(bench.path("fleet.toml"), half).unwrap();
+    let error = bench.fail(&["fleet", "status", "fleet.toml"]);
+    assert!(error.contains("\"near\" has one of certificate and key"), "{error}");
 }

@@ -2,6 +2,7 @@
 //! stick, a fog host. The registry is Debian's docker-registry, so that those tests are
 //! ignored by default; `.ci/run` runs them.
 
+#[allow(dead_code, reason = "each of its users needs a part")]
 mod bench;
 #[allow(dead_code, reason = "each of its users needs a part")]
 #[path = "../../distribution/src/registry/server.rs"]

@@ -10,8 +10,13 @@ use leeway_protocol::ProtocolError;
 #[non_exhaustive]
 pub enum ClientError {
     /// No address of an agent.
-    #[error("not an agent's address: {0:?} (wanted unix:PATH or http://HOST:PORT)")]
-    Address(String),
+    #[error("not an agent's address: {seen:?} (wanted {wanted})")]
+    Address {
+        /// The address.
+        seen: String,
+        /// What it should have been.
+        wanted: &'static str,
+    },
     /// It did not answer.
     #[error("the device does not answer: {0}")]
     Transport(#[from] Box<ureq::Error>),

@@ -13,8 +13,8 @@ const JSON: &str = "application/json";
 impl Client {
     pub(crate) fn builder(&self, method: Method, path: &str) -> request::Builder {
         let builder = Request::builder().method(method).uri(format!("{}{path}", self.base));
-        match &self.token {
-            Some(token) => builder.header("authorization", format!("Bearer {token}")),
+        match &self.authorization {
+            Some(authorization) => builder.header("authorization", authorization),
             None => builder,
         }
     }

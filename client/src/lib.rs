@@ -1,5 +1,5 @@
-//! A client of the device agent, on its Unix socket or over TCP with a token, for
-//! programs without async. It carries no engine: a program on the device that wants
+//! A client of the device agent, on its Unix socket or over TCP with a token or a
+//! certificate, for programs without async. It carries no engine: a program on the device that wants
 //! an inference pays for HTTP and JSON only.
 //!
 //! ```no_run
@@ -27,6 +27,7 @@ mod unix;
 
 pub use error::ClientError;
 pub use inference::{Answer, Input, Output};
+pub use leeway_tls::client::{Access, AccessError};
 
 use unix::{NoResolver, UnixConnector};
 
@@ -36,7 +37,7 @@ use unix::{NoResolver, UnixConnector};
 pub struct Client {
     agent: Agent,
     base: String,
-    token: Option<String>,
+    authorization: Option<String>,
 }
 
 /// The longest that the agent may be silent.
@@ -48,23 +49,60 @@ impl Client {
     /// A client for an agent's address, `unix:PATH` or `http://HOST:PORT`. Nothing is
     /// sent yet.
     pub fn new(address: &str, token: Option<String>) -> Result<Self, ClientError> {
+        Self::with_access(address, &Access::with_token(token))
+    }
+
+    /// The same of an agent that knows its clients, and that they know: with an authority
+    /// at `https://HOST:PORT`, and nowhere else. Where the address is a Unix socket there
+    /// is nothing between, and no TLS.
+    pub fn with_access(address: &str, access: &Access) -> Result<Self, ClientError> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(SILENCE))
+            .tls_config(access.tls())
             .build();
         let (agent, base) = match address.strip_prefix("unix:") {
             Some(path) => {
                 let connector = UnixConnector::new(path.into());
                 (Agent::with_parts(config, connector, NoResolver), "http://device".to_owned())
             }
-            None if address.starts_with("http://") => {
+            None => {
+                let base = tcp(address, access)?;
                 let connector = DefaultConnector::default();
-                let agent = Agent::with_parts(config, connector, DefaultResolver::default());
-                (agent, address.trim_end_matches('/').to_owned())
+                (Agent::with_parts(config, connector, DefaultResolver::default()), base)
             }
-            None => return Err(ClientError::Address(address.chars().take(200).collect())),
         };
-        Ok(Self { agent, base, token })
+        Ok(Self { agent, base, authorization: access.authorization() })
+    }
+}
+
+/// What paths are appended to. What is meant for TLS goes nowhere without.
+fn tcp(address: &str, access: &Access) -> Result<String, ClientError> {
+    let (scheme, wanted) = match access.wants_tls() {
+        true => ("https://", "https://HOST:PORT, as there is an authority or a certificate"),
+        false => ("http://", "unix:PATH, http://HOST:PORT, or https://HOST:PORT with an authority"),
+    };
+    match address.starts_with(scheme) {
+        true => Ok(address.trim_end_matches('/').to_owned()),
+        false => Err(ClientError::Address { seen: address.chars().take(200).collect(), wanted }),
+    }
+}
+
+#[test]
+fn an_authority_goes_with_https_and_no_other_address() {
+    let plain = Access::default();
+    let authority = format!("{}/../tls/fixtures/ca.pem", env!("CARGO_MANIFEST_DIR"));
+    let secure = Access::read(Some(authority.as_ref()), None, None).unwrap();
+    for (address, access, taken) in [
+        ("http://host:1", &plain, true),
+        ("https://host:1", &plain, false),
+        ("http://host:1", &secure, false),
+        ("https://host:1/", &secure, true),
+        ("unix:socket", &secure, true),
+        ("host:1", &plain, false),
+    ] {
+        let client = Client::with_access(address, access);
+        assert_eq!(client.is_ok(), taken, "{address}: {client:?}");
     }
 }

@@ -4,12 +4,14 @@
 //! - [`messages`]: the messages of the control API.
 //! - [`deployment`]: what a deployment goes through and comes to.
 //! - [`desired`]: what a device shall be, and how far it is with that.
+//! - [`report`]: what a device says of itself where it was not asked.
 //! - [`slots`]: which versions of a model a device has, and what may happen to them.
 //! - [`settings`]: what is asked of a model on a device.
 
 pub mod deployment;
 pub mod desired;
 pub mod messages;
+pub mod report;
 pub mod settings;
 pub mod slots;
 

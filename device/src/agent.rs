@@ -26,6 +26,7 @@ use crate::config::{Config, ConfigError, FogConfig};
 use crate::desired::DesiredFile;
 use crate::notify::Notify;
 use crate::origin::Places;
+use crate::tcp::Tcp;
 use crate::{api, runner};
 
 /// Why the agent did not begin, or ended.
@@ -77,6 +78,7 @@ pub struct Agent {
     deployer: Arc<Deployer>,
     reconciler: Arc<Reconciler>,
     desired: Option<DesiredFile>,
+    tcp: Option<Arc<Tcp>>,
     _reporting: Option<ReportThread>,
 }
 
@@ -89,6 +91,8 @@ impl Agent {
             let private = fs::Permissions::from_mode(0o700);
             fs::set_permissions(&config.root, private).map_err(using(config.root.display()))?;
         }
+        let tcp = config.tcp.as_ref().map(|tcp| Tcp::new(tcp).map(Arc::new));
+        let tcp = tcp.transpose().map_err(ConfigError::from)?;
         let fog = config.fog.as_ref().map(reach).transpose()?;
         let (fog, reports) = (fog.map(Arc::new), Arc::new(Reports::default()));
         let name = config.fog.as_ref().and_then(|fog| fog.report.clone());
@@ -116,7 +120,7 @@ impl Agent {
             .map_err(using("a thread for the desired state"))?;
         let desired = config.desired.clone().map(DesiredFile::new);
         let path = path.to_owned();
-        Ok(Self { path, config, deployer, reconciler, desired, _reporting: reporting })
+        Ok(Self { path, config, deployer, reconciler, desired, tcp, _reporting: reporting })
     }
 
     /// What serves.
@@ -129,8 +133,8 @@ impl Agent {
         &self.reconciler
     }
 
-    /// Serves until SIGTERM or SIGINT; SIGHUP reads again whom to believe and what the
-    /// device shall be.
+    /// Serves until SIGTERM or SIGINT; SIGHUP reads again whom to believe, who is let in
+    /// by TCP, and what the device shall be.
     pub async fn serve(mut self) -> Result<(), AgentError> {
         let notify = Notify::from_environment();
         let (end, ended) = watch::channel(());
@@ -141,12 +145,10 @@ impl Agent {
         let unix = axum::serve(unix, router).with_graceful_shutdown(until(ended.clone()));
         let mut servers = tokio::task::JoinSet::new();
         servers.spawn(async move { unix.await });
-        if let Some(tcp) = &self.config.tcp {
-            let token = tcp.token()?;
-            let listener = TcpListener::bind(tcp.listen).await.map_err(using(tcp.listen))?;
-            let router = api::router(both, Some(token));
-            let tcp = axum::serve(listener, router).with_graceful_shutdown(until(ended));
-            servers.spawn(async move { tcp.await });
+        if let Some((tcp, config)) = self.tcp.clone().zip(self.config.tcp.as_ref()) {
+            let listener = TcpListener::bind(config.listen).await.map_err(using(config.listen))?;
+            let router = api::router(both, Some(tcp.door()));
+            servers.spawn(async move { tcp.serve(listener, router, until(ended)).await });
         }
         tracing::info!(socket = %self.config.socket.display(), "serving");
         notify.tell("READY=1\nSTATUS=models serve");
@@ -203,19 +205,26 @@ impl Agent {
         }
     }
 
-    /// Reads again whom to believe. What is wrong leaves what was.
+    /// Reads again whom to believe, and who is let in. What is wrong leaves what was.
     fn reload(&mut self, notify: &Notify) {
         notify.tell_reloading();
-        match Config::read(&self.path).and_then(|config| config.trust()) {
-            Ok(trust) => {
-                self.deployer.set_trust(trust);
-                tracing::info!("the configuration was read again: whom to believe");
-            }
+        match self.read_again() {
+            Ok(()) => tracing::info!("the configuration was read again"),
             Err(error) => tracing::error!(%error, "the configuration was not read again"),
         }
         self.look(true);
         self.reconciler.retry();
         notify.tell("READY=1");
+    }
+
+    fn read_again(&self) -> Result<(), ConfigError> {
+        let config = Config::read(&self.path)?;
+        let trust = config.trust()?;
+        if let Some((tcp, config)) = self.tcp.as_ref().zip(config.tcp.as_ref()) {
+            tcp.reload(config)?;
+        }
+        self.deployer.set_trust(trust);
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@
 //! module_mib = 256
 //! reserve_mib = 4
 //!
-//! [tcp]                               # optional
+//! [tcp]                               # optional; src/tcp/config.rs describes it
 //! listen = "127.0.0.1:8090"
 //! token_file = "token"
 //!
@@ -35,7 +35,6 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use leeway_contract::Digest;
@@ -44,6 +43,8 @@ use leeway_deploy::trust::{KeyError, KeyId, PublicKey, Trust, TrustedKey};
 use leeway_runtime::offload::fog::{FogAccess, FogAccessError};
 use leeway_runtime::sandbox::EngineKind;
 use serde::Deserialize;
+
+use crate::tcp::{TcpConfig, TcpError};
 
 /// The agent's configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -131,16 +132,6 @@ impl StoreConfig {
     }
 }
 
-/// A TCP socket. Whoever connects must know the token.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TcpConfig {
-    /// The address.
-    pub listen: SocketAddr,
-    /// The file with the token, at least 16 characters.
-    pub token_file: PathBuf,
-}
-
 /// The fog host.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -204,14 +195,9 @@ pub enum ConfigError {
         /// Why not.
         source: KeyError,
     },
-    /// A token that can be guessed.
-    #[error("{}: the token has {seen} characters, wanted at least 16", path.display())]
-    Token {
-        /// The file.
-        path: PathBuf,
-        /// Its length.
-        seen: usize,
-    },
+    /// How it listens on TCP.
+    #[error(transparent)]
+    Tcp(#[from] TcpError),
 }
 
 impl Config {
@@ -224,11 +210,14 @@ impl Config {
         })?;
         let beside = path.parent().unwrap_or(Path::new("."));
         let files = config.trust.keys.iter_mut().map(|key| &mut key.file);
-        let token = config.tcp.iter_mut().map(|tcp| &mut tcp.token_file);
+        let tcp = config.tcp.iter_mut().flat_map(TcpConfig::files);
         let fog = config.fog.iter_mut().flat_map(FogConfig::files);
         let own = [&mut config.root, &mut config.socket].into_iter().chain(&mut config.desired);
-        for file in files.chain(token).chain(fog).chain(own) {
+        for file in files.chain(tcp).chain(fog).chain(own) {
             *file = beside.join(&*file);
+        }
+        if let Some(tcp) = &config.tcp {
+            tcp.check()?;
         }
         Ok(config)
     }
@@ -243,23 +232,12 @@ impl Config {
             Ok(TrustedKey { name: key.name.clone(), key: public, expires: key.expires })
         };
         Ok(Trust {
-            keys: self.trust.keys.iter().map(one).collect::<Result<_, _>>()?,
+            keys: self.trust.keys.iter().map(one).collect::<Result<_, ConfigError>>()?,
             revoked_keys: self.trust.revoked_keys.clone(),
             revoked_modules: self.trust.revoked_modules.clone(),
             threshold: self.trust.threshold,
             allow_unsigned: self.trust.allow_unsigned,
         })
-    }
-}
-
-impl TcpConfig {
-    /// The token.
-    pub fn token(&self) -> Result<String, ConfigError> {
-        let token = read(&self.token_file)?.trim().to_owned();
-        match token.len() {
-            seen @ 0..16 => Err(ConfigError::Token { path: self.token_file.clone(), seen }),
-            _ => Ok(token),
-        }
     }
 }
 

@@ -15,10 +15,16 @@
 //! [[wave]]                # or so many of a hundred of the fleet. The rest is the last.
 //! percent = 25
 //!
+//! [access]                # what devices are shown, and have to show, in files beside this
+//! authority = "ca.pem"    # one: who has signed their certificates; optional, as all are
+//! certificate = "operator.pem"
+//! key = "operator.key"
+//! token_file = "token"
+//!
 //! [[device]]
 //! name = "gate-1"
-//! address = "http://192.0.2.10:8090"      # or unix:PATH
-//! token_file = "gate-1.token"             # beside this file
+//! address = "https://192.0.2.10:8090"     # http:// without an authority, or unix:PATH
+//! token_file = "gate-1.token"             # each of [access] may stand here, for this one
 //! labels = ["canary", "north"]
 //! ```
 
@@ -26,7 +32,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use leeway_client::{Client, ClientError};
+use leeway_client::{Access, AccessError, Client, ClientError};
 use serde::Deserialize;
 
 use crate::rollout::Limits;
@@ -41,6 +47,9 @@ pub struct Fleet {
     /// The waves; what none of them takes is the last one.
     #[serde(default, rename = "wave")]
     pub waves: Vec<Wave>,
+    /// How devices are reached that say nothing else.
+    #[serde(default)]
+    pub access: AccessFiles,
     /// Its devices.
     #[serde(rename = "device")]
     pub devices: Vec<Device>,
@@ -81,6 +90,16 @@ pub struct Wave {
     pub percent: Option<f64>,
 }
 
+/// The files by which an operator and a device know each other.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessFiles {
+    authority: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+}
+
 /// A device.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,6 +108,12 @@ pub struct Device {
     pub name: String,
     /// Its agent's address.
     pub address: String,
+    /// The authority of its certificate.
+    pub authority: Option<PathBuf>,
+    /// The certificate that it is shown, with `key`.
+    pub certificate: Option<PathBuf>,
+    /// The certificate's private key.
+    pub key: Option<PathBuf>,
     /// The file with the token for TCP.
     pub token_file: Option<PathBuf>,
     /// What waves and selections know it by.
@@ -127,6 +152,14 @@ pub enum FleetError {
         /// What is wrong.
         source: ClientError,
     },
+    /// A file by which a device is reached.
+    #[error("the device {device:?}: {source}")]
+    Access {
+        /// The device.
+        device: String,
+        /// What is wrong.
+        source: AccessError,
+    },
 }
 
 impl Fleet {
@@ -138,7 +171,8 @@ impl Fleet {
         fleet.check().map_err(wrong)?;
         let beside = path.parent().unwrap_or(Path::new("."));
         for device in &mut fleet.devices {
-            if let Some(file) = &mut device.token_file {
+            device.inherit(&fleet.access);
+            for file in device.files() {
                 *file = beside.join(&*file);
             }
             if let Some(socket) = device.address.strip_prefix("unix:") {
@@ -156,6 +190,15 @@ impl Fleet {
         let mut names = BTreeSet::new();
         if let Some(twice) = self.devices.iter().find(|device| !names.insert(&device.name)) {
             return Err(format!("two devices are called {:?}", twice.name));
+        }
+        let pair =
+            |certificate: &Option<_>, key: &Option<_>| certificate.is_some() == key.is_some();
+        if !pair(&self.access.certificate, &self.access.key) {
+            return Err("access has one of certificate and key, wanted both or none".into());
+        }
+        if let Some(half) = self.devices.iter().find(|one| !pair(&one.certificate, &one.key)) {
+            let name = &half.name;
+            return Err(format!("{name:?} has one of certificate and key, wanted both or none"));
         }
         for (number, wave) in self.waves.iter().enumerate() {
             self.check_wave(wave).map_err(|what| format!("wave {}: {what}", number + 1))?;
@@ -238,12 +281,38 @@ impl Fleet {
 }
 
 impl Device {
+    /// Takes what it does not say itself: where there is no TLS, the token only. A
+    /// certificate has its own key.
+    fn inherit(&mut self, access: &AccessFiles) {
+        let take = |own: &mut Option<PathBuf>, default: &Option<PathBuf>| {
+            if own.is_none() {
+                own.clone_from(default);
+            }
+        };
+        take(&mut self.token_file, &access.token_file);
+        if !self.address.starts_with("https://") {
+            return;
+        }
+        take(&mut self.authority, &access.authority);
+        if self.certificate.is_none() && self.key.is_none() {
+            self.certificate.clone_from(&access.certificate);
+            self.key.clone_from(&access.key);
+        }
+    }
+
+    fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let Self { authority, certificate, key, token_file, .. } = self;
+        [authority, certificate, key, token_file].into_iter().flatten()
+    }
+
     /// A client for it. Nothing is sent yet.
     pub fn client(&self) -> Result<Client, FleetError> {
-        let token = self.token_file.as_deref().map(read).transpose()?;
-        let token = token.map(|text| text.trim().to_owned());
-        Client::new(&self.address, token)
-            .map_err(|source| FleetError::Address { device: self.name.clone(), source })
+        let device = || self.name.clone();
+        let pair = self.certificate.as_deref().zip(self.key.as_deref());
+        let access = Access::read(self.authority.as_deref(), pair, self.token_file.as_deref())
+            .map_err(|source| FleetError::Access { device: device(), source })?;
+        Client::with_access(&self.address, &access)
+            .map_err(|source| FleetError::Address { device: device(), source })
     }
 }
 
@@ -279,6 +348,33 @@ mod tests {
     }
 
     #[test]
+    fn a_device_has_the_access_of_all_where_it_says_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.toml");
+        let access =
+            "[access]\nauthority = \"ca.pem\"\ncertificate = \"all.pem\"\nkey = \"all.key\"\n";
+        let one = "[[device]]\nname = \"a\"\naddress = \"https://a:1\"\n";
+        let two = "[[device]]\nname = \"b\"\naddress = \"https://b:1\"\nauthority = \"b.pem\"\ncertificate = \"own.pem\"\nkey = \"own.key\"\n";
+        let plain = "[[device]]\nname = \"c\"\naddress = \"http://c:1\"\n";
+        std::fs::write(&path, format!("{access}token_file = \"token\"\n{one}{two}{plain}"))
+            .unwrap();
+        let fleet = Fleet::read(&path).unwrap();
+        let files = |device: &Device| {
+            let files = [&device.authority, &device.certificate, &device.key, &device.token_file];
+            files.map(|file| file.clone().map(|file| file.file_name().unwrap().to_owned()))
+        };
+        let named = |name: &str| Some(name.into());
+        let [a, b, c] = &fleet.devices[..] else { panic!("{fleet:?}") };
+        assert_eq!(files(a), [named("ca.pem"), named("all.pem"), named("all.key"), named("token")]);
+        assert_eq!(files(b), [named("b.pem"), named("own.pem"), named("own.key"), named("token")]);
+        assert_eq!(files(c), [None, None, None, named("token")]);
+        assert_eq!(a.authority.as_deref(), Some(&*folder.path().join("ca.pem")));
+        // Files are read when a client is made.
+        let error = a.client().unwrap_err().to_string();
+        assert!(error.contains("\"a\"") && error.contains("all.key"), "{error}");
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (waves, wanted) in [
             ("[[wave]]\nlabel = \"canry\"\n", "canry"),
@@ -286,6 +382,7 @@ mod tests {
             ("[[wave]]\npercent = 0\n", "more than 0"),
             ("[[wave]]\ncount = 0\n", "1 or more"),
             ("[rollout]\nparallel = 0\n", "parallel"),
+            ("[access]\nkey = \"operator.key\"\n", "certificate and key"),
         ] {
             let error = fleet(waves).check().unwrap_err();
             assert!(error.contains(wanted), "{error}");

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use leeway_runtime::sandbox::EngineKind;
 use leeway_telemetry::Collector;
+use leeway_tls::server::TlsFiles;
 
 use crate::clients::ClientLimits;
 use crate::compile::CompileLimits;
 use crate::preload::Preload;
-use crate::tls::TlsFiles;
 
 /// Where modules and aliases are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

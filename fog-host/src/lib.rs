@@ -14,10 +14,9 @@
 //! | `running`     | a host on a thread of its own, for synchronous code |
 //! | `api`         | the routes, one file for each group                 |
 //! | `grpc`        | the same over gRPC                                  |
-//! | `listener`    | connections: TLS, HTTP/1.1 and HTTP/2               |
+//! | `listener`    | connections: TLS (`leeway-tls`), HTTP/1.1 and HTTP/2 |
 //! | `pace`        | how fast a request's head must come                 |
 //! | `stamp`       | when bytes arrived                                  |
-//! | `tls`         | certificates and keys                               |
 //! | `access`      | who may do what                                     |
 //! | `clients`     | fairness between clients                            |
 //! | `quota`       | what each client keeps, and may                     |
@@ -70,7 +69,6 @@ mod seen;
 mod server;
 mod stamp;
 mod store;
-mod tls;
 mod traced;
 mod trusted;
 mod uploads;
@@ -81,8 +79,9 @@ pub use compile::{CompileLimits, compile_here};
 pub use config::{FogConfig, StoreLocation};
 pub use file::FileError;
 pub use leeway_telemetry::Collector;
+pub use leeway_tls::TlsError;
+pub use leeway_tls::server::TlsFiles;
 pub use preload::{Preload, PreloadError};
 pub use repository::RepositoryError;
 pub use running::Running;
 pub use server::{BindError, FogHost, Reload};
-pub use tls::{TlsError, TlsFiles};

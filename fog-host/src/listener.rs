@@ -1,9 +1,8 @@
 //! Connections: accepted, with TLS or without, and served over HTTP/1.1 or HTTP/2
 //! until they end or the host does.
 
-use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,43 +14,20 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use leeway_contract::Digest;
-use rustls::ServerConfig;
+use leeway_tls::server::{Tls, shown};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use crate::access::Peer;
 use crate::pace::{Paced, UnderWay};
 use crate::stamp::{Stamp, Stamped};
 
-/// The longest that a TLS handshake may take.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How long to wait after the system has no room for another connection.
 const NO_ROOM_TIME: Duration = Duration::from_millis(100);
 /// The requests that one HTTP/2 connection may have under way.
 const STREAMS: u32 = 128;
-
-/// TLS's settings, which may change while connections come in.
-#[derive(Debug)]
-pub(crate) struct Tls(RwLock<Arc<ServerConfig>>);
-
-impl Tls {
-    pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
-        Self(RwLock::new(config))
-    }
-
-    /// The settings of connections from now on.
-    pub(crate) fn replace(&self, config: Arc<ServerConfig>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
-    }
-
-    fn acceptor(&self) -> TlsAcceptor {
-        let config = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        TlsAcceptor::from(Arc::clone(&config))
-    }
-}
 
 /// How connections are served.
 #[derive(Clone)]
@@ -108,20 +84,14 @@ impl Connections {
                 let peer = Peer { address, certificate: None };
                 self.serve_stream(stream, peer, stamp, watcher).await
             }
-            Some(tls) => {
-                let handshake = tls.acceptor().accept(stream);
-                match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
-                    Ok(Ok(stream)) => {
-                        let shown = stream.get_ref().1.peer_certificates();
-                        let certificate = shown.and_then(|all| all.first());
-                        let certificate = certificate.map(|der| Digest::of(der));
-                        self.serve_stream(stream, Peer { address, certificate }, stamp, watcher)
-                            .await
-                    }
-                    Ok(Err(error)) => Err(error.into()),
-                    Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            Some(tls) => match tls.accept(stream).await {
+                Ok(stream) => {
+                    let certificate = shown(&stream).map(|der| Digest::of(der));
+                    let peer = Peer { address, certificate };
+                    self.serve_stream(stream, peer, stamp, watcher).await
                 }
-            }
+                Err(error) => Err(error.into()),
+            },
         };
         if let Err(error) = result {
             tracing::debug!(%address, %error, "a connection ended");

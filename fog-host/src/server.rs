@@ -10,6 +10,8 @@ use std::{fmt, io};
 use leeway_deploy::trust::Trust;
 use leeway_runtime::sandbox::{InstancePool, Sandbox, SandboxConfig, SandboxError};
 use leeway_telemetry::{EndpointError, Exporter};
+use leeway_tls::TlsError;
+use leeway_tls::server::{ClientCertificate, Tls};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -25,7 +27,7 @@ use crate::file::FileError;
 use crate::follow::follow;
 use crate::grpc;
 use crate::host::{Host, Standing};
-use crate::listener::{Connections, Tls};
+use crate::listener::Connections;
 use crate::modules::{Modules, Rules};
 use crate::observe::Observations;
 use crate::pool::{Pool, PoolSize};
@@ -33,7 +35,6 @@ use crate::preload::{PreloadError, preload};
 use crate::repository::{Repository, RepositoryError};
 use crate::seen::Seen;
 use crate::store::Store;
-use crate::tls::TlsError;
 use crate::trusted;
 use crate::uploads::Uploads;
 
@@ -131,7 +132,7 @@ impl Reload {
         let access = access(config)?;
         let trust = trusted::read(config.trust.as_deref())?;
         if let (Some(tls), Some(files)) = (&self.tls, &config.tls) {
-            tls.replace(files.load()?);
+            tls.replace(files.load(ClientCertificate::Optional)?);
         }
         self.host.replace_access(access);
         for digest in self.host.modules.replace_trust(trust) {
@@ -148,7 +149,8 @@ impl FogHost {
     /// says otherwise.
     pub async fn bind(config: FogConfig) -> Result<Self, BindError> {
         check_exposure(&config)?;
-        let tls = config.tls.as_ref().map(|files| files.load()).transpose()?;
+        let tls = config.tls.as_ref().map(|files| files.load(ClientCertificate::Optional));
+        let tls = tls.transpose()?;
         let tls = tls.map(|config| Arc::new(Tls::new(config)));
         let access = access(&config)?;
         let trust = trusted::read(config.trust.as_deref())?;

@@ -33,9 +33,26 @@ impl Bench {
 
     /// Starts another agent, `NAME.sock`, that trusts the key in `KEY.pub.pem`.
     pub fn agent(&self, name: &str, key: &str) {
+        self.agent_with(name, key, "");
+    }
+
+    /// The same on TCP as well, with TLS: who shows a certificate of the fixtures'
+    /// authority is let in. Its address.
+    pub fn secure_agent(&self, name: &str, key: &str) -> String {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let [certificate, of, authority] = ["host.pem", "host.key", "ca.pem"].map(fixture);
+        let tcp = format!(
+            "[tcp]\nlisten = \"{free}\"\ncertificate = {certificate:?}\nkey = {of:?}\n\
+             client_authority = {authority:?}\n"
+        );
+        self.agent_with(name, key, &tcp);
+        format!("https://{free}")
+    }
+
+    fn agent_with(&self, name: &str, key: &str, more: &str) {
         let (root, socket) = (self.path(&format!("{name}.state")), self.socket(name));
         let config = format!(
-            "root = {root:?}\nsocket = {socket:?}\n[[trust.key]]\nname = \"release\"\nfile = \"{key}.pub.pem\"\n"
+            "root = {root:?}\nsocket = {socket:?}\n[[trust.key]]\nname = \"release\"\nfile = \"{key}.pub.pem\"\n{more}"
         );
         let file = self.path(&format!("{name}.toml"));
         std::fs::write(&file, config).unwrap();
@@ -75,6 +92,11 @@ impl Bench {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         stderr.lines().rfind(|line| line.starts_with("error: ")).expect(&stderr).to_owned()
     }
+}
+
+/// A certificate or key of the tests.
+pub fn fixture(name: &str) -> String {
+    format!("{}/../tls/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Arguments for the agent that every bench has.

@@ -18,13 +18,13 @@ TOKEN = "a-token-of-some-length"
 class Device:
     """An agent in a process of its own."""
 
-    def __init__(self, folder: Path, listen: str) -> None:
+    def __init__(self, folder: Path, listen: str, tls: str = "") -> None:
         self.folder = folder
         self.address = f"unix:{folder / 'device.sock'}"
         (folder / "token").write_text(TOKEN)
         (folder / "device.toml").write_text(
             'root = "state"\nsocket = "device.sock"\n[trust]\nallow_unsigned = true\n'
-            f'[tcp]\nlisten = "{listen}"\ntoken_file = "token"\n'
+            f'[tcp]\nlisten = "{listen}"\ntoken_file = "token"\n{tls}'
         )
         self.start()
 
@@ -59,6 +59,27 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def tls_file(name: str) -> Path:
+    """A certificate or key of the tests."""
+    return ROOT / "tls/fixtures" / name
+
+
+@pytest.fixture(scope="session")
+def secure(tmp_path_factory):
+    """An agent that is reached by TLS, with a token or a certificate."""
+    port = free_port()
+    tls = "".join(
+        f'{setting} = "{tls_file(name)}"\n'
+        for setting, name in [
+            ("certificate", "host.pem"), ("key", "host.key"), ("client_authority", "ca.pem")
+        ]
+    )
+    device = Device(tmp_path_factory.mktemp("secure"), f"127.0.0.1:{port}", tls)
+    device.url = f"https://127.0.0.1:{port}"
+    yield device
+    device.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,12 @@
 """Against a real agent: over its Unix socket and over TCP."""
 
+import ssl
 import threading
 
 import numpy as np
 import pytest
 
-from conftest import TOKEN
+from conftest import TOKEN, tls_file
 from leeway_client import BadRequest, Client, NotFound, NotReached, Refused, Unauthorised
 
 
@@ -97,3 +98,34 @@ def test_an_agent_that_restarts_is_asked_again_and_one_that_is_gone_is_named(dev
         assert all(before[o].tobytes() == after[o].tobytes() for o in before)
     # The error of the protocol's own kind, too.
     assert issubclass(NotFound, Refused)
+
+
+def test_a_device_far_away_is_reached_by_tls(secure):
+    authority, pair = tls_file("ca.pem"), (tls_file("operator.pem"), tls_file("operator.key"))
+    with Client(secure.url, authority=authority, certificate=pair) as client:
+        assert client.status()["models"] == {}
+    with Client(secure.url, authority=authority, token=TOKEN) as client:
+        assert client.status()["models"] == {}
+    context = ssl.create_default_context(cafile=authority)
+    with Client(secure.url, token=TOKEN, ssl_context=context) as client:
+        assert client.is_live()
+    with Client(secure.url, authority=authority) as client, pytest.raises(Unauthorised):
+        client.status()
+
+
+def test_who_is_not_believed_gets_no_connection(secure):
+    stranger = (tls_file("stranger.pem"), tls_file("stranger.key"))
+    authority = tls_file("ca.pem")
+    with Client(secure.url, authority=authority, certificate=stranger, token=TOKEN) as client:
+        with pytest.raises(NotReached):
+            client.status()
+    # Nor is a device that shows another authority's certificate.
+    for other in [tls_file("other-ca.pem"), None]:
+        with Client(secure.url, authority=other, token=TOKEN) as client:
+            with pytest.raises(NotReached, match="(?i)certificate"):
+                client.status()
+    with Client(secure.url.replace("https", "http"), token=TOKEN) as client:
+        with pytest.raises(BadRequest, match="TLS"):
+            client.status()
+    with pytest.raises(ValueError, match="https"):
+        Client(secure.url.replace("https", "http"), authority=authority)

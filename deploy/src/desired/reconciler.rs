@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use leeway_contract::Digest;
@@ -126,6 +126,8 @@ pub struct Reconciler {
     began: Instant,
     inner: Mutex<Inner>,
     signal: Arc<Signal>,
+    /// Who hears that something has changed.
+    listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl fmt::Debug for Reconciler {
@@ -149,6 +151,7 @@ impl Reconciler {
             began: Instant::now(),
             inner: Mutex::new(inner),
             signal: Arc::clone(&signal),
+            listener: OnceLock::new(),
         });
         let listening = Arc::clone(&signal);
         reconciler.deployer.listen(move || listening.wake());
@@ -158,6 +161,18 @@ impl Reconciler {
             .name("reconciler".into())
             .spawn(move || keep(&weak, &signal))?;
         Ok(reconciler)
+    }
+
+    /// Whoever this is hears each time that the device, or how far it is, has changed, on
+    /// a thread that must not wait for it. There is one at most.
+    pub fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
+        self.listener.set(Box::new(listener)).ok();
+    }
+
+    fn tell(&self) {
+        if let Some(listener) = self.listener.get() {
+            listener();
+        }
     }
 
     /// Where modules come from.
@@ -319,6 +334,7 @@ impl Reconciler {
         if let Some(attempt) = self.inner().attempts.get_mut(&ticket) {
             attempt.step = Some(step);
         }
+        self.tell();
     }
 
     /// Looks at what has become of the models, and begins what is due. Returns how long
@@ -395,6 +411,7 @@ fn keep(reconciler: &Weak<Reconciler>, signal: &Signal) {
     loop {
         let Some(strong) = reconciler.upgrade() else { return };
         let idle = strong.step();
+        strong.tell();
         drop(strong);
         signal.wait(idle);
     }

@@ -7,8 +7,7 @@ use axum::extract::{FromRef, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use http::{StatusCode, header};
-use leeway_contract::Digest;
+use http::StatusCode;
 use leeway_deploy::Deployer;
 use leeway_deploy::desired::Reconciler;
 
@@ -21,6 +20,8 @@ mod stream;
 mod upload;
 
 use error::HttpError;
+
+use crate::tcp::Door;
 
 /// What most routes share.
 pub(crate) type Shared = Arc<Deployer>;
@@ -44,8 +45,8 @@ impl FromRef<Both> for Arc<Reconciler> {
     }
 }
 
-/// All routes. With a token, only who has it is let in.
-pub(crate) fn router(both: Both, token: Option<String>) -> Router {
+/// All routes. With a door, only whom it lets in comes to them.
+pub(crate) fn router(both: Both, door: Option<Arc<Door>>) -> Router {
     let control = Router::new()
         .route("/status", get(control::status))
         .route("/modules/{digest}", put(upload::put).get(upload::sent))
@@ -67,22 +68,16 @@ pub(crate) fn router(both: Both, token: Option<String>) -> Router {
         .nest("/v2", protocol)
         .fallback(async || HttpError::not_found("there is nothing under this path"))
         .with_state(both);
-    match token {
-        // Digests take as long to compare whatever they are of.
-        Some(token) => {
-            let wanted = Digest::of(format!("Bearer {token}").as_bytes());
-            routes.layer(middleware::from_fn_with_state(wanted, authorise))
-        }
+    match door {
+        Some(door) => routes.layer(middleware::from_fn_with_state(door, authorise)),
         None => routes,
     }
 }
 
-async fn authorise(State(wanted): State<Digest>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION);
-    match given.map(|value| Digest::of(value.as_bytes())) {
-        Some(given) if given == wanted => next.run(request).await,
-        _ => HttpError::new(StatusCode::UNAUTHORIZED, "wanted Authorization: Bearer and the token")
-            .into_response(),
+async fn authorise(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    match door.look(&request) {
+        Ok(()) => next.run(request).await,
+        Err(lacks) => HttpError::new(StatusCode::UNAUTHORIZED, lacks).into_response(),
     }
 }
 

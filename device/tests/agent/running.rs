@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each file of tests uses a part of it")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use leeway_client::{Client, ClientError};
@@ -50,11 +50,12 @@ impl Running {
         let config = folder.join("device.toml");
         let text = format!("root = \"root\"\nsocket = \"socket\"\n{}", start.config);
         std::fs::write(&config, text).unwrap();
+        let log = std::fs::File::create(folder.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_leeway-device"))
             .arg("--config")
             .arg(&config)
             .envs(start.environment.iter().copied())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let socket = folder.join("socket");
@@ -70,6 +71,11 @@ impl Running {
             assert!(begin.elapsed() < Duration::from_secs(120), "{what}: it does not come to that");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What it has written since it began.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.socket.with_file_name("log")).unwrap()
     }
 
     pub fn signal(&self, signal: &str) {

@@ -19,7 +19,7 @@ use crate::testing::TestModel;
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tls/fixtures").join(name)
 }
 
 /// A directory with the host's certificate and a file of clients: `infer`, `push`

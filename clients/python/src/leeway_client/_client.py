@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
+import ssl
 import threading
 import urllib.parse
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Type
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Type, Union
 
 import numpy as np
 
 from . import _wire
 from ._errors import InvalidAnswer, NotReached, refused
+
+
+_Path = Union[str, "os.PathLike[str]"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,10 @@ class Client:
 
     `address` is `unix:PATH`, `http://HOST:PORT` or `https://HOST:PORT`. Nothing is sent
     before the first question. `timeout` is the longest silence, in seconds.
+
+    At `https`, `authority` is the file of the authority that must have signed the server's
+    certificate, in PEM, in place of the system's; `certificate` has the files of the
+    client's own certificate and its key. Or `ssl_context` says all of it.
     """
 
     def __init__(
@@ -94,11 +103,21 @@ class Client:
         *,
         token: Optional[str] = None,
         timeout: float = 60.0,
+        authority: Optional[_Path] = None,
+        certificate: Optional[Tuple[_Path, _Path]] = None,
+        ssl_context: Optional[ssl.SSLContext] = None,
     ) -> None:
         url = urllib.parse.urlsplit(address)
         if url.scheme not in ("unix", "http", "https") or not (url.path or url.hostname):
-            raise ValueError(f"{address!r} is no address: wanted unix:PATH or http://HOST:PORT")
+            raise ValueError(f"{address!r} is no address: wanted unix:PATH or http(s)://HOST:PORT")
+        if url.scheme == "http" and (authority or certificate or ssl_context):
+            raise ValueError(f"{address!r} has no TLS: wanted https:// with these files")
+        if ssl_context is not None and (authority or certificate):
+            raise ValueError("an ssl_context and files are given: wanted one of them")
+        if url.scheme == "https" and ssl_context is None:
+            ssl_context = _context(authority, certificate)
         self._address, self._url, self._timeout = address, url, timeout
+        self._ssl_context = ssl_context
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._idle: List[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
@@ -249,8 +268,19 @@ class Client:
         if url.scheme == "unix":
             return _UnixConnection(self._address[len("unix:") :], self._timeout)
         if url.scheme == "https":
-            return http.client.HTTPSConnection(url.hostname, url.port, timeout=self._timeout)
+            return http.client.HTTPSConnection(
+                url.hostname, url.port, timeout=self._timeout, context=self._ssl_context
+            )
         return http.client.HTTPConnection(url.hostname, url.port, timeout=self._timeout)
+
+
+def _context(
+    authority: Optional[_Path], certificate: Optional[Tuple[_Path, _Path]]
+) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=authority)
+    if certificate is not None:
+        context.load_cert_chain(*certificate)
+    return context
 
 
 def _tensors(told: List[Dict[str, Any]]) -> Tuple[TensorMetadata, ...]:

@@ -5,7 +5,6 @@
 mod abort;
 mod http;
 mod push;
-mod secure;
 mod traced;
 
 use std::fmt;
@@ -18,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use abort::Abort;
 pub use http::{HttpFog, HttpFogError};
-pub use secure::{FogAccess, FogAccessError};
+pub use leeway_tls::client::{Access as FogAccess, AccessError as FogAccessError};
 
 use super::estimate::FogTime;
 

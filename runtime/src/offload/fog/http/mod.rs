@@ -24,9 +24,8 @@ use ureq::{Agent, Body, http};
 
 use self::line::{Abortable, LineConnector};
 use super::push;
-use super::secure::FogAccess;
 use super::traced::Traced;
-use super::{Abort, Fog, FogAnswer, FogError, InferRequest, Pushed, Traffic};
+use super::{Abort, Fog, FogAccess, FogAnswer, FogError, InferRequest, Pushed, Traffic};
 use crate::offload::estimate::FogTime;
 
 /// What an exchange moves besides its bodies: request line, status line and

@@ -1,5 +1,5 @@
-//! How a device knows its fog host, and the fog host the device: TLS with an authority
-//! of one's own, a client certificate, a bearer token (RFC 6750).
+//! How a client knows its server, and the server the client: TLS with an authority of
+//! one's own, a client certificate, a bearer token (RFC 6750).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 
-/// What a device shows, and wants to be shown.
+/// What a client shows, and wants to be shown.
 #[derive(Clone, Default)]
-pub struct FogAccess {
+pub struct Access {
     authority: Option<Vec<Certificate<'static>>>,
     certificate: Option<ClientCert>,
     token: Option<String>,
@@ -18,14 +18,14 @@ pub struct FogAccess {
 /// A file that is of no use for that.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use {}: {reason}", path.display())]
-pub struct FogAccessError {
+pub struct AccessError {
     path: PathBuf,
     reason: String,
 }
 
-impl FogAccess {
-    /// Reads files: the authority that must have signed the host's certificate, the
-    /// device's own certificate with its key, all in PEM, and the token.
+impl Access {
+    /// Reads files: the authority that must have signed the server's certificate, the
+    /// client's own certificate with its key, all in PEM, and the token.
     ///
     /// # Errors
     /// A file that cannot be read, or has not what it should.
@@ -33,7 +33,7 @@ impl FogAccess {
         authority: Option<&Path>,
         certificate: Option<(&Path, &Path)>,
         token: Option<&Path>,
-    ) -> Result<Self, FogAccessError> {
+    ) -> Result<Self, AccessError> {
         let certificate = match certificate {
             None => None,
             Some((certificate, key)) => {
@@ -47,17 +47,23 @@ impl FogAccess {
         Ok(Self { authority, certificate, token })
     }
 
-    /// Whether this is for a host with TLS, and for no other.
-    pub(super) fn wants_tls(&self) -> bool {
+    /// A token, where there is one, and nothing else.
+    pub fn with_token(token: Option<String>) -> Self {
+        Self { token, ..Self::default() }
+    }
+
+    /// Whether this is for a server with TLS, and for no other.
+    pub fn wants_tls(&self) -> bool {
         self.authority.is_some() || self.certificate.is_some()
     }
 
     /// The value of the header `Authorization`.
-    pub(super) fn authorization(&self) -> Option<String> {
+    pub fn authorization(&self) -> Option<String> {
         self.token.as_ref().map(|token| format!("Bearer {token}"))
     }
 
-    pub(super) fn tls(&self) -> TlsConfig {
+    /// The settings of connections.
+    pub fn tls(&self) -> TlsConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let roots = self.authority.as_deref().unwrap_or_default();
         TlsConfig::builder()
@@ -69,9 +75,9 @@ impl FogAccess {
     }
 }
 
-impl fmt::Debug for FogAccess {
+impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FogAccess")
+        f.debug_struct("Access")
             .field("authority", &self.authority.is_some())
             .field("certificate", &self.certificate.is_some())
             .field("token", &self.token.is_some())
@@ -79,15 +85,15 @@ impl fmt::Debug for FogAccess {
     }
 }
 
-fn wrong(path: &Path, reason: &dyn fmt::Display) -> FogAccessError {
-    FogAccessError { path: path.to_owned(), reason: reason.to_string() }
+fn wrong(path: &Path, reason: &dyn fmt::Display) -> AccessError {
+    AccessError { path: path.to_owned(), reason: reason.to_string() }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, FogAccessError> {
+fn read(path: &Path) -> Result<Vec<u8>, AccessError> {
     std::fs::read(path).map_err(|error| wrong(path, &error))
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, FogAccessError> {
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, AccessError> {
     let mut found = Vec::new();
     for item in ureq::tls::parse_pem(&read(path)?) {
         if let ureq::tls::PemItem::Certificate(one) = item.map_err(|error| wrong(path, &error))? {
@@ -97,7 +103,7 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, FogAccessError
     if found.is_empty() { Err(wrong(path, &"there is no certificate in it")) } else { Ok(found) }
 }
 
-fn token(path: &Path) -> Result<String, FogAccessError> {
+fn token(path: &Path) -> Result<String, AccessError> {
     let text = String::from_utf8(read(path)?).map_err(|error| wrong(path, &error))?;
     let token = text.trim();
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
