@@ -91,9 +91,30 @@ impl Client {
         }
     }
 
-    /// Runs a model on its inputs.
+    /// Runs a model that has one stream at most on its inputs.
     pub fn infer(&self, model: &str, inputs: &[Input<'_>]) -> Result<Answer, ClientError> {
-        let (body, head_bytes) = encode(inputs);
+        self.infer_of(model, None, inputs)
+    }
+
+    /// Runs a model on an input of one of its streams: it is answered as was promised to
+    /// that. The status 429 says that the input came too early or a newer one took its
+    /// place, 503 that the device cannot keep the stream's deadlines at the moment.
+    pub fn infer_on(
+        &self,
+        model: &str,
+        stream: &str,
+        inputs: &[Input<'_>],
+    ) -> Result<Answer, ClientError> {
+        self.infer_of(model, Some(stream), inputs)
+    }
+
+    fn infer_of(
+        &self,
+        model: &str,
+        stream: Option<&str>,
+        inputs: &[Input<'_>],
+    ) -> Result<Answer, ClientError> {
+        let (body, head_bytes) = encode(stream, inputs);
         let builder = self
             .builder(Method::POST, &format!("/v2/models/{model}/infer"))
             .header("content-type", "application/octet-stream")
@@ -119,7 +140,7 @@ impl Client {
 }
 
 /// The body of a request, and the length of its JSON part.
-fn encode(inputs: &[Input<'_>]) -> (Vec<u8>, usize) {
+fn encode(stream: Option<&str>, inputs: &[Input<'_>]) -> (Vec<u8>, usize) {
     let heads = inputs.iter().map(|Input { name, tensor }| {
         json!({
             "name": name,
@@ -128,8 +149,12 @@ fn encode(inputs: &[Input<'_>]) -> (Vec<u8>, usize) {
             "parameters": { "binary_data_size": tensor.data.len() },
         })
     });
+    let mut parameters = json!({ "binary_data_output": true });
+    if let Some(stream) = stream {
+        parameters["stream"] = stream.into();
+    }
     let head = json!({
-        "parameters": { "binary_data_output": true },
+        "parameters": parameters,
         "inputs": heads.collect::<Vec<_>>(),
     });
     let mut body = head.to_string().into_bytes();

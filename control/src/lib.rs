@@ -6,6 +6,7 @@
 //! - [`desired`]: what a device shall be, and how far it is with that.
 //! - [`report`]: what a device says of itself where it was not asked.
 //! - [`slots`]: which versions of a model a device has, and what may happen to them.
+//! - [`streams`]: what is promised to streams, and what happened to their inputs.
 //! - [`settings`]: what is asked of a model on a device.
 
 pub mod deployment;
@@ -14,6 +15,7 @@ pub mod messages;
 pub mod report;
 pub mod settings;
 pub mod slots;
+pub mod streams;
 
 pub use deployment::{Deployed, Progress, Rolled, Step};
 pub use messages::{DeployEvent, DeployRequest, ModelStatus, Status};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::DesiredStatus;
 use crate::slots::ProbationCounts;
+use crate::streams::{Conditions, StreamStatus};
 use crate::{Deployed, Progress, Settings, Slots, Step};
 
 /// Asks to deploy a module that has been sent.
@@ -111,6 +112,12 @@ pub struct Status {
     pub store_bytes: Option<u64>,
     /// The most that they may.
     pub quota_bytes: u64,
+    /// The streams of all models, by name.
+    #[serde(default)]
+    pub streams: BTreeMap<String, StreamStatus>,
+    /// What the device counts on.
+    #[serde(default)]
+    pub conditions: Conditions,
     /// How far it is with what it shall be, where that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<DesiredStatus>,

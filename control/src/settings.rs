@@ -18,8 +18,22 @@ pub struct Settings {
     pub rollout: Rollout,
 }
 
+/// What becomes of an input that comes while its stream already has as many waiting as
+/// it was admitted for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overload {
+    /// It is not taken.
+    #[default]
+    DropNewest,
+    /// It takes the place of the one that has waited longest.
+    DropOldest,
+    /// It is given to the stream that `degrade_to` names.
+    Degrade,
+}
+
 /// A stream of inputs of a model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamSettings {
     /// Its name, which no other stream of the device has.
@@ -28,6 +42,66 @@ pub struct StreamSettings {
     pub period_ms: f64,
     /// From an input's arrival to its answer at most, in milliseconds.
     pub deadline_ms: f64,
+    /// How long after its arrival an input may be there to be worked on, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub jitter_ms: f64,
+    /// Under fixed priorities, the higher the more urgent: given for all streams of the
+    /// device or for none. Under any scheduling, what has the least makes room first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// What becomes of inputs that come too early.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub overload: Overload,
+    /// The stream of a smaller model, which takes inputs that this one cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degrade_to: Option<String>,
+    /// Whether inputs may be sent to the fog host: they may where there is one, unless
+    /// this says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offload: Option<bool>,
+}
+
+fn is_zero(ms: &f64) -> bool {
+    *ms == 0.0
+}
+
+fn is_default(overload: &Overload) -> bool {
+    *overload == Overload::default()
+}
+
+impl StreamSettings {
+    /// A stream of which no more is said.
+    pub fn new(name: impl Into<String>, period_ms: f64, deadline_ms: f64) -> Self {
+        Self { name: name.into(), period_ms, deadline_ms, ..Self::default() }
+    }
+
+    /// Checks what a file may say.
+    fn check(&self) -> Result<(), String> {
+        let name = &self.name;
+        if name.is_empty() {
+            return Err("a stream has no name".into());
+        }
+        for (what, ms) in [("period_ms", self.period_ms), ("deadline_ms", self.deadline_ms)] {
+            if !(ms > 0.0 && ms <= 1e9) {
+                return Err(format!(
+                    "stream {name:?}: {what} is {ms}, wanted more than 0 and at most 1e9"
+                ));
+            }
+        }
+        if !(0.0..=1e9).contains(&self.jitter_ms) {
+            let ms = self.jitter_ms;
+            return Err(format!("stream {name:?}: jitter_ms is {ms}, wanted from 0 to 1e9"));
+        }
+        match &self.degrade_to {
+            Some(to) if to == name => {
+                Err(format!("stream {name:?}: degrade_to names the stream itself"))
+            }
+            None if self.overload == Overload::Degrade => Err(format!(
+                "stream {name:?}: overload is \"degrade\", and degrade_to names no stream to go to"
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// When a version that has just become active has proven itself, and when not.
@@ -94,15 +168,10 @@ impl Settings {
     /// # Errors
     /// In words: what, seen and wanted.
     pub fn check(&self) -> Result<(), String> {
-        for stream in &self.streams {
-            for (name, ms) in [("period_ms", stream.period_ms), ("deadline_ms", stream.deadline_ms)]
-            {
-                if !(ms > 0.0 && ms <= 1e9) {
-                    let stream = &stream.name;
-                    return Err(format!(
-                        "stream {stream:?}: {name} is {ms}, wanted more than 0 and at most 1e9"
-                    ));
-                }
+        for (index, stream) in self.streams.iter().enumerate() {
+            stream.check()?;
+            if self.streams[..index].iter().any(|other| other.name == stream.name) {
+                return Err(format!("the stream {:?} is listed twice", stream.name));
             }
         }
         let shares = [("canary", self.rollout.canary), ("shadow", Some(self.rollout.shadow))];

@@ -24,7 +24,7 @@ pub mod store;
 pub mod transaction;
 pub mod trust;
 
-pub use deployer::{Config, Deployed, Deployer, OpenError, open};
+pub use deployer::{Config, Deployed, Deployer, OpenError, calibrations, open};
 
 #[cfg(test)]
 #[path = "../../runtime/src/testing.rs"]

@@ -12,7 +12,7 @@ use leeway_deploy::desired::machine::RetryRule;
 use leeway_deploy::files::RealFiles;
 use leeway_deploy::transaction::TrialOptions;
 use leeway_deploy::{Deployer, OpenError};
-use leeway_runtime::admission::Executor;
+use leeway_runtime::offload::ProbeThread;
 use leeway_runtime::offload::fog::{FogAccessError, HttpFog, HttpFogError};
 use leeway_runtime::offload::report::{ReportRule, ReportThread, Reports};
 use leeway_runtime::sandbox::SandboxConfig;
@@ -22,12 +22,13 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::api;
 use crate::config::{Config, ConfigError, FogConfig};
 use crate::desired::DesiredFile;
 use crate::notify::Notify;
 use crate::origin::Places;
+use crate::runner::{Running, RunningError};
 use crate::tcp::Tcp;
-use crate::{api, runner};
 
 /// Why the agent did not begin, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum AgentError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What runs models.
+    #[error("{0}")]
+    Running(String),
     /// What is on the disk.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -56,6 +60,15 @@ pub enum AgentError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl From<RunningError> for AgentError {
+    fn from(error: RunningError) -> Self {
+        match error {
+            RunningError::Config(error) => error.into(),
+            error => AgentError::Running(error.to_string()),
+        }
+    }
 }
 
 fn using(what: impl ToString) -> impl FnOnce(io::Error) -> AgentError {
@@ -80,6 +93,7 @@ pub struct Agent {
     desired: Option<DesiredFile>,
     tcp: Option<Arc<Tcp>>,
     _reporting: Option<ReportThread>,
+    _probing: Option<ProbeThread>,
 }
 
 impl Agent {
@@ -100,6 +114,8 @@ impl Agent {
             reports.spawn(name, fog, ReportRule::default()).map_err(using("a thread"))
         });
         let reporting = reporting.transpose()?;
+        let calibrations = leeway_deploy::calibrations(&config.root)?;
+        let running = Running::start(&config, fog, calibrations)?;
         let deployer = leeway_deploy::open(
             Arc::new(RealFiles),
             leeway_deploy::Config {
@@ -109,10 +125,12 @@ impl Agent {
                 sandbox: SandboxConfig::with_engine(config.engine),
                 trial: TrialOptions::default(),
                 bound: BoundRule::default(),
-                executor: Executor::default(),
-                launch: runner::launch(fog, reports).map_err(using("a thread for the fog host"))?,
+                offloading: config.offloading()?,
+                streams: Arc::clone(&running.streams),
+                launch: running.launch,
             },
         )?;
+        deployer.serving().listen(move |model, decision| reports.note_of(model, decision));
         // Many devices that lost the same network do not come back in step.
         let rule = RetryRule { seed: u64::from(std::process::id()), ..RetryRule::default() };
         let places = Box::new(Places::new());
@@ -120,7 +138,16 @@ impl Agent {
             .map_err(using("a thread for the desired state"))?;
         let desired = config.desired.clone().map(DesiredFile::new);
         let path = path.to_owned();
-        Ok(Self { path, config, deployer, reconciler, desired, tcp, _reporting: reporting })
+        Ok(Self {
+            path,
+            config,
+            deployer,
+            reconciler,
+            desired,
+            tcp,
+            _reporting: reporting,
+            _probing: running.probing,
+        })
     }
 
     /// What serves.

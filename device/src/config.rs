@@ -33,6 +33,10 @@
 //! report = "line-3"                   # what it is told of this device, under this name; optional
 //! traces = "http://127.0.0.1:4318"     # where spans of asking it go, by OTLP over HTTP; optional
 //! ```
+//!
+//! `[executor]`, `[realtime]`, `[offload]`, `[power]` and `[thermal]`: see `config/promise.rs`.
+
+mod promise;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -41,10 +45,13 @@ use leeway_contract::Digest;
 use leeway_deploy::store::Limits;
 use leeway_deploy::trust::{KeyError, KeyId, PublicKey, Trust, TrustedKey};
 use leeway_runtime::offload::fog::{FogAccess, FogAccessError};
+use leeway_runtime::power::PowerModel;
 use leeway_runtime::sandbox::EngineKind;
 use serde::Deserialize;
 
 use crate::tcp::{TcpConfig, TcpError};
+pub(crate) use promise::nowhere_else;
+pub use promise::{ExecutorConfig, OffloadConfig, PolicyName, RealTimeConfig, ThermalConfig};
 
 /// The agent's configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -67,6 +74,20 @@ pub struct Config {
     pub tcp: Option<TcpConfig>,
     /// Its fog host.
     pub fog: Option<FogConfig>,
+    /// What runs the inputs of streams.
+    #[serde(default)]
+    pub executor: ExecutorConfig,
+    /// What its threads ask the kernel for.
+    #[serde(default)]
+    pub realtime: RealTimeConfig,
+    /// How inputs are offloaded.
+    #[serde(default)]
+    pub offload: OffloadConfig,
+    /// The device's power.
+    pub power: Option<PowerModel>,
+    /// Limits of temperature.
+    #[serde(default)]
+    pub thermal: ThermalConfig,
     /// The file that says what the device shall be.
     pub desired: Option<PathBuf>,
 }
@@ -179,6 +200,9 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// A value that makes no sense.
+    #[error("{0}")]
+    Value(String),
     /// Not TOML, or not what is wanted.
     #[error("{}: {message}", path.display())]
     Parse {
@@ -212,13 +236,15 @@ impl Config {
         let files = config.trust.keys.iter_mut().map(|key| &mut key.file);
         let tcp = config.tcp.iter_mut().flat_map(TcpConfig::files);
         let fog = config.fog.iter_mut().flat_map(FogConfig::files);
+        let sysfs = config.thermal.sysfs.iter_mut();
         let own = [&mut config.root, &mut config.socket].into_iter().chain(&mut config.desired);
-        for file in files.chain(tcp).chain(fog).chain(own) {
+        for file in files.chain(tcp).chain(fog).chain(sysfs).chain(own) {
             *file = beside.join(&*file);
         }
         if let Some(tcp) = &config.tcp {
             tcp.check()?;
         }
+        config.check_promise()?;
         Ok(config)
     }
 

@@ -174,6 +174,8 @@ mod tests {
             read_only: None,
             store_bytes: None,
             quota_bytes: 0,
+            streams: Default::default(),
+            conditions: Default::default(),
             desired: None,
         }
     }

@@ -22,7 +22,7 @@ struct Head {
 
 /// What a request asks for besides its tensors. Unknown parameters are ignored, as
 /// the protocol wants it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Parameters {
     /// The first stage to run; the model's first if it is `None`.
     pub first_stage: Option<u32>,
@@ -33,6 +33,8 @@ pub struct Parameters {
     /// Whether outputs are wanted as binary data where they do not say themselves.
     #[serde(default)]
     pub binary_data_output: bool,
+    /// On a device: the stream that the inputs belong to.
+    pub stream: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -14,12 +14,13 @@ use leeway_compiler::Options;
 use leeway_contract::{Digest, Tensor};
 use leeway_deploy::files::RealFiles;
 use leeway_deploy::serving::Instances;
-use leeway_deploy::state::{Rules, Settings};
+use leeway_deploy::state::{Rules, Settings, StreamSettings};
 use leeway_deploy::store::Limits;
 use leeway_deploy::transaction::{BytesSource, Cancel, Request, TrialOptions};
 use leeway_deploy::trust::Trust;
 use leeway_deploy::{Config, Deployer};
 use leeway_runtime::admission::Executor;
+use leeway_runtime::offload::{Runner, Setup};
 use leeway_runtime::sandbox::{Limits as RunLimits, Sandbox, SandboxConfig};
 use leeway_runtime::timing::BoundRule;
 
@@ -123,6 +124,7 @@ pub struct Soak {
     deployer: Arc<Deployer>,
     versions: [Version; 2],
     input: Vec<Tensor>,
+    streams: Vec<StreamSettings>,
     _directory: tempfile::TempDir,
 }
 
@@ -137,8 +139,17 @@ const STILL: u8 = 0;
 const SWAPPING: u8 = 1;
 
 impl Soak {
-    /// Compiles two versions and deploys both once.
+    /// Compiles two versions and deploys both once, without a stream.
     pub fn new() -> anyhow::Result<Self> {
+        Self::with(Vec::new())
+    }
+
+    /// The same with this stream, whose inputs the executor answers.
+    pub fn with_stream(stream: StreamSettings) -> anyhow::Result<Self> {
+        Self::with(vec![stream])
+    }
+
+    fn with(streams: Vec<StreamSettings>) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut versions = Vec::new();
         let mut input = Vec::new();
@@ -165,11 +176,12 @@ impl Soak {
             sandbox: SandboxConfig::default(),
             trial: TrialOptions::default(),
             bound: BoundRule::default(),
-            executor: Executor::default(),
+            streams: Arc::new(Runner::start(Setup::alone(Executor::default()))?),
+            offloading: None,
             launch: Arc::new(Instances::launch),
         };
         let deployer = leeway_deploy::open(Arc::new(RealFiles), config)?;
-        let soak = Self { deployer, versions, input, _directory: directory };
+        let soak = Self { deployer, versions, input, streams, _directory: directory };
         (0..2).try_for_each(|turn| soak.swap(turn))?;
         Ok(soak)
     }
@@ -180,7 +192,8 @@ impl Soak {
         // Of a machine that does other things as well, overruns say nothing.
         let most = u64::MAX;
         let probation = Rules { overruns: most, deadline_misses: most, ..Rules::default() };
-        let settings = Some(Settings { probation, ..Settings::default() });
+        let streams = self.streams.clone();
+        let settings = Some(Settings { streams, probation, ..Settings::default() });
         let request = Request { settings, ..Request::new(version.digest) };
         let mut source = BytesSource(version.component.clone());
         self.deployer.deploy(&request, Some(&mut source), &Cancel::default(), &|_| {})?;

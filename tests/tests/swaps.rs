@@ -2,7 +2,8 @@
 //! version's to the bit, and memory does not grow. One test alone, as it reads the
 //! memory of the whole process; `--bench swaps` is the long one, with times.
 
-use leeway_tests::swaps::Soak;
+use leeway_deploy::state::StreamSettings;
+use leeway_tests::swaps::{Report, Soak};
 
 /// What memory may grow by after the first block, in bytes: less than a quarter of what
 /// the swaps would take if each left its weights behind.
@@ -10,7 +11,14 @@ const GROWTH: u64 = 24 << 20;
 
 #[test]
 fn swaps_under_load_lose_nothing_and_leave_nothing_behind() {
-    let report = Soak::new().unwrap().run(8, 8, |_, _| ()).unwrap();
+    nothing_is_lost(&Soak::new().unwrap().run(8, 8, |_, _| ()).unwrap());
+    // And through a stream, whose executor goes over to each version.
+    let stream = StreamSettings::new("camera", 5.0, 10_000.0);
+    let report = Soak::with_stream(stream).unwrap().run(8, 8, |_, _| ()).unwrap();
+    nothing_is_lost(&report);
+}
+
+fn nothing_is_lost(report: &Report) {
     assert_eq!(report.swaps, 64);
     assert_eq!(report.wrong, 0);
     assert_eq!(report.begun, report.answered());

@@ -106,7 +106,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// What is kept while the device is hot, in words.
 fn kept_when_hot(hot: Option<(Standing, Plan)>) -> anyhow::Result<Option<String>> {
     let Some((standing, plan)) = hot else { return Ok(None) };
-    match plan.refusal.filter(|_| standing.admitted.is_empty()) {
+    match plan.refusal.filter(|_| !plan.given_up.is_empty()) {
         Some(refusal) => {
             Err(anyhow::Error::new(refusal).context("not admitted while the device is hot"))
         }

@@ -4,6 +4,7 @@ use clap::Args;
 use leeway_control::ModelStatus;
 use leeway_control::desired::{DesiredStatus, GoalState, GoalStatus};
 use leeway_control::slots::Release;
+use leeway_control::streams::{Conditions, Promised, StreamStatus};
 
 use super::{print, print_json};
 use crate::device::DeviceArguments;
@@ -26,6 +27,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for (name, model) in &status.models {
         print(&text(name, model))?;
     }
+    for (name, stream) in &status.streams {
+        print(&stream_text(name, stream))?;
+    }
+    if !status.streams.is_empty() {
+        print(&conditions_text(&status.conditions))?;
+    }
     if let Some(desired) = &status.desired {
         print(&desired_text(desired))?;
     }
@@ -35,6 +42,49 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(reason) => print(&format!("nothing can be deployed: {reason}")),
         None => Ok(()),
     }
+}
+
+/// What is promised to a stream, and what happened to its inputs.
+fn stream_text(name: &str, stream: &StreamStatus) -> String {
+    let StreamStatus { model, deadline_ms, counts, exceeded, .. } = stream;
+    let promise = match (&stream.promised, stream.set_aside) {
+        (Some(Promised { response_ms, slack_ms, .. }), false) => {
+            format!(
+                "answered within {response_ms:.3} of {deadline_ms} ms, {slack_ms:.3} ms are left"
+            )
+        }
+        (_, true) => "set aside".to_owned(),
+        (None, false) => "nothing is promised".to_owned(),
+    };
+    let reason = stream.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let bound = stream.bound_ms.map_or("unknown".to_owned(), |ms| format!("{ms:.3} ms"));
+    format!(
+        "stream {name} of {model}: {promise}{reason}\n  execution  at most {bound}, exceeded by {exceeded} \
+         runs\n  inputs     {} came, {} answered here, {} by the fog host; {} offloaded, {} \
+         compensated, {} degraded, {} shed, {} late",
+        counts.arrived,
+        counts.by_device,
+        counts.by_fog,
+        counts.offloaded,
+        counts.compensated,
+        counts.degraded,
+        counts.shed,
+        counts.missed
+    )
+}
+
+/// What the promises rest on.
+fn conditions_text(conditions: &Conditions) -> String {
+    let clock = conditions.clock.as_ref().map(|clock| format!("; the clock: {clock}"));
+    let mut text = format!("heat: {}{}", conditions.heat, clock.unwrap_or_default());
+    for (core, granted) in conditions.real_time.iter().enumerate() {
+        text.push_str(&format!("\ncore {core}: {granted}"));
+    }
+    if let Some(fog) = &conditions.fog {
+        let trip = fog.round_trip_ms.map(|ms| format!(", a round trip of {ms:.2} ms"));
+        text.push_str(&format!("\nlink: {}{}", fog.link, trip.unwrap_or_default()));
+    }
+    text
 }
 
 /// Whether and how a model serves, in words.

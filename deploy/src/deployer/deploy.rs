@@ -1,17 +1,17 @@
 //! The transaction itself, and what becomes of a canary.
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
 use leeway_contract::{Certificate, Digest};
 use leeway_runtime::sandbox::Module;
 
+use super::routes::names;
 use super::{Deployed, Deployer, Running, clock, lock};
 use crate::serving::{Routing, Trial, Version};
 use crate::state::{Release, Settings, Slots};
 use crate::store::{StoreError, Upload};
-use crate::transaction::admit::{self, Load};
+use crate::transaction::admit::Load;
 use crate::transaction::quiet::quietly;
 use crate::transaction::{
     Cancel, Cause, Opened, Progress, Refusal, Request, Source, Step, examine, trial,
@@ -113,8 +113,9 @@ impl Deployer {
         let settings = self.inspect(|state| state.models[model].settings.clone());
         self.load_is(model, &canary, &settings);
         let other = Some(Arc::clone(&routing.primary));
-        let (share, shadow, trial) = (0.0, 0.0, Trial::None);
-        self.serving.route(model, Routing { primary: canary, other, share, shadow, trial }, None);
+        let (share, shadow, trial, streams) = (0.0, 0.0, Trial::None, names(&settings));
+        let routing = Routing { primary: canary, other, share, shadow, trial, streams };
+        self.serving.route(model, routing, None);
         Ok(())
     }
 
@@ -128,7 +129,8 @@ impl Deployer {
                 let primary = Arc::clone(&routing.primary);
                 let settings = self.inspect(|state| state.models[model].settings.clone());
                 self.load_is(model, &primary, &settings);
-                let next = Routing { primary, other: None, share, shadow, trial };
+                let streams = names(&settings);
+                let next = Routing { primary, other: None, share, shadow, trial, streams };
                 self.serving.route(model, next, None);
             }
         }
@@ -343,9 +345,9 @@ impl Transaction<'_> {
             None => trial::measured(module, claims, kept, trial, self.cancel)?,
         };
         let (bound, version) = quietly(|| {
-            let (bound, stages) = deployer.bounds(&calibration);
-            let version =
-                deployer.version(release, module.clone(), Some(bound), stages, &settings)?;
+            let watch = deployer.watch(calibration);
+            let bound = watch.calibrated().0.time;
+            let version = deployer.version(release, module.clone(), Some(watch), &settings)?;
             Ok::<_, Cause>((bound, version))
         })??;
         self.done(format!("{found}; at most {bound:.1?} is promised"));
@@ -363,19 +365,20 @@ impl Transaction<'_> {
         let serves = deployer.serving.model(name).map(|model| model.routing());
         let same = serves.as_ref().is_some_and(|r| r.primary.digest() == release.digest);
         let canary = settings.rollout.canary.filter(|_| serves.is_some() && !same);
-        let beside = serves.as_deref().map(|routing| &*routing.primary).filter(|_| !same);
-        let shadow = settings.rollout.shadow;
-        let both = beside.filter(|_| canary.is_some() || shadow > 0.0);
-        let load = Load::of(&version, &settings);
-        let load = match both {
-            Some(beside) => load.beside(&Load::of(beside, &settings), shadow),
-            None => load,
+        let beside = serves.as_deref().map(|routing| &routing.primary).filter(|_| !same);
+        let shadow = settings.rollout.shadow > 0.0;
+        let load = match (beside, canary, shadow) {
+            (Some(beside), Some(_), false) => Load::of(beside, &settings).with_canary(&version),
+            (Some(beside), Some(_), true) => {
+                Load::of(beside, &settings).with_canary(&version).with_shadow(beside)
+            }
+            (Some(beside), None, true) => Load::of(&version, &settings).with_shadow(beside),
+            _ => Load::of(&version, &settings),
         };
-        let mut next: BTreeMap<String, Load> = lock(&deployer.loads).clone();
+        let mut next = lock(&deployer.loads).clone();
         next.insert(name.clone(), load);
-        let admission = admit::admit(&next, &deployer.config.executor)?;
-        let streams = admission.as_ref().map_or(0, |admission| admission.streams.len());
-        self.done(format!("{streams} streams keep their deadlines"));
+        let ready = deployer.ready(next)?;
+        self.done(format!("{} streams keep their deadlines", ready.admitted()));
 
         self.at(Step::Switch)?;
         let (digest, reason) = (release.digest, self.request.reason.as_str());
@@ -399,8 +402,7 @@ impl Transaction<'_> {
                 }
             }
         })?;
-        *lock(&deployer.loads) = next;
-        *lock(&deployer.admission) = admission;
+        deployer.go_over(ready);
         match canary {
             Some(share) => {
                 deployer.serve_canary(name, version, share, &settings);

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use leeway_contract::{Digest, Tensor};
-use leeway_runtime::admission::{Admission, Executor};
+use leeway_runtime::admission::{Admission, Offloading};
+use leeway_runtime::offload::Runner as Streams;
 use leeway_runtime::sandbox::{Sandbox, SandboxConfig, SandboxError};
-use leeway_runtime::timing::{self, BoundRule, Calibration};
+use leeway_runtime::timing::{self, BoundRule, Calibration, Keeper, Watch};
 
 use crate::desired::Kept;
 use crate::files::Files;
@@ -18,16 +19,18 @@ use crate::serving::{Answer, Launch, ServeError, Serving};
 use crate::state::{SlotError, State, StateError, StateFile};
 use crate::store::{Limits, Store, StoreError};
 use crate::transaction::Cancel;
-use crate::transaction::admit::Load;
+use crate::transaction::admit::Loads;
 use crate::transaction::trial::TrialOptions;
 use crate::trust::Trust;
 
 mod deploy;
 mod keeper;
 mod leftovers;
+mod promise;
 mod removal;
 mod routes;
 mod start;
+mod status;
 
 pub use leeway_control::{Deployed, Rolled};
 pub use routes::RollBackError;
@@ -49,8 +52,10 @@ pub struct Config {
     /// What is promised of a calibration.
     pub bound: BoundRule,
     /// What runs the streams.
-    pub executor: Executor,
-    /// What runs a version.
+    pub streams: Arc<Streams>,
+    /// Where inputs may be sent to a fog host: what that takes of the device.
+    pub offloading: Option<Offloading>,
+    /// What runs a version when there is time.
     pub launch: Launch,
 }
 
@@ -92,9 +97,13 @@ pub struct Deployer {
     state: StateFile,
     sandbox: Sandbox,
     calibrations: timing::Store,
+    /// Writes what is seen of execution times.
+    keeper: Arc<Keeper>,
+    /// Of the modules that are loaded: versions of the same one share what is seen.
+    watches: Mutex<BTreeMap<Digest, Weak<Watch>>>,
     serving: Arc<Serving>,
     /// What the models that serve want of the processor.
-    loads: Mutex<BTreeMap<String, Load>>,
+    loads: Mutex<Loads>,
     /// The promise to all streams.
     admission: Mutex<Option<Admission>>,
     held: Mutex<VecDeque<Digest>>,
@@ -166,9 +175,24 @@ impl Deployer {
         self.state.inspect(look)
     }
 
-    /// Answers one input.
+    /// Answers one input of a model that has one stream at most.
     pub fn infer(&self, model: &str, inputs: Vec<Tensor>) -> Result<Answer, ServeError> {
-        self.serving.infer(model, inputs)
+        self.serving.infer(model, None, inputs)
+    }
+
+    /// Answers one input of a stream.
+    pub fn infer_on(
+        &self,
+        model: &str,
+        stream: Option<&str>,
+        inputs: Vec<Tensor>,
+    ) -> Result<Answer, ServeError> {
+        self.serving.infer(model, stream, inputs)
+    }
+
+    /// What runs the streams.
+    pub fn streams(&self) -> &Arc<Streams> {
+        &self.config.streams
     }
 
     /// The promise to the streams of all models, where there are any.
@@ -283,12 +307,23 @@ impl Deployer {
         }
     }
 
-    /// The bounds that a calibration promises, whole and by stages.
-    fn bounds(&self, calibration: &Calibration) -> (Duration, Vec<Duration>) {
-        let rule = &self.config.bound;
-        let stages = calibration.stage_bounds(rule).iter().map(|bound| bound.time).collect();
-        (calibration.bound(rule).time, stages)
+    /// Watches a module by its calibration.
+    fn watch(&self, calibration: Calibration) -> Arc<Watch> {
+        let mut watches = lock(&self.watches);
+        watches.retain(|_, watch| watch.strong_count() > 0);
+        let module = calibration.claims.module;
+        if let Some(known) = watches.get(&module).and_then(Weak::upgrade) {
+            return known;
+        }
+        let watch = Arc::new(Watch::kept_by(calibration, self.config.bound, &self.keeper));
+        watches.insert(module, Arc::downgrade(&watch));
+        watch
     }
+}
+
+/// The calibrations that a deployer keeps in its directory.
+pub fn calibrations(root: &Path) -> Result<timing::Store, OpenError> {
+    Ok(timing::Store::new(root.join(start::CALIBRATIONS))?)
 }
 
 /// Opens everything in a directory, on this file layer.

@@ -22,9 +22,10 @@ impl Deployer {
             }
         })?;
         self.serving.remove(name);
-        lock(&self.loads).remove(name);
         lock(&self.broken).remove(name);
-        self.readmit();
+        self.readmit(|loads| {
+            loads.remove(name);
+        });
         if let Err(error) = self.collect() {
             tracing::warn!(%error, "what is not needed is not removed");
         }

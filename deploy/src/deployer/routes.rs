@@ -1,16 +1,16 @@
 //! What is pointed to: a version is made ready, and pointers are swapped.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use leeway_runtime::sandbox::Module;
+use leeway_runtime::timing::Watch;
 
 use super::{Deployer, Rolled, clock, lock};
 use crate::probation::Probation;
 use crate::serving::{Routing, Trial, Version};
 use crate::state::{Release, Settings, SlotError, StateError};
 use crate::transaction::Cause;
-use crate::transaction::admit::{self, Load};
+use crate::transaction::admit::Load;
 
 /// Why there was no rollback.
 #[derive(Debug, thiserror::Error)]
@@ -27,28 +27,31 @@ pub enum RollBackError {
     Start(#[source] Box<Cause>),
 }
 
+/// The names of the streams.
+pub(super) fn names(settings: &Settings) -> Arc<[String]> {
+    settings.streams.iter().map(|stream| stream.name.clone()).collect()
+}
+
 impl Deployer {
     /// Makes a version of a module.
     pub(super) fn version(
         &self,
         release: &Release,
         module: Module,
-        bound: Option<Duration>,
-        stages: Vec<Duration>,
+        watch: Option<Arc<Watch>>,
         settings: &Settings,
     ) -> Result<Arc<Version>, Cause> {
         let (deadline, launch) = (settings.deadline(), &self.config.launch);
-        let version = Version::new(release.clone(), module, bound, deadline, stages, launch)?;
+        let version = Version::new(release.clone(), module, deadline, watch, launch)?;
         Ok(Arc::new(version))
     }
 
     /// The device's time is spent on a version of a model alone from now on.
-    pub(super) fn load_is(&self, name: &str, version: &Version, settings: &Settings) {
+    pub(super) fn load_is(&self, name: &str, version: &Arc<Version>, settings: &Settings) {
         let load = Load::of(version, settings);
-        if !load.stages.is_empty() {
-            lock(&self.loads).insert(name.to_owned(), load);
-        }
-        self.readmit();
+        self.readmit(|loads| {
+            loads.insert(name.to_owned(), load);
+        });
     }
 
     /// Has a version answer, with another one to fall back to.
@@ -62,7 +65,8 @@ impl Deployer {
     ) {
         let shadow = if on_trial { settings.rollout.shadow } else { 0.0 };
         let trial = if on_trial { Trial::Primary } else { Trial::None };
-        let routing = Routing { primary: version, other: before, share: 0.0, shadow, trial };
+        let (share, streams) = (0.0, names(settings));
+        let routing = Routing { primary: version, other: before, share, shadow, trial, streams };
         let (rules, now) = (settings.probation.clone(), self.serving.now());
         let known = self.inspect(|state| state.models.get(name)?.probation);
         let known = known.filter(|record| record.digest == routing.primary.digest());
@@ -70,7 +74,10 @@ impl Deployer {
             Some(record) => Probation::resume(rules, now, &record),
             None => Probation::new(rules, now),
         });
+        let promised = (!routing.streams.is_empty()).then(|| Arc::clone(&routing.primary));
         self.serving.route(name, routing, probation);
+        // The executor has instances of its own.
+        promised.iter().for_each(|version| version.retire());
         lock(&self.broken).remove(name);
     }
 
@@ -85,8 +92,8 @@ impl Deployer {
         let Some(model) = self.serving.model(name) else { return false };
         let shadow = settings.rollout.shadow;
         let primary = Arc::clone(&model.routing().primary);
-        let routing =
-            Routing { primary, other: Some(candidate), share, shadow, trial: Trial::Other };
+        let (other, trial, streams) = (Some(candidate), Trial::Other, names(settings));
+        let routing = Routing { primary, other, share, shadow, trial, streams };
         let probation = Probation::new(settings.probation.clone(), self.serving.now());
         self.serving.route(name, routing, Some(probation));
         true
@@ -127,14 +134,6 @@ impl Deployer {
         self.serve(name, ready, left, &slots.settings, false);
         tracing::warn!(model = name, %from, %to, reason, "rolled back");
         Ok(Rolled { from, to })
-    }
-
-    /// Tests the whole set again, after a model went back to another version.
-    pub(super) fn readmit(&self) {
-        match admit::admit(&lock(&self.loads), &self.config.executor) {
-            Ok(admission) => *lock(&self.admission) = admission,
-            Err(refusal) => tracing::error!(%refusal, "the streams are not admitted any more"),
-        }
     }
 
     /// What is active stays so until it is unpinned.

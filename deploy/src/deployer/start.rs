@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use leeway_runtime::sandbox::{Module, Sandbox, SandboxConfig};
-use leeway_runtime::timing;
+use leeway_runtime::timing::Keeper;
 
 use super::{Config, Deployer, OpenError, clock, keeper, lock};
 use crate::files::Files;
@@ -25,9 +25,10 @@ pub(super) fn open(files: Arc<dyn Files>, config: Config) -> Result<Arc<Deployer
     let state = StateFile::open(files, &config.root)?;
     let cache_dir = Some(config.root.join(CODE));
     let sandbox = Sandbox::new(SandboxConfig { cache_dir, ..config.sandbox.clone() })?;
-    let calibrations = timing::Store::new(config.root.join(CALIBRATIONS))?;
+    let calibrations = super::calibrations(&config.root)?;
     let (outcomes, outcomes_come) = channel();
-    let serving = Serving::new(outcomes).map_err(OpenError::Thread)?;
+    let serving = Serving::new(outcomes, Arc::clone(&config.streams));
+    let keeper = Keeper::start(calibrations.clone()).map_err(OpenError::Thread)?;
     let deployer = Arc::new(Deployer {
         trust: Mutex::new(config.trust.clone()),
         config,
@@ -35,6 +36,8 @@ pub(super) fn open(files: Arc<dyn Files>, config: Config) -> Result<Arc<Deployer
         state,
         sandbox,
         calibrations,
+        keeper: Arc::new(keeper),
+        watches: Mutex::new(BTreeMap::new()),
         serving,
         loads: Mutex::new(BTreeMap::new()),
         admission: Mutex::new(None),
@@ -141,14 +144,10 @@ impl Deployer {
     ) -> Result<Arc<Version>, Cause> {
         let claims = trial::claims(&module, self.sandbox.engine_hash());
         let calibration = self.calibrations.load(&claims);
-        let bounds = match &calibration {
-            Ok(calibration) => Some(self.bounds(calibration)),
-            Err(error) => {
-                tracing::warn!(%error, "without a calibration no overrun is seen");
-                None
-            }
-        };
-        let (bound, stages) = bounds.unzip();
-        self.version(release, module, bound, stages.unwrap_or_default(), settings)
+        if let Err(error) = &calibration {
+            tracing::warn!(%error, "without a calibration nothing is promised");
+        }
+        let watch = calibration.ok().map(|calibration| self.watch(calibration));
+        self.version(release, module, watch, settings)
     }
 }

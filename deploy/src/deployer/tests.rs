@@ -5,10 +5,13 @@ mod desired;
 mod faults;
 mod health;
 mod refused;
+mod streams;
 
 use std::path::PathBuf;
 
 use leeway_contract::section::GoldenVector;
+use leeway_runtime::admission::Executor;
+use leeway_runtime::offload::Setup;
 use leeway_runtime::timing::measure::MeasureOptions;
 
 use super::*;
@@ -48,7 +51,8 @@ impl Bench {
             sandbox: SandboxConfig::default(),
             trial: TrialOptions { limit: Duration::from_secs(2), measure },
             bound: BoundRule::default(),
-            executor: Executor::default(),
+            streams: Arc::new(Streams::start(Setup::alone(Executor::default())).unwrap()),
+            offloading: None,
             launch: Arc::new(Instances::launch),
         }
     }

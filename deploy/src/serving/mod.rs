@@ -9,23 +9,27 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use leeway_contract::{Digest, Tensor};
 use leeway_control::slots::{ProbationCounts, ProbationRecord};
+use leeway_runtime::offload::Runner as Streams;
+use leeway_runtime::offload::record::DecisionRecord;
 use leeway_runtime::sandbox::RunError;
 
 use crate::probation::{Observation, Probation, Verdict, drift};
 
+mod lane;
 mod routing;
 mod shadow;
 mod version;
 
+pub use lane::Lane;
 pub use routing::{Routing, Trial};
-pub(crate) use version::zeros;
-pub use version::{Instances, Launch, Ran, RunFailure, Runner, Version};
+pub use version::{Fault, Instances, Launch, Ran, RunFailure, Runner, Times, Version};
+pub(crate) use version::{WARM_UP, zeros};
 
 use routing::is_turn;
 use shadow::{Shadow, Shadowed};
@@ -53,6 +57,24 @@ pub enum ServeError {
         /// What there is.
         known: Vec<String>,
     },
+    /// The model has several streams, and the input does not say to which it belongs.
+    #[error("model {model:?} has several streams: name one of {streams:?}")]
+    WhichStream {
+        /// The model.
+        model: String,
+        /// Its streams.
+        streams: Vec<String>,
+    },
+    /// The model has no such stream.
+    #[error("model {model:?} has no stream {name:?}; it has {streams:?}")]
+    NoStream {
+        /// The model.
+        model: String,
+        /// What was asked for.
+        name: String,
+        /// Its streams.
+        streams: Vec<String>,
+    },
     /// The model gave no outputs.
     #[error("{model:?}: {source}")]
     Run {
@@ -62,6 +84,9 @@ pub enum ServeError {
         source: RunFailure,
     },
 }
+
+/// How long a pointer may lag behind the executor, about.
+const SWAP: Duration = Duration::from_micros(50);
 
 /// What a probation came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,12 +99,20 @@ pub struct Outcome {
     pub verdict: Verdict,
 }
 
+type Listener = dyn Fn(&str, &DecisionRecord) + Send + Sync;
+
 /// The models that serve.
 pub struct Serving {
     models: ArcSwap<BTreeMap<String, Arc<Model>>>,
     /// One that changes the set of models at a time.
     changing: Mutex<()>,
     outcomes: Sender<Outcome>,
+    /// What runs the inputs of streams.
+    streams: Arc<Streams>,
+    /// Who hears what became of each answered input, with the model's name.
+    listener: OnceLock<Box<Listener>>,
+    /// What is promised to each stream.
+    lanes: ArcSwap<BTreeMap<String, Lane>>,
     shadow: Shadow,
     began: Instant,
     /// What answered before, until no inference holds it any more: unmapping its code
@@ -124,16 +157,35 @@ impl Model {
 }
 
 impl Serving {
-    /// Nothing serves yet. What probations come to is sent to `outcomes`.
-    pub fn new(outcomes: Sender<Outcome>) -> std::io::Result<Arc<Self>> {
-        Ok(Arc::new_cyclic(|serving| Self {
+    /// Nothing serves yet. What probations come to is sent to `outcomes`; `streams` runs
+    /// what has been promised anything.
+    pub fn new(outcomes: Sender<Outcome>, streams: Arc<Streams>) -> Arc<Self> {
+        Arc::new_cyclic(|serving| Self {
             models: ArcSwap::default(),
             changing: Mutex::new(()),
             outcomes,
+            streams,
+            listener: OnceLock::new(),
+            lanes: ArcSwap::default(),
             shadow: Shadow::start(serving.clone()),
             began: Instant::now(),
             left: Mutex::new(Vec::new()),
-        }))
+        })
+    }
+
+    /// Whoever this is hears of each answer with a decision. There is one at most.
+    pub fn listen(&self, listener: impl Fn(&str, &DecisionRecord) + Send + Sync + 'static) {
+        self.listener.set(Box::new(listener)).ok();
+    }
+
+    /// What is promised to each stream of all models from now on.
+    pub(crate) fn set_lanes(&self, lanes: BTreeMap<String, Lane>) {
+        self.lanes.store(Arc::new(lanes));
+    }
+
+    /// What is promised to each stream of all models.
+    pub fn lanes(&self) -> Arc<BTreeMap<String, Lane>> {
+        self.lanes.load_full()
     }
 
     /// The time since this began to serve, as probations count it.
@@ -203,22 +255,56 @@ impl Serving {
         }
     }
 
-    /// Answers one input. Where a version on probation fails, the other one answers:
-    /// an inference is not lost to a bad version.
-    pub fn infer(&self, name: &str, inputs: Vec<Tensor>) -> Result<Answer, ServeError> {
+    /// Answers one input, of this one of the model's streams. Where a version on probation
+    /// fails, the other one answers: an inference is not lost to a bad version.
+    pub fn infer(
+        &self,
+        name: &str,
+        stream: Option<&str>,
+        inputs: Vec<Tensor>,
+    ) -> Result<Answer, ServeError> {
+        let (arrived, inputs) = (self.streams.now(), Arc::new(inputs));
+        loop {
+            match self.try_infer(name, stream, arrived, &inputs) {
+                // The executor has gone over to another set, and the pointer follows.
+                Err(ServeError::Run { source, .. }) if source.fault() == Fault::Superseded => {
+                    std::thread::sleep(SWAP);
+                }
+                result => {
+                    let decision = result.as_ref().ok().and_then(|a| a.ran.decision.as_ref());
+                    if let Some((listener, decision)) = self.listener.get().zip(decision) {
+                        listener(name, decision);
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
+    fn try_infer(
+        &self,
+        name: &str,
+        stream: Option<&str>,
+        arrived: Duration,
+        inputs: &Arc<Vec<Tensor>>,
+    ) -> Result<Answer, ServeError> {
         let Some(model) = self.model(name) else {
             return Err(ServeError::NoModel { name: name.to_owned(), known: self.names() });
         };
         let routing = model.routing();
+        let stream = lane::stream_of(name, &routing.streams, stream)?;
         let turn = model.turn.fetch_add(1, Ordering::Relaxed);
         let (version, other) = routing.choose(turn);
-        let ran = version.run(&inputs);
+        let ran = match stream {
+            Some(stream) => self.run_on(stream, version, arrived, inputs),
+            None => version.run(inputs),
+        };
         self.observe(&model, &routing, version, &ran);
         let on_trial = routing.on_trial().is_some_and(|trial| trial.digest() == version.digest());
         let ran = match (ran, other) {
             (Err(failure), Some(other)) if on_trial && failure.is_health() => {
                 tracing::warn!(model = name, %failure, "the version on probation failed");
-                return self.answer(name, other, other.run(&inputs));
+                return self.answer(name, other, other.run(inputs));
             }
             (ran, _) => ran,
         };
@@ -226,7 +312,7 @@ impl Serving {
             && is_turn(turn, routing.shadow)
         {
             let (answered, outputs) = (version.digest(), ran.outputs.clone());
-            let other = Arc::clone(other);
+            let (other, inputs) = (Arc::clone(other), Arc::clone(inputs));
             self.shadow.offer(Shadowed {
                 model: Arc::clone(&model),
                 other,
@@ -246,7 +332,10 @@ impl Serving {
     ) -> Result<Answer, ServeError> {
         match ran {
             Ok(ran) => {
-                let (digest, version) = (version.digest(), version.release.version.clone());
+                // A stream's smaller model may have answered.
+                let by = ran.decision.as_ref().map(|decision| decision.module);
+                let digest = by.unwrap_or(version.digest());
+                let version = version.release.version.clone();
                 Ok(Answer { ran, digest, version })
             }
             Err(source) => Err(ServeError::Run { model: name.to_owned(), source }),
@@ -264,13 +353,17 @@ impl Serving {
         if routing.on_trial().is_none_or(|trial| trial.digest() != version.digest()) {
             return;
         }
+        let other = |ran: &Ran| ran.decision.as_ref().is_some_and(|d| d.module != version.digest());
         let observation = match ran {
+            // By the smaller model of its stream.
+            Ok(ran) if other(ran) => return,
             Ok(ran) => Observation::Answered {
-                overrun: version.bound.is_some_and(|bound| ran.local.is_some_and(|t| t > bound)),
-                missed: version.deadline.is_some_and(|deadline| ran.elapsed > deadline),
+                overrun: ran.overrun
+                    || version.bound.is_some_and(|bound| ran.local.is_some_and(|t| t > bound)),
+                missed: ran.missed(version.deadline),
             },
             Err(failure) if failure.is_health() => Observation::Failed(failure.to_string()),
-            // A wrong input says nothing of the model.
+            // A wrong input says nothing of the model, nor does one too many.
             Err(_) => return,
         };
         self.tell(model, version.digest(), observation);

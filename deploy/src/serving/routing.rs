@@ -30,6 +30,9 @@ pub struct Routing {
     pub shadow: f64,
     /// Which is on probation.
     pub trial: Trial,
+    /// The streams whose inputs these are, by their names; none where inputs are answered
+    /// when there is time.
+    pub streams: Arc<[String]>,
 }
 
 impl Routing {

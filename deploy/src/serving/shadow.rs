@@ -13,7 +13,7 @@ pub(super) struct Shadowed {
     pub(super) model: Arc<Model>,
     pub(super) other: Arc<Version>,
     pub(super) answered: Digest,
-    pub(super) inputs: Vec<Tensor>,
+    pub(super) inputs: Arc<Vec<Tensor>>,
     pub(super) outputs: Vec<Tensor>,
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use leeway_contract::{Digest, Fuel, Tensor};
 use leeway_runtime::offload::record::DecisionRecord;
 use leeway_runtime::sandbox::{Instance, Limits, Module};
+use leeway_runtime::timing::Watch;
 
 use crate::state::Release;
 
@@ -21,8 +22,18 @@ pub struct Ran {
     pub local: Option<Duration>,
     /// The fuel that was burned.
     pub fuel: Fuel,
+    /// Whether it was stopped before, as it took longer than was promised.
+    pub overrun: bool,
     /// Where there is an offloader: what it decided, and why.
     pub decision: Option<Box<DecisionRecord>>,
+}
+
+impl Ran {
+    /// Whether the answer came after the deadline: its stream's, or else this one.
+    pub(super) fn missed(&self, deadline: Option<Duration>) -> bool {
+        let of_stream = self.decision.as_ref().and_then(|decision| decision.deadline);
+        of_stream.or(deadline).is_some_and(|deadline| self.elapsed > deadline)
+    }
 }
 
 /// Why a run gave nothing.
@@ -30,18 +41,43 @@ pub struct Ran {
 #[error("{source}")]
 pub struct RunFailure {
     source: Box<dyn std::error::Error + Send + Sync>,
-    health: bool,
+    fault: Fault,
+}
+
+/// What is at fault where a run gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The model.
+    Model,
+    /// The input.
+    Input,
+    /// Whoever sends more inputs than the stream was admitted for.
+    Shed,
+    /// The device, which cannot keep the stream's deadlines at the moment.
+    SetAside,
+    /// Nobody: another version takes this one's place.
+    Superseded,
 }
 
 impl RunFailure {
     /// A failure. `health`: it is the model's fault, not the input's.
     pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>, health: bool) -> Self {
-        Self { source: source.into(), health }
+        Self::of(if health { Fault::Model } else { Fault::Input }, source)
+    }
+
+    /// A failure by this fault.
+    pub fn of(fault: Fault, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { source: source.into(), fault }
+    }
+
+    /// What is at fault.
+    pub fn fault(&self) -> Fault {
+        self.fault
     }
 
     /// Whether it says something of the model's health.
     pub fn is_health(&self) -> bool {
-        self.health
+        self.fault == Fault::Model
     }
 }
 
@@ -55,10 +91,25 @@ pub trait Runner: Send + Sync {
     fn retire(&self) {}
 }
 
-/// Makes what runs a module, for its deadline. The embedder's choice: straight in
-/// the sandbox ([`Instances::launch`]), or through an offloader.
-pub type Launch =
-    Arc<dyn Fn(&Module, Option<Duration>) -> Result<Box<dyn Runner>, RunFailure> + Send + Sync>;
+/// What is known of a version's time, and asked of it.
+#[derive(Clone, Debug, Default)]
+pub struct Times {
+    /// How long a run may take.
+    pub limit: Option<Duration>,
+    /// The execution time of its worst input here, where it was calibrated.
+    pub wcet: Option<Duration>,
+    /// What every execution feeds. None for a version with streams: its inputs are run by
+    /// the executor, and what runs beside it says nothing of its times.
+    pub watch: Option<Arc<Watch>>,
+}
+
+/// Makes what runs a module when there is time: all inputs of models without streams. The
+/// embedder's choice: straight in the sandbox ([`Instances::launch`]), or through an
+/// offloader.
+pub type Launch = Arc<dyn Fn(&Module, &Times) -> Result<Box<dyn Runner>, RunFailure> + Send + Sync>;
+
+/// How much longer than its deadline a run outside of the promise may take.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A version that is loaded.
 pub struct Version {
@@ -70,8 +121,8 @@ pub struct Version {
     pub bound: Option<Duration>,
     /// The deadline of its inputs.
     pub deadline: Option<Duration>,
-    /// What is promised of each of its stages, where that is known.
-    pub(crate) stages: Vec<Duration>,
+    /// What is promised of its time at the moment, where it was calibrated.
+    pub watch: Option<Arc<Watch>>,
     runner: Box<dyn Runner>,
 }
 
@@ -80,13 +131,27 @@ impl Version {
     pub(crate) fn new(
         release: Release,
         module: Module,
-        bound: Option<Duration>,
         deadline: Option<Duration>,
-        stages: Vec<Duration>,
+        watch: Option<Arc<Watch>>,
         launch: &Launch,
     ) -> Result<Self, RunFailure> {
-        let runner = launch(&module, deadline)?;
-        Ok(Self { release, module, bound, deadline, stages, runner })
+        let promised = deadline.is_some();
+        let runner = launch(
+            &module,
+            &Times {
+                limit: deadline.map(|deadline| deadline.saturating_add(GRACE)),
+                wcet: watch.as_ref().map(|watch| watch.worst_input()),
+                watch: watch.clone().filter(|_| !promised),
+            },
+        )?;
+        let bound = watch.as_ref().map(|watch| watch.calibrated().0.time);
+        Ok(Self { release, module, bound, deadline, watch, runner })
+    }
+
+    /// What is promised of each of its stages; empty where it was not calibrated.
+    pub(crate) fn stages(&self) -> Vec<Duration> {
+        let stages = self.watch.as_ref().map(|watch| watch.calibrated().1);
+        stages.into_iter().flatten().map(|bound| bound.time).collect()
     }
 
     /// The module.
@@ -98,7 +163,7 @@ impl Version {
         self.runner.run(inputs)
     }
 
-    pub(super) fn retire(&self) {
+    pub(crate) fn retire(&self) {
         self.runner.retire();
     }
 }
@@ -113,11 +178,12 @@ impl fmt::Debug for Version {
 pub struct Instances {
     module: Module,
     limits: Limits,
+    watch: Option<Arc<Watch>>,
     idle: Mutex<Vec<Instance>>,
 }
 
 /// The longest that a first run on zeros may take.
-const WARM_UP: Duration = Duration::from_secs(10);
+pub(crate) const WARM_UP: Duration = Duration::from_secs(10);
 
 /// Inputs of zeros.
 pub(crate) fn zeros(module: &Module) -> Vec<Tensor> {
@@ -134,10 +200,7 @@ const MOST_IDLE: usize = 4;
 
 impl Instances {
     /// For [`Launch`].
-    pub fn launch(
-        module: &Module,
-        deadline: Option<Duration>,
-    ) -> Result<Box<dyn Runner>, RunFailure> {
+    pub fn launch(module: &Module, times: &Times) -> Result<Box<dyn Runner>, RunFailure> {
         // The first input does not wait for its instance, nor for the pages of it and of
         // the code that a run touches first. What a model makes of zeros says nothing.
         let mut instance = module.instantiate()?;
@@ -147,7 +210,8 @@ impl Instances {
             instance = module.instantiate()?;
         }
         let idle = Mutex::new(vec![instance]);
-        Ok(Box::new(Self { module: module.clone(), limits: Limits { deadline }, idle }))
+        let (limits, watch) = (Limits { deadline: times.limit }, times.watch.clone());
+        Ok(Box::new(Self { module: module.clone(), limits, watch, idle }))
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
@@ -171,11 +235,15 @@ impl Runner for Instances {
         }
         drop(idle);
         let execution = execution?;
+        if let Some(watch) = &self.watch {
+            watch.observe(execution.elapsed);
+        }
         Ok(Ran {
             outputs: execution.outputs,
             elapsed: start.elapsed(),
             local: Some(execution.elapsed),
             fuel: execution.fuel,
+            overrun: false,
             decision: None,
         })
     }

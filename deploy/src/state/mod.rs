@@ -21,7 +21,7 @@ use crate::desired::Kept;
 use crate::files::{Files, replace};
 
 pub(crate) use leeway_control::settings::milliseconds;
-pub use leeway_control::settings::{DriftRule, Rollout, Rules, Settings, StreamSettings};
+pub use leeway_control::settings::{DriftRule, Overload, Rollout, Rules, Settings, StreamSettings};
 pub use leeway_control::slots::{Event, HistoryEntry, Release, SlotError, Slots};
 
 /// The version of the format that this program writes and reads.

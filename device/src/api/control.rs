@@ -32,6 +32,8 @@ pub(crate) fn status_of(both: &Both) -> Status {
         read_only: deployer.read_only(),
         store_bytes: deployer.store().used_bytes().ok(),
         quota_bytes: deployer.store().limits().quota_bytes,
+        streams: deployer.stream_status(),
+        conditions: deployer.conditions(),
         desired: Some(both.reconciler.status()).filter(|desired| desired.generation.is_some()),
     }
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use leeway_deploy::deployer::RollBackError;
 use leeway_deploy::desired::{OriginError, WantError};
-use leeway_deploy::serving::ServeError;
+use leeway_deploy::serving::{Fault, ServeError};
 use leeway_deploy::state::StateError;
 use leeway_deploy::store::StoreError;
 use leeway_protocol::{ErrorObject, ProtocolError};
@@ -62,7 +62,13 @@ impl From<ServeError> for HttpError {
     fn from(error: ServeError) -> Self {
         let status = match &error {
             ServeError::NoModel { .. } => StatusCode::NOT_FOUND,
-            ServeError::Run { source, .. } if !source.is_health() => StatusCode::BAD_REQUEST,
+            ServeError::WhichStream { .. } | ServeError::NoStream { .. } => StatusCode::BAD_REQUEST,
+            ServeError::Run { source, .. } => match source.fault() {
+                Fault::Input => StatusCode::BAD_REQUEST,
+                Fault::Shed => StatusCode::TOO_MANY_REQUESTS,
+                Fault::SetAside | Fault::Superseded => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            },
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)

@@ -90,7 +90,7 @@ fn answer(
     }
     request.check_outputs(certificate.outputs())?;
     let inputs = request.take_inputs(certificate.inputs())?;
-    let served = deployer.infer(name, inputs)?;
+    let served = deployer.infer_on(name, request.parameters.stream.as_deref(), inputs)?;
     encode(name, &version, &request, &served)
 }
 

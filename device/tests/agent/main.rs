@@ -5,3 +5,4 @@ mod reached;
 mod refusals;
 mod robust;
 mod running;
+mod streams;

@@ -138,7 +138,7 @@ fn by_the_time_that_they_take() {
     let bench = Bench::new();
     let slow =
         TestModel { name: "scaling".into(), ..TestModel::behaving(Behaviour::Busy(40_000_000)) };
-    let stream = StreamSettings { name: "camera".into(), period_ms: 2.0, deadline_ms: 2.0 };
+    let stream = StreamSettings::new("camera", 2.0, 2.0);
     let settings = Settings { streams: vec![stream], ..Settings::default() };
     let error = bench.deploy_as(&component(&slow), &bench.key, Some(settings)).unwrap_err();
     bench.says(&error, &["admit", "not admitted", "camera", "2ms"]);

@@ -126,6 +126,7 @@ impl InferRequest {
             first_stage: number(&self.parameters, "first_stage")?,
             last_stage: number(&self.parameters, "last_stage")?,
             timeout: number(&self.parameters, "timeout")?,
+            stream: None,
             binary_data_output: raws > 0 || given == 0,
         };
         let mut raw = self.raw_input_contents.into_iter();

@@ -7,6 +7,8 @@
 //! Varying Degrees of Execution Time Assurance", RTSS 2007, DOI 10.1109/RTSS.2007.47):
 //! when a run exceeds what was assured, the less important streams make room.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 
 use super::{Admitted, Executor, Overload, Refusal, Stream, admit};
@@ -15,10 +17,13 @@ use super::{Admitted, Executor, Overload, Refusal, Stream, admit};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The streams that keep their own model, by their place among all, with what is
-    /// promised to them. None where even the plan's end was refused.
+    /// promised to them.
     pub admitted: Vec<(usize, Stream, Admitted)>,
-    /// For each stream, whether its inputs go to its smaller model.
+    /// For each stream, whether nothing is promised to its own model: its inputs go to
+    /// its smaller one, where it has one.
     pub set_aside: Vec<bool>,
+    /// Of those, the ones without a smaller model, by their place.
+    pub given_up: Vec<usize>,
     /// Why not all of them: the last refusal on the way.
     pub refusal: Option<Refusal>,
 }
@@ -28,8 +33,12 @@ pub struct Plan {
 pub struct Standing {
     /// What is promised to the streams that keep their own model.
     pub admitted: Vec<Admitted>,
-    /// The streams whose inputs go to their smaller models.
+    /// The streams whose inputs go to their smaller models, or are not taken where there
+    /// is none.
     pub set_aside: Vec<String>,
+    /// Of those, the ones without a smaller model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<String>,
     /// Why not all of them keep their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
@@ -38,7 +47,7 @@ pub struct Standing {
 impl Plan {
     /// Whether all deadlines are kept, by own models or smaller ones.
     pub fn holds(&self) -> bool {
-        !self.admitted.is_empty()
+        self.given_up.is_empty()
     }
 
     /// As it is told.
@@ -47,15 +56,19 @@ impl Plan {
         Standing {
             admitted: self.admitted.iter().map(|(_, _, admitted)| admitted.clone()).collect(),
             set_aside: names.map(|(stream, _)| stream.name.clone()).collect(),
+            given_up: self.given_up.iter().map(|&stream| streams[stream].name.clone()).collect(),
             refusal: self.refusal.clone(),
         }
     }
 }
 
-/// Plans for these streams. The first `at_least` streams of `order` are set aside in any
-/// case, and then one more at a time until all deadlines are kept; after those of the
-/// order, other streams that have a smaller model, the last one first. A stream
-/// without a smaller model is never set aside.
+/// Plans for these streams. The first `at_least` streams of `order` that have a smaller
+/// model are set aside in any case, and then one more at a time until all deadlines are
+/// kept; after those of the order, other streams that have a smaller model, the last one
+/// first. Where all of these are not enough, nothing is promised to one stream after the
+/// other that has none: to those that cannot be kept even alone, and then to the one with
+/// the least priority first, and of several, the last one; to those that others degrade to
+/// after all others.
 pub fn plan(streams: &[Stream], executor: &Executor, order: &[String], at_least: usize) -> Plan {
     let placed = |name: &String| streams.iter().position(|stream| stream.name == *name);
     let declared: Vec<usize> = order.iter().filter_map(placed).collect();
@@ -70,7 +83,7 @@ pub fn plan(streams: &[Stream], executor: &Executor, order: &[String], at_least:
             set_aside[stream] = true;
         }
     }
-    let mut refusal = None;
+    let (mut given_up, mut refusal) = (Vec::new(), None);
     loop {
         let left: Vec<usize> = (0..streams.len()).filter(|&stream| !set_aside[stream]).collect();
         let active: Vec<Stream> = left.iter().map(|&stream| alone(&streams[stream])).collect();
@@ -78,15 +91,32 @@ pub fn plan(streams: &[Stream], executor: &Executor, order: &[String], at_least:
             Ok(admission) => {
                 let kept = left.into_iter().zip(active).zip(admission.streams);
                 let admitted = kept.map(|((place, stream), admitted)| (place, stream, admitted));
-                return Plan { admitted: admitted.collect(), set_aside, refusal };
+                return Plan { admitted: admitted.collect(), set_aside, given_up, refusal };
             }
             Err(reason) => refusal = Some(reason),
         }
-        match to_set_aside.next() {
+        let next = to_set_aside.next().or_else(|| {
+            let hopeless = |stream: &Stream| admit(&[alone(stream)], executor).is_err();
+            let least = left
+                .iter()
+                .copied()
+                .min_by_key(|&stream| (!hopeless(&streams[stream]), worth(streams, stream)))?;
+            given_up.push(least);
+            Some(least)
+        });
+        match next {
             Some(stream) => set_aside[stream] = true,
-            None => return Plan { admitted: Vec::new(), set_aside, refusal },
+            // No executor refuses to serve nobody.
+            None => return Plan { admitted: Vec::new(), set_aside, given_up, refusal },
         }
     }
+}
+
+/// What a stream is worth keeping: the least is given up first.
+fn worth(streams: &[Stream], stream: usize) -> (bool, Option<u8>, Reverse<usize>) {
+    let own = &streams[stream];
+    let needed = streams.iter().any(|other| other.degrade_to.as_ref() == Some(&own.name));
+    (needed, own.priority, Reverse(stream))
 }
 
 /// The stream, as its own load: where its overload goes is not asked here.
@@ -155,11 +185,25 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_helps_nothing_is_promised_and_the_reason_is_told() {
-        let mut streams = streams(30 * MS);
-        streams[2].stages = vec![95 * MS];
-        let plan = plan(&streams, &Executor::default(), &[], 0);
-        assert!(!plan.holds());
-        assert!(plan.refusal.unwrap().to_string().contains("door small"));
+    fn what_has_no_smaller_model_makes_room_last_and_by_its_priority() {
+        let mut set = streams(30 * MS);
+        set[2].stages = vec![95 * MS];
+        let few = plan(&set, &Executor::default(), &[], 0);
+        // The one that takes too long, after all that could degrade.
+        assert_eq!(few.set_aside, [true, true, true, false]);
+        assert!(
+            !few.holds()
+                && few.given_up == [2]
+                && few.refusal.unwrap().to_string().contains("door small")
+        );
+        let alone = |priority| Stream { degrade_to: None, priority, ..set[0].clone() };
+        let named = |name: &str, priority| Stream { name: name.into(), ..alone(priority) };
+        let set =
+            [named("a", Some(1)), named("b", Some(3)), named("c", Some(1)), named("d", Some(2))];
+        let set_aside = |streams: &[Stream]| plan(streams, &Executor::default(), &[], 0).set_aside;
+        assert_eq!(set_aside(&set), [true, false, true, false]);
+        let set = set.map(|stream| Stream { priority: None, ..stream });
+        assert_eq!(set_aside(&set), [false, false, true, true]);
+        assert_eq!(set_aside(&[Stream { stages: vec![95 * MS], ..set[0].clone() }]), [true]);
     }
 }

@@ -6,6 +6,7 @@
 //! are shed from it), and segments take no longer than their worst case.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::iter::Sum;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,6 +151,22 @@ pub struct Counts {
     pub fog_failed: u64,
 }
 
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |a, b| Self {
+            arrived: a.arrived + b.arrived,
+            shed: a.shed + b.shed,
+            by_device: a.by_device + b.by_device,
+            by_fog: a.by_fog + b.by_fog,
+            failed: a.failed + b.failed,
+            overruns: a.overruns + b.overruns,
+            missed: a.missed + b.missed,
+            fog_too_late: a.fog_too_late + b.fog_too_late,
+            fog_failed: a.fog_failed + b.fog_failed,
+        })
+    }
+}
+
 #[derive(Debug)]
 struct Job {
     stream: usize,
@@ -160,10 +177,20 @@ struct Job {
     ready: Duration,
     /// Of its next segment.
     segment: usize,
+    /// The last stage of the model that answers it: what is promised to its stream may
+    /// be for one with more.
+    last: u32,
     /// Whether an answer of the fog host may still come.
     offloaded: bool,
     /// Whether somebody has answered it.
     answered: bool,
+}
+
+impl Job {
+    /// How many segments its model has.
+    fn segments(&self) -> usize {
+        self.service.segments.iter().take_while(|stages| *stages.start() <= self.last).count()
+    }
 }
 
 /// The executor of one core.
@@ -206,17 +233,46 @@ impl Machine {
     /// unless their segments are others; one that waits for the fog host is armed no
     /// later than either promise says.
     pub fn serve(&mut self, now: Duration, stream: usize, service: Service) {
+        self.arm_no_later(now, stream, service.arm_after);
         let service = Arc::new(service);
         for job in self.jobs.values_mut().filter(|job| job.stream == stream) {
-            if job.offloaded && job.ready > now && job.ready < Duration::MAX {
-                let armed = job.arrival.saturating_add(service.arm_after);
-                job.ready = job.ready.min(armed.max(now));
-            }
             if job.service.segments == service.segments {
                 job.service = Arc::clone(&service);
             }
         }
         self.services[stream] = service;
+    }
+
+    /// From now on the stream's inputs are those of another model, and served so. Jobs
+    /// that have come keep what was promised to them, and are armed no later than either
+    /// promise says.
+    pub fn replace(&mut self, now: Duration, stream: usize, service: Service) {
+        self.arm_no_later(now, stream, service.arm_after);
+        self.services[stream] = Arc::new(service);
+    }
+
+    fn arm_no_later(&mut self, now: Duration, stream: usize, arm_after: Duration) {
+        for job in self.jobs.values_mut().filter(|job| job.stream == stream) {
+            if job.offloaded && job.ready > now && job.ready < Duration::MAX {
+                let armed = job.arrival.saturating_add(arm_after);
+                job.ready = job.ready.min(armed.max(now));
+            }
+        }
+    }
+
+    /// Serves one stream more, whose last input arrived at `last_arrival`, elsewhere.
+    /// Returns its place.
+    pub fn add(&mut self, service: Service, last_arrival: Option<Duration>) -> usize {
+        self.services.push(Arc::new(service));
+        self.counts.push(Counts::default());
+        self.last_arrival.push(last_arrival);
+        self.early.push(VecDeque::new());
+        self.services.len() - 1
+    }
+
+    /// When a stream's last input arrived, as its deadline counts from.
+    pub fn last_arrival(&self, stream: usize) -> Option<Duration> {
+        self.last_arrival[stream]
     }
 
     /// How a stream is served.
@@ -258,6 +314,18 @@ impl Machine {
         stream: usize,
         arrived: Duration,
     ) -> Result<Taken, Shed> {
+        self.arrive_for(now, stream, arrived, u32::MAX)
+    }
+
+    /// The same for a model whose stages end with `last`, where the stream's segments
+    /// may be for one that has more.
+    pub fn arrive_for(
+        &mut self,
+        now: Duration,
+        stream: usize,
+        arrived: Duration,
+        last: u32,
+    ) -> Result<Taken, Shed> {
         let service = Arc::clone(&self.services[stream]);
         self.counts[stream].arrived += 1;
         let earliest = self.last_arrival[stream].map(|last| last.saturating_add(service.period));
@@ -293,7 +361,8 @@ impl Machine {
         let armed = arrival.saturating_add(service.arm_after);
         let ready = arrival.max(now);
         let (segment, offloaded, answered) = (0, false, false);
-        let state = Job { stream, service, arrival, deadline, ready, segment, offloaded, answered };
+        let state =
+            Job { stream, service, arrival, deadline, ready, segment, last, offloaded, answered };
         self.jobs.insert(job, state);
         Ok(Taken { job, arrival, deadline, armed, dropped })
     }
@@ -353,6 +422,7 @@ impl Machine {
             Some((&id, job)) => {
                 let service = &job.service;
                 let stages = service.segments[job.segment].clone();
+                let stages = *stages.start()..=job.last.min(*stages.end());
                 let budget = service.budgets[job.segment];
                 self.running = Some(id);
                 Next::Run {
@@ -383,7 +453,7 @@ impl Machine {
         let (service, counts) = (&state.service, &mut self.counts[state.stream]);
         counts.overruns += u64::from(elapsed > service.budgets[state.segment]);
         state.segment += 1;
-        if !state.answered && state.segment < service.segments.len() {
+        if !state.answered && state.segment < state.segments() {
             return Progress::More;
         }
         if state.answered {

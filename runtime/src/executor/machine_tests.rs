@@ -364,3 +364,45 @@ fn a_new_promise_holds_for_jobs_that_have_come_and_arms_none_later() {
         matches!(&run, Next::Run { job, stages, .. } if *job == next.job && *stages == (0..=1));
     assert!(wanted, "{run:?}");
 }
+
+#[test]
+fn another_models_promise_counts_for_jobs_to_come_and_their_period_goes_on() {
+    let ms = Duration::from_millis(1);
+    let service = Service {
+        period: 100 * ms,
+        deadline: 80 * ms,
+        jitter: Duration::ZERO,
+        segments: vec![0..=0, 1..=2],
+        budgets: vec![ms, 2 * ms],
+        tolerance: Duration::ZERO,
+        rank: None,
+        arm_after: Duration::ZERO,
+        overload: Overload::DropNewest,
+    };
+    let edf = Scheduling::EarliestDeadlineFirst;
+    let mut machine = Machine::new(edf, vec![service.clone()]);
+    let old = machine.arrive_for(Duration::ZERO, 0, Duration::ZERO, 2).unwrap();
+    machine.replace(ms, 0, Service { budgets: vec![5 * ms, 6 * ms], ..service.clone() });
+    let run = machine.next(ms);
+    assert!(matches!(run, Next::Run { budget, .. } if budget == ms), "{run:?}");
+    assert_eq!(machine.ran(2 * ms, old.job, ms), Progress::More);
+    let rest = machine.next(2 * ms);
+    assert!(matches!(&rest, Next::Run { stages, .. } if *stages == (1..=2)), "{rest:?}");
+    assert_eq!(machine.ran(3 * ms, old.job, ms), Progress::Answered);
+    // The next input is a period later, also where the stream has moved to another core.
+    let next = machine.arrive_for(50 * ms, 0, 50 * ms, 1).unwrap();
+    assert_eq!(next.arrival, 100 * ms);
+    let mut other = Machine::new(edf, Vec::new());
+    let place = other.add(service, machine.last_arrival(0));
+    assert_eq!(other.arrive(60 * ms, place, 60 * ms).unwrap().arrival, 200 * ms);
+    // A model that ends with the second stage of three: so does its last segment.
+    let run = machine.next(100 * ms);
+    assert!(matches!(run, Next::Run { budget, .. } if budget == 5 * ms), "{run:?}");
+    assert_eq!(machine.ran(101 * ms, next.job, ms), Progress::More);
+    let rest = machine.next(101 * ms);
+    assert!(matches!(&rest, Next::Run { stages, .. } if *stages == (1..=1)), "{rest:?}");
+    assert_eq!(machine.ran(102 * ms, next.job, ms), Progress::Answered);
+    let short = machine.arrive_for(200 * ms, 0, 200 * ms, 0).unwrap();
+    machine.next(200 * ms);
+    assert_eq!(machine.ran(201 * ms, short.job, ms), Progress::Answered);
+}

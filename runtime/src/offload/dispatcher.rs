@@ -24,7 +24,7 @@ use super::fog::{FogAnswer, FogError, Mismatch};
 use super::policy::{Context, Decision, Placement, Policy, Reason};
 use super::record::{DecisionRecord, FogFailure, Outcome};
 use super::subject::{Course, Moment, Subject};
-use crate::admission::{Admission, Executor, Plan, Stream};
+use crate::admission::{Admission, Admitted, Executor, Plan, Stream};
 use crate::executor::machine::{Next, Progress, Taken};
 use crate::executor::{Counts, JobId, Machine, Service, Shed};
 use crate::timing::times;
@@ -45,6 +45,8 @@ pub struct Placed {
     pub input: InputId,
     /// The stream whose model answers it: another one's where it was degraded.
     pub stream: usize,
+    /// The model.
+    pub module: Digest,
     /// When its answer is due.
     pub deadline: Duration,
     /// Where it is to be sent to the fog host: for how long an answer is of use.
@@ -52,6 +54,17 @@ pub struct Placed {
     pub exchange: Option<Duration>,
     /// An older one, whose place it took.
     pub dropped: Option<InputId>,
+}
+
+/// Why an input was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It came too early for its stream.
+    Shed(Shed),
+    /// Nothing is promised to its stream at the moment, and it has no smaller model.
+    SetAside,
+    /// Its stream is not served any more, or not by the model that was named.
+    Superseded,
 }
 
 /// What a reply of the fog host, or its failure, meant.
@@ -80,6 +93,16 @@ pub enum Ran {
     },
     /// The fog host had answered in the meantime.
     TooLate,
+}
+
+/// What it meant that a segment was stopped.
+#[derive(Debug)]
+pub struct Stopped {
+    /// What is written down where there is no answer now; the fog host has given one, or
+    /// may, where there is none.
+    pub record: Option<Box<DecisionRecord>>,
+    /// Whether the bound of its model's time was raised.
+    pub raised: bool,
 }
 
 /// Replies that were no answers, by what was wrong with them.
@@ -127,24 +150,73 @@ impl Discarded {
 /// One stream as it is dispatched.
 #[derive(Debug)]
 struct Dispatched {
-    subject: Subject,
-    /// Where its model runs: the core, and its place there.
+    /// As it was admitted.
+    asked: Stream,
+    /// The models that answer it: the first one, where no other is named.
+    models: Vec<Subject>,
+    /// Those that did, as long as inputs are under way.
+    leaving: Vec<Subject>,
+    /// Where its models run: the core, and its place there.
     core: usize,
     place: usize,
-    offloads: bool,
+    /// Cores and places where they ran before.
+    before: Vec<(usize, usize)>,
+    /// Whether it is not served any more.
+    gone: bool,
     degrade_to: Option<usize>,
     /// Whether all of its inputs go to the smaller model, as somebody wants it.
     degraded: bool,
     /// The same, as the promise wants it.
     set_aside: bool,
     handed_on: u64,
+    sent: u64,
+    compensated: u64,
     discarded: Discarded,
+}
+
+impl Dispatched {
+    fn has(&self, module: Digest) -> bool {
+        self.models.iter().any(|model| model.digest() == module)
+    }
+
+    fn subject(&mut self, module: Digest) -> Option<&mut Subject> {
+        self.models.iter_mut().chain(&mut self.leaving).find(|model| model.digest() == module)
+    }
+
+    /// By how much more is promised of its models' times than it was admitted with.
+    fn lengthened(&self) -> f64 {
+        self.models.iter().map(Subject::lengthened).fold(1.0, f64::max)
+    }
+
+    /// These are its models from now on. True where they are the same as before.
+    fn answer_with(&mut self, models: Vec<Subject>) -> bool {
+        let same = models.len() == self.models.len() && models.iter().all(|m| self.has(m.digest()));
+        let mut left: Vec<Subject> = self.models.drain(..).chain(self.leaving.drain(..)).collect();
+        self.models = models;
+        for model in &mut self.models {
+            if let Some(known) = left.iter().position(|one| one.digest() == model.digest()) {
+                let newer = std::mem::replace(model, left.swap_remove(known));
+                model.renew(newer);
+            }
+        }
+        self.leaving = left;
+        same
+    }
+}
+
+/// Whose an input is.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    stream: usize,
+    module: Digest,
+    /// On the core that the input is named with.
+    place: usize,
 }
 
 /// An input that has no answer yet.
 #[derive(Debug)]
 struct Pending {
-    stream: usize,
+    owner: Owner,
     arrival: Duration,
     context: Context,
     decision: Decision,
@@ -159,7 +231,7 @@ struct Pending {
 /// A request whose input is answered already.
 #[derive(Debug)]
 struct Orphan {
-    stream: usize,
+    owner: Owner,
     sent: Duration,
     expected: Option<Duration>,
 }
@@ -168,7 +240,8 @@ struct Orphan {
 #[derive(Debug)]
 pub struct Dispatcher {
     streams: Vec<Dispatched>,
-    asked: Vec<Stream>,
+    /// Those that are served, in the order in which they were admitted.
+    served: Vec<usize>,
     executor: Executor,
     cores: Vec<Machine>,
     /// For each core the streams on it, in the order of their places.
@@ -191,39 +264,122 @@ impl Dispatcher {
         policy: Box<dyn Policy>,
         rule: ProbeRule,
     ) -> Self {
-        let mut on_core = vec![Vec::new(); executor.cores];
-        let mut dispatched = Vec::with_capacity(streams.len());
-        let named = |name: &String| streams.iter().position(|stream| stream.name == *name);
-        for (index, ((stream, admitted), subject)) in
-            streams.iter().zip(&admission.streams).zip(subjects).enumerate()
-        {
-            dispatched.push(Dispatched {
-                subject,
-                core: admitted.core,
-                place: on_core[admitted.core].len(),
-                offloads: stream.offload.is_some(),
-                degrade_to: stream.degrade_to.as_ref().and_then(named),
-                degraded: false,
-                set_aside: false,
-                handed_on: 0,
-                discarded: Discarded::default(),
-            });
-            on_core[admitted.core].push(index);
-        }
-        let machine = |core| {
-            Machine::new(executor.scheduling, Service::of_core(streams, admission, executor, core))
-        };
-        Self {
-            streams: dispatched,
-            asked: streams.to_vec(),
+        let machine = |_| Machine::new(executor.scheduling, Vec::new());
+        let mut dispatcher = Self {
+            streams: Vec::new(),
+            served: Vec::new(),
             executor: *executor,
             cores: (0..executor.cores).map(machine).collect(),
-            on_core,
+            on_core: vec![Vec::new(); executor.cores],
             policy,
             beliefs: Arc::default(),
             rule,
             pending: HashMap::new(),
             orphans: HashMap::new(),
+        };
+        let models = subjects.into_iter().map(|subject| vec![subject]).collect();
+        dispatcher.change(Duration::ZERO, streams, admission, models);
+        dispatcher
+    }
+
+    /// The same, which shares what it believes with others.
+    pub fn believing(self, beliefs: Arc<Mutex<Beliefs>>) -> Self {
+        Self { beliefs, ..self }
+    }
+
+    /// From now on these streams are served, as `admission` admitted them, and no others.
+    /// The models of each answer its inputs; several, where each input is one's. A stream
+    /// that was served before goes on: its next input is a period after the last one, and
+    /// inputs under way are answered by the model that they were placed for. Returns what
+    /// each stream is named by.
+    pub fn change(
+        &mut self,
+        now: Duration,
+        streams: &[Stream],
+        admission: &Admission,
+        models: Vec<Vec<Subject>>,
+    ) -> Vec<usize> {
+        self.served.clear();
+        self.streams.iter_mut().for_each(|stream| stream.gone = true);
+        for ((stream, admitted), models) in streams.iter().zip(&admission.streams).zip(models) {
+            let named = self.streams.iter().position(|other| other.asked.name == stream.name);
+            let index = match named {
+                Some(index) => self.go_on(now, index, stream, admitted, models),
+                None => self.begin(stream, admitted, models),
+            };
+            self.served.push(index);
+        }
+        for index in self.served.clone() {
+            let to = self.streams[index].asked.degrade_to.as_deref();
+            self.streams[index].degrade_to = to.and_then(|to| self.named(to));
+        }
+        self.forget_models();
+        self.served.clone()
+    }
+
+    /// A stream of a new name.
+    fn begin(&mut self, stream: &Stream, admitted: &Admitted, models: Vec<Subject>) -> usize {
+        let (index, core) = (self.streams.len(), admitted.core);
+        let place = self.cores[core].add(Service::of(stream, admitted, &self.executor), None);
+        self.on_core[core].push(index);
+        self.streams.push(Dispatched {
+            asked: stream.clone(),
+            models,
+            leaving: Vec::new(),
+            core,
+            place,
+            before: Vec::new(),
+            gone: false,
+            degrade_to: None,
+            degraded: false,
+            set_aside: false,
+            handed_on: 0,
+            sent: 0,
+            compensated: 0,
+            discarded: Discarded::default(),
+        });
+        index
+    }
+
+    /// A stream that has been served before, maybe otherwise.
+    fn go_on(
+        &mut self,
+        now: Duration,
+        index: usize,
+        stream: &Stream,
+        admitted: &Admitted,
+        models: Vec<Subject>,
+    ) -> usize {
+        let service = Service::of(stream, admitted, &self.executor);
+        let of = &mut self.streams[index];
+        let same = of.answer_with(models);
+        (of.gone, of.set_aside, of.asked) = (false, false, stream.clone());
+        let core = admitted.core;
+        match (of.core == core, same) {
+            (true, true) => self.cores[core].serve(now, of.place, service),
+            (true, false) => self.cores[core].replace(now, of.place, service),
+            (false, _) => {
+                let last_arrival = self.cores[of.core].last_arrival(of.place);
+                of.before.push((of.core, of.place));
+                (of.core, of.place) = (core, self.cores[core].add(service, last_arrival));
+                self.on_core[core].push(index);
+            }
+        }
+        index
+    }
+
+    /// Models that answer nothing any more are forgotten with their last input.
+    fn forget_models(&mut self) {
+        let owners = self.pending.values().map(|pending| pending.owner);
+        let owners: Vec<Owner> =
+            owners.chain(self.orphans.values().map(|orphan| orphan.owner)).collect();
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            if stream.gone {
+                stream.leaving.append(&mut stream.models);
+            }
+            stream.leaving.retain(|model| {
+                owners.iter().any(|o| o.stream == index && o.module == model.digest())
+            });
         }
     }
 
@@ -242,21 +398,33 @@ impl Dispatcher {
         &self.rule
     }
 
-    /// The module of a stream.
+    /// What a stream that is served is named by.
+    pub fn named(&self, name: &str) -> Option<usize> {
+        self.served.iter().copied().find(|&stream| self.streams[stream].asked.name == name)
+    }
+
+    /// The module that answers a stream.
     pub fn digest(&self, stream: usize) -> Digest {
-        self.streams[stream].subject.digest()
+        self.streams[stream].models[0].digest()
     }
 
     /// What has happened to the inputs of a stream, as far as they were its own
     /// model's.
     pub fn counts(&self, stream: usize) -> Counts {
-        let Dispatched { core, place, .. } = self.streams[stream];
-        self.cores[core].counts(place)
+        let Dispatched { core, place, ref before, .. } = self.streams[stream];
+        let places = before.iter().copied().chain([(core, place)]);
+        places.map(|(core, place)| self.cores[core].counts(place)).sum()
     }
 
     /// How many inputs of a stream were handed on to its smaller model.
     pub fn handed_on(&self, stream: usize) -> u64 {
         self.streams[stream].handed_on
+    }
+
+    /// How many inputs of a stream were sent to the fog host, and of these, how many the
+    /// device answered as no answer had come.
+    pub fn sent(&self, stream: usize) -> (u64, u64) {
+        (self.streams[stream].sent, self.streams[stream].compensated)
     }
 
     /// Which replies to inputs of a stream were no answers.
@@ -280,12 +448,13 @@ impl Dispatcher {
     /// The streams as they would have to be admitted now: by what is promised at the
     /// moment of their models' times, each on the core that it runs on.
     pub fn present(&self) -> Vec<Stream> {
-        let present = |(asked, of): (&Stream, &Dispatched)| {
-            let factor = of.subject.lengthened();
-            let stages = asked.stages.iter().map(|&stage| times(stage, factor)).collect();
-            Stream { stages, core: Some(of.core), ..asked.clone() }
+        let present = |&index: &usize| {
+            let of = &self.streams[index];
+            let factor = of.lengthened();
+            let stages = of.asked.stages.iter().map(|&stage| times(stage, factor)).collect();
+            Stream { stages, core: Some(of.core), ..of.asked.clone() }
         };
-        self.asked.iter().zip(&self.streams).map(present).collect()
+        self.served.iter().map(present).collect()
     }
 
     /// What the streams run on.
@@ -293,15 +462,13 @@ impl Dispatcher {
         &self.executor
     }
 
-    /// From now on this is promised. Where the plan promises nothing, what was
-    /// promised before stays in force: segments end with the times that it counts on.
+    /// From now on this is promised, to the streams of [`Self::present`].
     pub fn adopt(&mut self, now: Duration, plan: &Plan) {
-        for (of, &set_aside) in self.streams.iter_mut().zip(&plan.set_aside) {
-            of.set_aside = set_aside && of.degrade_to.is_some();
+        for (&index, &set_aside) in self.served.iter().zip(&plan.set_aside) {
+            self.streams[index].set_aside = set_aside;
         }
-        for (index, stream, admitted) in &plan.admitted {
-            let Dispatched { core, place, .. } = self.streams[*index];
-            let asked = &self.asked[*index];
+        for (present, stream, admitted) in &plan.admitted {
+            let Dispatched { core, place, ref asked, .. } = self.streams[self.served[*present]];
             let service = Service::of(stream, admitted, &self.executor);
             let service = Service { overload: asked.overload, ..service };
             self.cores[core].serve(now, place, service);
@@ -325,40 +492,84 @@ impl Dispatcher {
         now: Duration,
         stream: usize,
         arrived: Duration,
-    ) -> Result<Placed, Shed> {
-        let own = &mut self.streams[stream];
-        let smaller = own.degrade_to;
-        if let Some(smaller) = smaller.filter(|_| own.degraded || own.set_aside) {
-            own.handed_on += 1;
-            return self.take(now, smaller, arrived);
-        }
-        match (self.take(now, stream, arrived), smaller) {
-            (Err(Shed::Degraded), Some(smaller)) => {
-                self.streams[stream].handed_on += 1;
-                self.take(now, smaller, arrived)
-            }
-            (taken, _) => taken,
+    ) -> Result<Placed, NotTaken> {
+        match self.streams.get(stream).and_then(|stream| stream.models.first()) {
+            Some(model) => self.arrive_for(now, stream, model.digest(), arrived),
+            None => Err(NotTaken::Superseded),
         }
     }
 
-    fn take(&mut self, now: Duration, stream: usize, arrived: Duration) -> Result<Placed, Shed> {
+    /// The same, to be answered by this one of the stream's models.
+    ///
+    /// # Errors
+    /// Also where the stream is not served any more, or not by this model.
+    pub fn arrive_for(
+        &mut self,
+        now: Duration,
+        stream: usize,
+        module: Digest,
+        arrived: Duration,
+    ) -> Result<Placed, NotTaken> {
+        let own = self.streams.get_mut(stream).filter(|own| !own.gone && own.has(module));
+        let own = own.ok_or(NotTaken::Superseded)?;
+        let smaller = own.degrade_to;
+        match smaller {
+            Some(smaller) if own.degraded || own.set_aside => {
+                own.handed_on += 1;
+                return self.hand_on(now, smaller, arrived);
+            }
+            None if own.set_aside => return Err(NotTaken::SetAside),
+            _ => {}
+        }
+        match (self.take(now, stream, module, arrived), smaller) {
+            (Err(Shed::Degraded), Some(smaller)) => {
+                self.streams[stream].handed_on += 1;
+                self.hand_on(now, smaller, arrived)
+            }
+            (taken, _) => taken.map_err(NotTaken::Shed),
+        }
+    }
+
+    /// Gives an input to the stream of a smaller model.
+    fn hand_on(
+        &mut self,
+        now: Duration,
+        smaller: usize,
+        arrived: Duration,
+    ) -> Result<Placed, NotTaken> {
+        let to = &self.streams[smaller];
+        let model = to.models.first().filter(|_| !to.set_aside).ok_or(NotTaken::SetAside)?;
+        let module = model.digest();
+        self.take(now, smaller, module, arrived).map_err(NotTaken::Shed)
+    }
+
+    fn take(
+        &mut self,
+        now: Duration,
+        stream: usize,
+        module: Digest,
+        arrived: Duration,
+    ) -> Result<Placed, Shed> {
         let Dispatched { core, place, .. } = self.streams[stream];
+        let owner = Owner { stream, module, place };
+        let last = self.streams[stream].subject(module).map_or(u32::MAX, |s| s.last_stage());
         let machine = &mut self.cores[core];
         let backlog = machine.backlog(now, place);
-        let taken = machine.arrive(now, place, arrived)?;
+        let taken = machine.arrive_for(now, place, arrived, last)?;
         let input = InputId { core, job: taken.job };
         let dropped = taken.dropped.map(|job| InputId { core, job });
         if let Some(dropped) = dropped {
             self.forget(dropped);
         }
-        let (context, decision) = self.place(now, stream, &taken, backlog);
+        let (context, decision) = self.place(now, owner, &taken, backlog);
         let sent = (decision.placement == Placement::Fog).then_some(now);
         if sent.is_some() {
             self.cores[core].offload(taken.job);
+            self.streams[stream].sent += 1;
         }
         let Taken { arrival, deadline, .. } = taken;
         let pending = Pending {
-            stream,
+            owner,
             arrival,
             context,
             decision,
@@ -369,26 +580,28 @@ impl Dispatcher {
         };
         self.pending.insert(input, pending);
         let exchange = sent.map(|sent| deadline.saturating_sub(sent));
-        Ok(Placed { input, stream, deadline, exchange, dropped })
+        Ok(Placed { input, stream, module, deadline, exchange, dropped })
     }
 
     /// The decision on an input. It allocates nothing.
     fn place(
         &mut self,
         now: Duration,
-        stream: usize,
+        owner: Owner,
         taken: &Taken,
         backlog: Duration,
     ) -> (Context, Decision) {
-        let of = &self.streams[stream];
+        let of = &mut self.streams[owner.stream];
+        let offloads = of.asked.offload.is_some();
+        let of = of.subject(owner.module).expect("an input is placed for a model that there is");
         let moment = Moment {
             now,
             age: now.saturating_sub(taken.arrival),
             armed: Some(taken.armed.saturating_sub(now)),
             backlog,
         };
-        let context = of.subject.context(&lock(&self.beliefs), moment);
-        let decision = match of.offloads {
+        let context = of.context(&lock(&self.beliefs), moment);
+        let decision = match offloads {
             true => self.policy.decide(&context),
             false => Decision::local(Reason::NotAllowed),
         };
@@ -405,7 +618,7 @@ impl Dispatcher {
     fn orphan(&mut self, input: InputId, pending: &Pending) {
         if let Some(sent) = pending.sent {
             let expected = pending.context.offloaded.map(|time| time.longest());
-            self.orphans.insert(input, Orphan { stream: pending.stream, sent, expected });
+            self.orphans.insert(input, Orphan { owner: pending.owner, sent, expected });
         }
     }
 
@@ -417,17 +630,17 @@ impl Dispatcher {
         input: InputId,
         reply: Result<&FogAnswer, &FogError>,
     ) -> Replied {
-        let (stream, sent, expected) = match (self.pending.get(&input), self.orphans.remove(&input))
+        let (owner, sent, expected) = match (self.pending.get(&input), self.orphans.remove(&input))
         {
             (Some(pending), _) if pending.sent.is_some() => {
                 let expected = pending.context.offloaded.map(|time| time.longest());
-                (pending.stream, pending.sent.unwrap_or(now), expected)
+                (pending.owner, pending.sent.unwrap_or(now), expected)
             }
-            (_, Some(orphan)) => (orphan.stream, orphan.sent, orphan.expected),
+            (_, Some(orphan)) => (orphan.owner, orphan.sent, orphan.expected),
             // A second reply, or one to nothing.
             (pending, None) => {
                 let place = self.on_core[input.core].first().copied();
-                if let Some(stream) = pending.map(|pending| pending.stream).or(place) {
+                if let Some(stream) = pending.map(|pending| pending.owner.stream).or(place) {
                     self.streams[stream].discarded.late += 1;
                 }
                 return Replied::Discarded;
@@ -435,8 +648,8 @@ impl Dispatcher {
         };
         let elapsed = now.saturating_sub(sent);
         match reply {
-            Ok(answer) => self.answered(now, input, stream, answer, elapsed),
-            Err(error) => self.not_answered(now, input, stream, error, elapsed, expected),
+            Ok(answer) => self.answered(now, input, owner, answer, elapsed),
+            Err(error) => self.not_answered(now, input, owner, error, elapsed, expected),
         }
     }
 
@@ -444,14 +657,15 @@ impl Dispatcher {
         &mut self,
         now: Duration,
         input: InputId,
-        stream: usize,
+        owner: Owner,
         answer: &FogAnswer,
         elapsed: Duration,
     ) -> Replied {
-        let of = &mut self.streams[stream];
+        let of = &mut self.streams[owner.stream];
         let mut beliefs = lock(&self.beliefs);
-        let offloaded = of.subject.answered(&mut beliefs, now, answer, elapsed);
-        if !self.cores[input.core].fog_answered(now, of.place, input.job) {
+        let Some(subject) = of.subject(owner.module) else { return Replied::Discarded };
+        let offloaded = subject.answered(&mut beliefs, now, answer, elapsed);
+        if !self.cores[input.core].fog_answered(now, owner.place, input.job) {
             of.discarded.late += 1;
             return Replied::Discarded;
         }
@@ -467,7 +681,7 @@ impl Dispatcher {
             fuel: answer.time.fuel,
         };
         let name = self.policy.name();
-        let record = of.subject.record(&beliefs, name, &pending.context, pending.decision, course);
+        let record = subject.record(&beliefs, name, &pending.context, pending.decision, course);
         drop(beliefs);
         self.policy.observe(&record);
         Replied::Answer(Box::new(record))
@@ -477,13 +691,14 @@ impl Dispatcher {
         &mut self,
         now: Duration,
         input: InputId,
-        stream: usize,
+        owner: Owner,
         error: &FogError,
         elapsed: Duration,
         expected: Option<Duration>,
     ) -> Replied {
-        let of = &mut self.streams[stream];
+        let of = &mut self.streams[owner.stream];
         of.discarded.count(error);
+        let Some(subject) = of.subject(owner.module) else { return Replied::Discarded };
         let mut beliefs = lock(&self.beliefs);
         // Given up before an answer was to be expected: that says nothing of the link.
         let early = expected.is_some_and(|expected| elapsed <= expected);
@@ -492,13 +707,13 @@ impl Dispatcher {
             beliefs.given_up();
             FogFailure::new(error, elapsed)
         } else {
-            of.subject.not_answered(&mut beliefs, now, error, elapsed, &self.rule.back_off)
+            subject.not_answered(&mut beliefs, now, error, elapsed, &self.rule.back_off)
         };
         drop(beliefs);
         if matches!(error, FogError::Aborted) {
             return Replied::Discarded;
         }
-        let lost = self.cores[input.core].fog_failed(now, of.place, input.job);
+        let lost = self.cores[input.core].fog_failed(now, owner.place, input.job);
         if lost {
             self.pending.remove(&input);
             return Replied::Lost(failure);
@@ -539,9 +754,25 @@ impl Dispatcher {
     }
 
     fn finish(&mut self, now: Duration, input: InputId, pending: Pending) -> Ran {
+        let Owner { stream, module, .. } = pending.owner;
+        let Some(subject) = self.streams[stream].subject(module) else { return Ran::TooLate };
+        let raised = subject.ran(pending.executed);
+        match self.record(now, input, pending) {
+            Some(record) => Ran::Answered { record, raised },
+            None => Ran::TooLate,
+        }
+    }
+
+    /// Writes down an input that the device's own time ended.
+    fn record(
+        &mut self,
+        now: Duration,
+        input: InputId,
+        pending: Pending,
+    ) -> Option<Box<DecisionRecord>> {
         self.orphan(input, &pending);
-        let of = &mut self.streams[pending.stream];
-        let raised = of.subject.ran(pending.executed);
+        let Owner { stream, module, .. } = pending.owner;
+        let subject = self.streams[stream].subject(module)?;
         let outcome = match (pending.decision.placement, &pending.fog_failure) {
             (Placement::Local, _) => Outcome::Local,
             (Placement::Fog, Some(_)) => Outcome::Fallback,
@@ -559,10 +790,11 @@ impl Dispatcher {
         };
         let name = self.policy.name();
         let beliefs = lock(&self.beliefs);
-        let record = of.subject.record(&beliefs, name, &pending.context, pending.decision, course);
+        let record = subject.record(&beliefs, name, &pending.context, pending.decision, course);
         drop(beliefs);
         self.policy.observe(&record);
-        Ran::Answered { record: Box::new(record), raised }
+        self.streams[stream].compensated += u64::from(record.decision.placement == Placement::Fog);
+        Some(Box::new(record))
     }
 
     /// The segment that [`Self::next`] gave has failed, or was stopped. True if there
@@ -573,6 +805,22 @@ impl Dispatcher {
             self.forget(input);
         }
         lost
+    }
+
+    /// The same for one that was stopped after this time, as it took longer than was
+    /// promised.
+    pub fn stopped(&mut self, now: Duration, input: InputId, elapsed: Duration) -> Stopped {
+        let mut raised = false;
+        if let Some(pending) = self.pending.get_mut(&input) {
+            pending.executed = pending.executed.saturating_add(elapsed);
+            let Owner { stream, module, .. } = pending.owner;
+            let subject = self.streams[stream].subject(module);
+            raised = subject.is_some_and(|subject| subject.stopped(pending.executed));
+        }
+        let lost = self.cores[input.core].failed(input.job, true);
+        let pending = lost.then(|| self.pending.remove(&input)).flatten();
+        let record = pending.and_then(|pending| self.record(now, input, pending));
+        Stopped { record, raised }
     }
 }
 

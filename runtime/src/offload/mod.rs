@@ -10,6 +10,7 @@
 //! - [`Offloader`]: one input at a time, without a promise, on the caller's thread.
 //! - [`Dispatcher`]: inputs of admitted streams, whose deadlines are kept;
 //!   [`Runner`] runs it, [`simulate`] does so in simulated time.
+//! - [`Host`]: a device's one fog host and what is believed of it, for all of these.
 //! - [`Prober`] keeps the estimates fresh.
 //! - [`record`]: what is written down of every input.
 //! - [`report`]: what of that the fog host is told.
@@ -25,6 +26,7 @@ pub mod energy;
 pub mod estimate;
 pub mod fog;
 pub mod health;
+mod host;
 pub mod local;
 mod offloader;
 pub mod policy;
@@ -38,10 +40,11 @@ mod subject;
 
 pub use allowance::ProbeBudget;
 pub use beliefs::{Beliefs, Due, ProbeRule};
-pub use dispatcher::{Discarded, Dispatcher, InputId, Placed, Ran, Replied};
+pub use dispatcher::{Discarded, Dispatcher, InputId, NotTaken, Placed, Ran, Replied, Stopped};
+pub use host::Host;
 pub use offloader::{Answer, InferError, Offloader, Options, Task, TaskId, WaitRule};
 pub use prober::{ProbeThread, Probed, Prober};
-pub use runner::{Answered, Model, Runner, RunnerError, Setup, Ticket};
+pub use runner::{Answered, Model, Runner, RunnerError, Set, Setup, Ticket};
 pub use subject::{Course, Moment, Subject};
 
 #[cfg(test)]

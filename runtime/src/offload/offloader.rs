@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use leeway_contract::Tensor;
@@ -15,6 +15,7 @@ use super::beliefs::{Beliefs, ProbeRule};
 use super::clock::Clock;
 use super::energy::EnergyModel;
 use super::fog::{Fog, FogAnswer, FogError, InferRequest};
+use super::host::Host;
 use super::local::{Local, LocalError};
 use super::policy::{Context, Placement, Policy};
 use super::prober::Prober;
@@ -114,37 +115,6 @@ pub struct Options {
     pub probe: ProbeRule,
 }
 
-/// What the offloader and its prober share. The lock is never held during an
-/// exchange.
-pub(super) struct Shared {
-    pub fog: Arc<dyn Fog>,
-    pub clock: Arc<dyn Clock>,
-    pub options: Options,
-    pub requests: AtomicU64,
-    pub beliefs: Arc<Mutex<Beliefs>>,
-}
-
-impl Shared {
-    pub fn new(
-        fog: Arc<dyn Fog>,
-        clock: Arc<dyn Clock>,
-        options: Options,
-        beliefs: Arc<Mutex<Beliefs>>,
-    ) -> Self {
-        Self { fog, clock, options, requests: AtomicU64::new(0), beliefs }
-    }
-
-    pub fn beliefs(&self) -> MutexGuard<'_, Beliefs> {
-        self.beliefs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("fog", &self.fog).finish_non_exhaustive()
-    }
-}
-
 /// Names a task of one offloader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId(usize);
@@ -192,7 +162,7 @@ struct TaskState {
 pub struct Offloader {
     tasks: Vec<TaskState>,
     policy: Box<dyn Policy>,
-    shared: Arc<Shared>,
+    host: Arc<Host>,
 }
 
 impl fmt::Debug for Offloader {
@@ -200,7 +170,7 @@ impl fmt::Debug for Offloader {
         f.debug_struct("Offloader")
             .field("policy", &self.policy)
             .field("tasks", &self.tasks.len())
-            .field("shared", &self.shared)
+            .field("host", &self.host)
             .finish()
     }
 }
@@ -213,14 +183,18 @@ impl Offloader {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Self {
-        let shared = Shared::new(fog, clock, options, Arc::default());
-        Self { tasks: Vec::new(), policy, shared: Arc::new(shared) }
+        Self::of(policy, &Arc::new(Host::new(fog, clock, options)))
     }
 
-    /// Another offloader for the same fog host, without tasks: what one of them learns
-    /// of the link and of the host, all know, and they need one prober.
+    /// An offloader without tasks for a fog host that others use, too: what one of them
+    /// learns of the link and of the host, all know, and they need one prober.
+    pub fn of(policy: Box<dyn Policy>, host: &Arc<Host>) -> Self {
+        Self { tasks: Vec::new(), policy, host: Arc::clone(host) }
+    }
+
+    /// Another offloader for the same fog host, without tasks.
     pub fn beside(&self, policy: Box<dyn Policy>) -> Self {
-        Self { tasks: Vec::new(), policy, shared: Arc::clone(&self.shared) }
+        Self::of(policy, &self.host)
     }
 
     /// Adds a task.
@@ -245,23 +219,23 @@ impl Offloader {
         let component =
             |state: &TaskState| Some((state.subject.digest(), state.component.clone()?));
         let components: HashMap<_, _> = self.tasks.iter().filter_map(component).collect();
-        Prober::new(Arc::clone(&self.shared), components)
+        Prober::new(Arc::clone(&self.host), components)
     }
 
     /// Lets records and policies know what each choice takes of the device's energy.
     pub fn set_energy(&mut self, model: Arc<dyn EnergyModel>) {
-        self.shared.beliefs().set_energy(model);
+        self.host.beliefs().set_energy(model);
     }
 
     /// The device is so hot: above the soft limit, policies that are
     /// [`Cooling`](super::policy::Cooling) prefer the fog host.
     pub fn set_heat(&mut self, heat: Level) {
-        self.shared.beliefs().set_heat(heat);
+        self.host.beliefs().set_heat(heat);
     }
 
     /// Looks at what is believed at the moment.
     pub fn inspect<T>(&self, look: impl FnOnce(&Beliefs) -> T) -> T {
-        look(&self.shared.beliefs())
+        look(&self.host.beliefs())
     }
 
     /// Answers one input, which was released at the time `released` of the
@@ -275,20 +249,20 @@ impl Offloader {
         inputs: &[Tensor],
         released: Option<Duration>,
     ) -> Result<Answer, InferError> {
-        let shared = &*self.shared;
+        let host = &*self.host;
         let state = self.tasks.get_mut(id.0).ok_or(InferError::NoTask(id))?;
-        let start = shared.clock.now();
+        let start = host.clock.now();
         let released = released.map_or(start, |released| released.min(start));
         let moment =
             Moment { now: start, age: start - released, armed: None, backlog: Duration::ZERO };
-        let mut context = state.subject.context(&shared.beliefs(), moment);
-        context.armed = shared.options.wait.armed(&context);
+        let mut context = state.subject.context(&host.beliefs(), moment);
+        context.armed = host.options.wait.armed(&context);
         let decision = self.policy.decide(&context);
 
         let mut fog_failure = None;
         let mut answered = None;
         if decision.placement == Placement::Fog {
-            match shared.ask(state, &context, inputs) {
+            match host.ask(state, &context, inputs) {
                 Ok(answer) => answered = Some(answer),
                 Err(failure) => {
                     tracing::warn!(task = state.subject.name(), "{}", failure.message);
@@ -310,7 +284,7 @@ impl Offloader {
             },
         };
 
-        let latency = shared.clock.now().saturating_sub(released);
+        let latency = host.clock.now().saturating_sub(released);
         let outcome = match (&offloaded, &fog_failure) {
             (Some(_), _) => Outcome::Fog,
             (None, Some(_)) => Outcome::Fallback,
@@ -320,13 +294,13 @@ impl Offloader {
         let course =
             Course { outcome, released, latency, offloaded, fog_failure, unanswered, local, fuel };
         let policy = self.policy.name();
-        let record = state.subject.record(&shared.beliefs(), policy, &context, decision, course);
+        let record = state.subject.record(&host.beliefs(), policy, &context, decision, course);
         self.policy.observe(&record);
         Ok(Answer { outputs, record })
     }
 }
 
-impl Shared {
+impl Host {
     /// Asks the fog host, within the limit, and learns from the result.
     fn ask(
         &self,

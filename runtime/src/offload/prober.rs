@@ -13,7 +13,7 @@ use leeway_contract::Digest;
 
 use super::beliefs::Due;
 use super::fog::{FogError, Traffic};
-use super::offloader::Shared;
+use super::host::Host;
 
 /// What a step did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,22 +27,23 @@ pub struct Probed {
 /// Makes the exchanges that are due for one offloader.
 #[derive(Debug)]
 pub struct Prober {
-    shared: Arc<Shared>,
+    host: Arc<Host>,
     components: HashMap<Digest, Arc<[u8]>>,
 }
 
 impl Prober {
-    pub(super) fn new(shared: Arc<Shared>, components: HashMap<Digest, Arc<[u8]>>) -> Self {
-        Self { shared, components }
+    /// For this host, which can be sent these components.
+    pub fn new(host: Arc<Host>, components: HashMap<Digest, Arc<[u8]>>) -> Self {
+        Self { host, components }
     }
 
     /// Makes at most one exchange, if one is due.
     pub fn step(&mut self) -> Option<Probed> {
-        let shared = &*self.shared;
-        let rule = &shared.options.probe;
-        let start = shared.clock.now();
-        let due = shared.beliefs().due(start, rule)?;
-        let fog = &*shared.fog;
+        let host = &*self.host;
+        let rule = &host.options.probe;
+        let start = host.clock.now();
+        let due = host.beliefs().due(start, rule)?;
+        let fog = &*host.fog;
         let result = match due {
             Due::Connect | Due::Probe => fog.probe(rule.limit),
             Due::Throughput(body_bytes) => fog.probe_throughput(body_bytes, rule.limit),
@@ -51,12 +52,12 @@ impl Prober {
                 None => Err(FogError::Malformed(format!("{module} cannot be pushed from here"))),
             },
         };
-        let now = shared.clock.now();
+        let now = host.clock.now();
         let elapsed = now.saturating_sub(start);
         if let Err(error) = &result {
             tracing::debug!(%error, "probe failed");
         }
-        shared.beliefs().exchanged(now, due, &result, elapsed, rule);
+        host.beliefs().exchanged(now, due, &result, elapsed, rule);
         Some(Probed { due, result: result.map(|traffic| (elapsed, traffic)) })
     }
 

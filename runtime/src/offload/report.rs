@@ -53,13 +53,18 @@ impl Reports {
 
     /// An input was answered.
     pub fn note(&self, record: &DecisionRecord) {
+        self.note_of(&record.task, record);
+    }
+
+    /// An input of this model was answered, whatever the task is named.
+    pub fn note_of(&self, model: &str, record: &DecisionRecord) {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let mut models = self.lock();
-        if models.len() >= MOST_MODELS && !models.contains_key(&record.task) {
+        if models.len() >= MOST_MODELS && !models.contains_key(model) {
             return;
         }
-        let model = models.entry(record.task.clone()).or_insert_with(|| ModelReport {
-            name: record.task.clone(),
+        let model = models.entry(model.to_owned()).or_insert_with(|| ModelReport {
+            name: model.to_owned(),
             digest: record.module,
             policy: String::new(),
             decisions: Decisions::default(),

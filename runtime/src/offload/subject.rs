@@ -23,6 +23,7 @@ const ASSUMED_OVERHEAD_BYTES: u64 = 500;
 pub struct Subject {
     name: String,
     digest: Digest,
+    last_stage: u32,
     fuel: Fuel,
     wcet: Duration,
     watch: Option<Arc<Watch>>,
@@ -86,9 +87,32 @@ impl Subject {
             up_bytes: bytes(certificate.inputs()) + ASSUMED_OVERHEAD_BYTES,
             down_bytes: bytes(certificate.outputs()) + ASSUMED_OVERHEAD_BYTES,
         };
-        let fuel = certificate.total_fuel();
+        let (fuel, last_stage) = (certificate.total_fuel(), certificate.last_stage());
         let promised = watch.as_ref().map_or(wcet, |watch| watch.bound().time);
-        Self { name, digest, fuel, wcet, watch, promised, deadline, next_sequence: 0, traffic }
+        let next_sequence = 0;
+        Self {
+            name,
+            digest,
+            last_stage,
+            fuel,
+            wcet,
+            watch,
+            promised,
+            deadline,
+            next_sequence,
+            traffic,
+        }
+    }
+
+    /// It was admitted with this time, whatever its watch says by now.
+    pub fn admitted_with(self, promised: Duration) -> Self {
+        Self { promised, ..self }
+    }
+
+    /// The same module as it is admitted now: what has been learned of it stays.
+    pub fn renew(&mut self, newer: Self) {
+        let (next_sequence, traffic) = (self.next_sequence, self.traffic);
+        *self = Self { next_sequence, traffic, ..newer };
     }
 
     /// Its name.
@@ -99,6 +123,11 @@ impl Subject {
     /// Its module.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The last of its stages.
+    pub fn last_stage(&self) -> u32 {
+        self.last_stage
     }
 
     /// The fuel that the module is certified for.
@@ -149,6 +178,12 @@ impl Subject {
     /// promised, and the promise is raised.
     pub fn ran(&self, elapsed: Duration) -> bool {
         self.watch.as_ref().is_some_and(|watch| watch.observe(elapsed))
+    }
+
+    /// It was stopped after this time, which was longer than promised. True where the
+    /// promise is raised.
+    pub fn stopped(&self, elapsed: Duration) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.stopped(elapsed))
     }
 
     /// The fog host has given a valid answer, after `round_trip` by the device's own

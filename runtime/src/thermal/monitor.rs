@@ -67,6 +67,18 @@ impl Monitor {
         self.watches.push(watch);
     }
 
+    /// Has these models' bounds follow the clock, and no others.
+    pub fn follow_only(&mut self, watches: Vec<Arc<Watch>>) {
+        let known = |one: &Arc<Watch>, of: &[Arc<Watch>]| of.iter().any(|w| Arc::ptr_eq(w, one));
+        for left in self.watches.iter().filter(|watch| !known(watch, &watches)) {
+            left.slow_down(1.0);
+        }
+        for new in watches.iter().filter(|watch| !known(watch, &self.watches)) {
+            self.tell(new);
+        }
+        self.watches = watches;
+    }
+
     /// The rules.
     pub fn rules(&self) -> &Rules {
         self.machine.rules()

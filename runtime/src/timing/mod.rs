@@ -40,7 +40,7 @@ pub use run::{Cause, RunSample};
 pub use store::{Store, StoreError};
 pub use summary::Timing;
 pub(crate) use summary::times;
-pub use watch::Watch;
+pub use watch::{Keeper, Watch};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,7 +1,7 @@
 //! The bound at run time: every execution is counted, and one that exceeds what
 //! was promised raises the promise.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const LONGEST_NS: u64 = 3_600_000_000_000;
 pub struct Watch {
     rule: BoundRule,
     state: Mutex<State>,
-    keeper: Option<Keeper>,
+    keeper: Option<Arc<Keeper>>,
 }
 
 #[derive(Debug)]
@@ -63,9 +63,14 @@ impl Watch {
     /// Watches by this calibration, and keeps what is seen: a bound that is raised
     /// at once, the counts when the watch ends. A thread of its own writes.
     pub fn kept(calibration: Calibration, rule: BoundRule, store: Store) -> std::io::Result<Self> {
+        Ok(Self::kept_by(calibration, rule, &Arc::new(Keeper::start(store)?)))
+    }
+
+    /// The same, by a keeper that others use as well.
+    pub fn kept_by(calibration: Calibration, rule: BoundRule, keeper: &Arc<Keeper>) -> Self {
         let mut watch = Self::new(calibration, rule);
-        watch.keeper = Some(Keeper::start(store)?);
-        Ok(watch)
+        watch.keeper = Some(Arc::clone(keeper));
+        watch
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -110,6 +115,25 @@ impl Watch {
     /// What the calibration that it began with holds for.
     pub fn claims(&self) -> Claims {
         self.state().calibration.claims.clone()
+    }
+
+    /// What is promised at the clock that it was calibrated at: what streams are admitted
+    /// with. Of the whole model, and of each stage.
+    pub fn calibrated(&self) -> (Bound, Vec<Bound>) {
+        let calibration = &self.state().calibration;
+        (calibration.bound(&self.rule), calibration.stage_bounds(&self.rule))
+    }
+
+    /// The execution time of the worst input, as it was calibrated.
+    pub fn worst_input(&self) -> Duration {
+        self.state().calibration.warm.whole.worst_input
+    }
+
+    /// A run took longer than `at_least` when it was stopped: more than was promised of
+    /// what it ran, whatever the whole model's time is. True where the promise is raised.
+    pub fn stopped(&self, at_least: Duration) -> bool {
+        let over = self.bound().time.saturating_add(Duration::from_nanos(1));
+        self.observe(at_least.max(over))
     }
 
     /// What has been seen at the present clock, also by earlier watches that kept it.
@@ -168,13 +192,14 @@ impl Drop for Watch {
 
 /// A thread that writes calibrations, so that no execution waits for a disk.
 #[derive(Debug)]
-struct Keeper {
+pub struct Keeper {
     sender: Option<mpsc::Sender<Box<Calibration>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
-    fn start(store: Store) -> std::io::Result<Self> {
+    /// Starts it; it ends with the last watch that it writes for.
+    pub fn start(store: Store) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel::<Box<Calibration>>();
         let write = move || {
             while let Ok(first) = receiver.recv() {

@@ -141,10 +141,19 @@ class Client:
             connection.close()
 
     def infer(
-        self, model: str, inputs: Mapping[str, Any], *, version: Optional[str] = None
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        *,
+        version: Optional[str] = None,
+        stream: Optional[str] = None,
     ) -> Answer:
-        """Runs a model on arrays by the names of its inputs."""
-        body, head_bytes = _wire.encode(inputs, {})
+        """Runs a model on arrays by the names of its inputs.
+
+        ``stream`` names the stream of the device that the inputs belong to, where the
+        model has several.
+        """
+        body, head_bytes = _wire.encode(inputs, {} if stream is None else {"stream": stream})
         headers = {
             "Content-Type": "application/octet-stream",
             _wire.HEADER_LENGTH: str(head_bytes),

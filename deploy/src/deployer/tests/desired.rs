@@ -249,9 +249,7 @@ fn what_had_no_time_is_tried_again_when_another_model_takes_less() {
     let slow = TestModel { name: "slow".into(), ..TestModel::behaving(Behaviour::Busy(2_000_000)) };
     fixture.put("slow", Place::Has(component(&slow)));
     fixture.put("light", Place::Has(component(&scaling(2.0))));
-    let stream = |name: &str, ms: f64| {
-        vec![StreamSettings { name: name.into(), period_ms: ms, deadline_ms: ms }]
-    };
+    let stream = |name: &str, ms: f64| vec![StreamSettings::new(name, ms, ms)];
     let slow = |streams| DesiredModel { streams, ..from("slow", "slow") };
     let light = |ms| DesiredModel { streams: stream("light", ms), ..from("light", "scaling") };
     // Not even alone is there time for it.

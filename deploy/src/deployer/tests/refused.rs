@@ -104,7 +104,7 @@ fn too_slow_to_admit() {
     let slow =
         TestModel { name: "scaling".into(), ..TestModel::behaving(Behaviour::Busy(40_000_000)) };
     let slow = component(&slow);
-    let stream = StreamSettings { name: "camera".into(), period_ms: 2.0, deadline_ms: 2.0 };
+    let stream = StreamSettings::new("camera", 2.0, 2.0);
     let settings = Settings { streams: vec![stream], ..Settings::default() };
     let request = Request { settings: Some(settings), ..bench.request(&slow, 1) };
     let refusal = deploy(&deployer, &request, &slow).unwrap_err();

@@ -4,6 +4,7 @@
 
 mod abort;
 mod http;
+mod none;
 mod push;
 mod traced;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use abort::Abort;
 pub use http::{HttpFog, HttpFogError};
 pub use leeway_tls::client::{Access as FogAccess, AccessError as FogAccessError};
+pub use none::NoFog;
 
 use super::estimate::FogTime;
 

@@ -1,8 +1,14 @@
 //! A [`Dispatcher`] with threads: one for each core, under the real-time set-up that
-//! the kernel grants it, some that wait for the fog host, one that probes it, and one
-//! that keeps the promise true while the device changes.
+//! the kernel grants it, some that wait for the fog host, and one that keeps the promise
+//! true while the device changes.
+//!
+//! The set of streams and their models change while it runs: [`Runner::serve`]. Threads,
+//! clock, policy and what is believed of the fog host stay. An input that was taken
+//! before is answered by the model that it was taken for.
 
+mod cores;
 mod exchanges;
+mod set;
 mod upkeep;
 
 use std::collections::HashMap;
@@ -11,69 +17,50 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use leeway_contract::{Certificate, Digest, Tensor};
+use leeway_contract::{Digest, Tensor};
 
-use self::exchanges::Exchange;
+use self::exchanges::{Exchange, Exchanges};
+use self::set::{Loaded, Planned};
+pub use self::set::{Model, Set};
 use self::upkeep::Upkeep;
 use super::beliefs::Beliefs;
-use super::clock::{Clock, MonotonicClock};
-use super::dispatcher::{Discarded, Dispatcher, InputId, Placed, Ran};
-use super::energy::EnergyModel;
-use super::fog::{Abort, Fog};
-use super::offloader::{Options, Shared as Probing};
+use super::clock::Clock;
+use super::dispatcher::{Discarded, Dispatcher, InputId, NotTaken, Placed};
+use super::fog::Abort;
+use super::host::Host;
 use super::policy::{Cooling, Policy};
-use super::prober::{ProbeThread, Prober};
 use super::record::DecisionRecord;
-use super::subject::Subject;
-use crate::admission::{Admission, Executor, Standing, Stream};
-use crate::executor::machine::Next;
+use crate::admission::{Admission, Executor, Standing};
 use crate::executor::{Counts, Shed};
 use crate::realtime::{RealTime, RealTimeReport};
-use crate::sandbox::{Instance, Limits, RunError};
-use crate::thermal::Monitor;
-use crate::timing::Watch;
-
-/// The model of a stream.
-#[derive(Debug)]
-pub struct Model {
-    /// Runs it. Its tensors are handed from segment to segment.
-    pub instance: Instance,
-    /// The execution time of its worst input, from calibration; see
-    /// [`Task::wcet`](super::Task::wcet).
-    pub wcet: Duration,
-    /// What is promised of its time, which every execution feeds.
-    pub watch: Option<Arc<Watch>>,
-    /// The component's bytes, to send to a fog host that lacks it.
-    pub component: Option<Arc<[u8]>>,
-}
+use crate::sandbox::RunError;
+use crate::thermal::{Advice, Monitor, Validity};
 
 /// How a [`Runner`] is set up.
 #[derive(Debug)]
-pub struct Setup<'a> {
-    /// The streams.
-    pub streams: &'a [Stream],
-    /// What was promised to them.
-    pub admission: &'a Admission,
-    /// What for.
+pub struct Setup {
+    /// What runs the streams' models.
     pub executor: Executor,
     /// Where inputs are placed.
     pub policy: Box<dyn Policy>,
-    /// The fog host.
-    pub fog: Arc<dyn Fog>,
-    /// When to probe it.
-    pub options: Options,
-    /// What the cores' threads ask the kernel for, beside their own CPU.
-    pub real_time: RealTime,
-    /// What each choice takes of the device's energy, for records and policies.
-    pub energy: Option<Arc<dyn EnergyModel>>,
+    /// The fog host. Who makes it has it probed.
+    pub host: Arc<Host>,
+    /// What each core's thread asks the kernel for; those that are not given ask for
+    /// nothing.
+    pub real_time: Vec<RealTime>,
     /// The device's temperature and clock: above the soft limit the fog host is preferred
     /// and the bounds are those of the throttled processor; above the hard one streams
     /// are set aside in the order of its rules.
     pub thermal: Option<Monitor>,
 }
 
-/// How often it is looked whether a probe is due.
-const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+impl Setup {
+    /// For a device without a fog host, of which no more is known.
+    pub fn alone(executor: Executor) -> Self {
+        let (policy, host) = (Box::new(super::policy::AllLocal), Arc::new(Host::none()));
+        Self { executor, policy, host, real_time: Vec::new(), thermal: None }
+    }
+}
 
 /// An answered input.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,12 +78,12 @@ pub enum RunnerError {
     /// A thread did not start.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
-    /// A stream degrades to a model that takes other inputs.
+    /// A stream degrades to a model with other inputs or outputs.
     #[error(
-        "stream {stream:?} degrades to {to:?}, whose model takes other inputs; a model with the \
-         same inputs is wanted"
+        "stream {stream:?} degrades to {to:?}, whose model has other inputs or outputs; a model \
+         with the same ones is wanted"
     )]
-    OtherInputs {
+    OtherTensors {
         /// The stream.
         stream: String,
         /// The smaller model's.
@@ -108,12 +95,34 @@ pub enum RunnerError {
     /// A newer one took its place while it waited.
     #[error("a newer input took its place")]
     Replaced,
+    /// Its stream makes room for others at the moment, and has no smaller model.
+    #[error("the device cannot keep the stream's deadlines at the moment: it is set aside")]
+    SetAside,
+    /// Its stream is not served any more, or not by that model.
+    #[error("the stream is not served by that model any more")]
+    Superseded,
     /// The model failed on the device, and the fog host has not answered.
     #[error("the model failed on the device: {0}")]
     Run(#[from] RunError),
+    /// The model took longer than was promised, and was stopped for others to be in time.
+    #[error("the model took longer than was promised, and was stopped")]
+    Stopped {
+        /// What was decided, and how far it came.
+        record: Box<DecisionRecord>,
+    },
     /// The runner has ended.
     #[error("the runner has ended")]
     Ended,
+}
+
+impl From<NotTaken> for RunnerError {
+    fn from(why: NotTaken) -> Self {
+        match why {
+            NotTaken::Shed(shed) => RunnerError::Shed(shed),
+            NotTaken::SetAside => RunnerError::SetAside,
+            NotTaken::Superseded => RunnerError::Superseded,
+        }
+    }
 }
 
 type Answer = Result<Answered, RunnerError>;
@@ -136,6 +145,7 @@ impl Ticket {
 /// An input on its way: what the next segment reads, and who waits for the answer.
 #[derive(Debug)]
 struct Work {
+    model: Arc<Loaded>,
     tensors: Arc<Vec<Tensor>>,
     failure: Option<RunError>,
     answer: SyncSender<Answer>,
@@ -147,9 +157,14 @@ struct State {
     work: HashMap<InputId, Work>,
     /// Those under way.
     exchanges: HashMap<InputId, Arc<Abort>>,
-    requests: u64,
+    /// Of each stream and module that answers it.
+    models: HashMap<(usize, Digest), Arc<Loaded>>,
+    /// Those that answer nothing any more, until no input holds them.
+    left: Vec<Arc<Loaded>>,
+    planned: Planned,
     standing: Standing,
-    /// A run has exceeded its bound.
+    heat: (Advice, Validity),
+    /// Something has changed that what is promised depends on.
     raised: bool,
     ended: bool,
 }
@@ -160,17 +175,18 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// A run has exceeded its bound, or the runner ends.
+    /// There is something for the upkeep to do, or the runner ends.
     raised: Condvar,
-    clock: Arc<MonotonicClock>,
-    fog: Arc<dyn Fog>,
-    /// Of each stream.
-    modules: Vec<(Digest, Certificate)>,
+    host: Arc<Host>,
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.host.clock.now()
     }
 }
 
@@ -191,62 +207,68 @@ impl State {
     }
 }
 
-/// Runs admitted streams. Streams are named by their place among those of the set-up.
+/// Runs admitted streams.
 #[derive(Debug)]
 pub struct Runner {
     shared: Arc<Shared>,
+    executor: Executor,
     exchanges: Option<Sender<Exchange>>,
+    asking: Mutex<Exchanges>,
     threads: Vec<JoinHandle<()>>,
     real_time: Vec<RealTimeReport>,
-    _probing: Option<ProbeThread>,
 }
 
 impl Runner {
-    /// Starts the threads; `models` are those of the streams, in the same order.
-    pub fn start(setup: Setup<'_>, models: Vec<Model>) -> Result<Self, RunnerError> {
-        check_inputs(setup.streams, &models)?;
-        let offloading = setup.streams.iter().filter(|stream| stream.offload.is_some()).count();
-        let (admission, executor, real_time) = (setup.admission, setup.executor, setup.real_time);
-        let (shared, upkeep, prober) = Shared::new(setup, &models);
+    /// Starts the threads. There is nothing to serve yet.
+    pub fn start(setup: Setup) -> Result<Self, RunnerError> {
+        let Setup { executor, policy, host, real_time, thermal } = setup;
+        let policy = match thermal {
+            Some(_) => Box::new(Cooling::new(policy)),
+            None => policy,
+        };
+        let nobody = Admission { streams: Vec::new() };
+        let rule = host.options.probe;
+        let dispatcher = Dispatcher::new(&[], &nobody, &executor, Vec::new(), policy, rule)
+            .believing(Arc::clone(&host.beliefs));
+        let state = State {
+            dispatcher,
+            work: HashMap::new(),
+            exchanges: HashMap::new(),
+            models: HashMap::new(),
+            left: Vec::new(),
+            planned: Planned::default(),
+            standing: Standing::default(),
+            heat: (Advice::default(), Validity::Holds),
+            raised: false,
+            ended: false,
+        };
+        let (changed, raised) = (Condvar::new(), Condvar::new());
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed, raised, host });
+        let (sender, asking) = Exchanges::new();
         let mut runner = Self {
             shared,
-            exchanges: None,
+            executor,
+            exchanges: Some(sender),
+            asking: Mutex::new(asking),
             threads: Vec::new(),
             real_time: Vec::new(),
-            _probing: None,
         };
-        let mut instances: Vec<HashMap<usize, Instance>> =
-            (0..executor.cores).map(|_| HashMap::new()).collect();
-        for (stream, model) in models.into_iter().enumerate() {
-            instances[admission.streams[stream].core].insert(stream, model.instance);
+        for core in 0..executor.cores {
+            runner.start_core(core, real_time.get(core).copied().unwrap_or_default())?;
         }
-        for (core, instances) in instances.into_iter().enumerate() {
-            runner.start_core(core, instances, real_time)?;
-        }
-        // A stream has one input under way, or two where its deadline is past its
-        // period.
-        runner.start_exchanges(2 * offloading)?;
-        if offloading > 0 {
-            runner._probing = Some(prober.spawn(PROBE_INTERVAL)?);
-        }
-        let own = Arc::clone(&runner.shared);
+        let (own, upkeep) = (Arc::clone(&runner.shared), Upkeep::new(thermal));
         let named = std::thread::Builder::new().name("leeway-upkeep".into());
         runner.threads.push(named.spawn(move || own.keep_up(upkeep))?);
         Ok(runner)
     }
 
-    fn start_core(
-        &mut self,
-        core: usize,
-        mut instances: HashMap<usize, Instance>,
-        real_time: RealTime,
-    ) -> std::io::Result<()> {
+    fn start_core(&mut self, core: usize, real_time: RealTime) -> std::io::Result<()> {
         let (report_to, report) = sync_channel(1);
         let own = Arc::clone(&self.shared);
         let named = std::thread::Builder::new().name(format!("leeway-core-{core}"));
         self.threads.push(named.spawn(move || {
             report_to.send(real_time.apply()).ok();
-            own.serve(core, &mut instances);
+            own.work(core);
         })?);
         self.real_time.push(report.recv().map_err(std::io::Error::other)?);
         Ok(())
@@ -257,20 +279,24 @@ impl Runner {
         &self.real_time
     }
 
+    /// What it runs streams on.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
     /// The clock, as arrivals and deadlines count.
     pub fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(&self.shared.clock) as Arc<dyn Clock>
+        Arc::clone(&self.shared.host.clock)
     }
 
     /// The time by it.
     pub fn now(&self) -> Duration {
-        self.shared.clock.now()
+        self.shared.now()
     }
 
     /// Looks at what is believed at the moment.
     pub fn inspect<T>(&self, look: impl FnOnce(&Beliefs) -> T) -> T {
-        let beliefs = Arc::clone(self.shared.state().dispatcher.beliefs());
-        look(&beliefs.lock().unwrap_or_else(PoisonError::into_inner))
+        self.shared.host.inspect(look)
     }
 
     /// What is promised at the moment.
@@ -285,36 +311,58 @@ impl Runner {
         (state.dispatcher.counts(stream), state.dispatcher.discarded(stream))
     }
 
+    /// How many inputs of a stream were handed on to its smaller model.
+    pub fn handed_on(&self, stream: usize) -> u64 {
+        self.shared.state().dispatcher.handed_on(stream)
+    }
+
+    /// See [`Dispatcher::sent`].
+    pub fn sent(&self, stream: usize) -> (u64, u64) {
+        self.shared.state().dispatcher.sent(stream)
+    }
+
+    /// What temperature and clock want done, as they were read last.
+    pub fn heat(&self) -> (Advice, Validity) {
+        self.shared.state().heat.clone()
+    }
+
     /// See [`Dispatcher::set_degraded`].
     pub fn set_degraded(&self, stream: usize, degraded: bool) -> bool {
         self.shared.state().dispatcher.set_degraded(stream, degraded)
     }
 
-    /// Takes an input that arrived at `arrived`, places it, and answers it.
+    /// Takes an input that arrived at `arrived`, places it, and answers it. `module`: by
+    /// this one of the stream's models; the first one where it is not given.
     pub fn submit(
         &self,
         stream: usize,
+        module: Option<Digest>,
         arrived: Duration,
-        inputs: Vec<Tensor>,
+        inputs: impl Into<Arc<Vec<Tensor>>>,
     ) -> Result<Ticket, RunnerError> {
+        let tensors = inputs.into();
         let mut state = self.shared.state();
-        let now = self.shared.clock.now();
-        let placed = state.dispatcher.arrive(now, stream, arrived).map_err(RunnerError::Shed)?;
+        let now = self.shared.now();
+        let placed = match module {
+            Some(module) => state.dispatcher.arrive_for(now, stream, module, arrived)?,
+            None => state.dispatcher.arrive(now, stream, arrived)?,
+        };
         if let Some(dropped) = placed.dropped {
             state.answer(dropped, |_| Err(RunnerError::Replaced));
         }
-        let tensors = Arc::new(inputs);
+        let input = placed.input;
+        let model = state.models.get(&(placed.stream, placed.module));
+        // The two are changed together.
+        let model = Arc::clone(model.expect("what is dispatched is loaded"));
         if let (Some(limit), Some(exchanges)) = (placed.exchange, &self.exchanges) {
-            state.requests += 1;
-            let (id, input, stream) = (state.requests, placed.input, placed.stream);
-            let (inputs, until) = (Arc::clone(&tensors), now.saturating_add(limit));
-            let abort = Arc::new(Abort::default());
+            let (model, tensors) = (Arc::clone(&model), Arc::clone(&tensors));
+            let (until, abort) = (now.saturating_add(limit), Arc::new(Abort::default()));
             state.exchanges.insert(input, Arc::clone(&abort));
             // The threads end after the sender.
-            exchanges.send(Exchange { id, input, stream, inputs, until, abort }).ok();
+            exchanges.send(Exchange { input, model, tensors, until, abort }).ok();
         }
         let (answer, receiver) = sync_channel(1);
-        state.work.insert(placed.input, Work { tensors, failure: None, answer });
+        state.work.insert(input, Work { model, tensors, failure: None, answer });
         drop(state);
         self.shared.changed.notify_all();
         Ok(Ticket { placed, answer: receiver })
@@ -334,161 +382,10 @@ impl Drop for Runner {
         self.exchanges = None;
         self.shared.changed.notify_all();
         self.shared.raised.notify_all();
-        for thread in self.threads.drain(..) {
+        let asking = self.asking.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for thread in self.threads.drain(..).chain(asking.threads.drain(..)) {
             // A panic there has been reported there.
             thread.join().ok();
-        }
-    }
-}
-
-/// A smaller model must take the inputs that it is handed.
-fn check_inputs(streams: &[Stream], models: &[Model]) -> Result<(), RunnerError> {
-    let inputs = |model: &Model| {
-        let specs = model.instance.module().certificate().inputs();
-        specs.iter().map(|spec| (spec.dtype, spec.shape.clone())).collect::<Vec<_>>()
-    };
-    for (stream, model) in streams.iter().zip(models) {
-        let smaller =
-            streams.iter().position(|other| stream.degrade_to == Some(other.name.clone()));
-        if let Some(smaller) = smaller.filter(|&smaller| inputs(&models[smaller]) != inputs(model))
-        {
-            let (stream, to) = (stream.name.clone(), streams[smaller].name.clone());
-            return Err(RunnerError::OtherInputs { stream, to });
-        }
-    }
-    Ok(())
-}
-
-impl Shared {
-    /// What the threads share, and what two of them begin with.
-    fn new(setup: Setup<'_>, models: &[Model]) -> (Arc<Self>, Upkeep, Prober) {
-        let Setup { streams, admission, executor, policy, fog, options, .. } = setup;
-        let subject = |(stream, model): (&Stream, &Model)| {
-            let module = model.instance.module();
-            let (digest, certificate) = (module.digest(), module.certificate());
-            let (watch, deadline) = (model.watch.clone(), Some(stream.deadline));
-            Subject::new(stream.name.clone(), digest, certificate, model.wcet, watch, deadline)
-        };
-        let subjects = streams.iter().zip(models).map(subject).collect();
-        let policy = match setup.thermal {
-            Some(_) => Box::new(Cooling::new(policy)),
-            None => policy,
-        };
-        let dispatcher =
-            Dispatcher::new(streams, admission, &executor, subjects, policy, options.probe);
-        let beliefs = Arc::clone(dispatcher.beliefs());
-        if let Some(energy) = setup.energy {
-            beliefs.lock().unwrap_or_else(PoisonError::into_inner).set_energy(energy);
-        }
-        let clock = Arc::new(MonotonicClock::new());
-        let probing = Arc::new(Probing::new(
-            Arc::clone(&fog),
-            Arc::clone(&clock) as Arc<dyn Clock>,
-            options,
-            beliefs,
-        ));
-        let component = |model: &Model| {
-            Some((model.instance.module().digest(), Arc::clone(model.component.as_ref()?)))
-        };
-        let prober = Prober::new(probing, models.iter().filter_map(component).collect());
-        let monitor = setup.thermal.map(|mut monitor| {
-            let watches = models.iter().filter_map(|model| model.watch.clone());
-            watches.for_each(|watch| monitor.follow(watch));
-            monitor
-        });
-        let module = |model: &Model| {
-            let module = model.instance.module();
-            (module.digest(), module.certificate().clone())
-        };
-        let admitted = admission.streams.clone();
-        let state = State {
-            dispatcher,
-            work: HashMap::new(),
-            exchanges: HashMap::new(),
-            requests: 0,
-            standing: Standing { admitted, ..Standing::default() },
-            raised: false,
-            ended: false,
-        };
-        let shared = Arc::new(Self {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            raised: Condvar::new(),
-            clock,
-            fog,
-            modules: models.iter().map(module).collect(),
-        });
-        (shared, Upkeep::new(streams, monitor), prober)
-    }
-
-    fn serve(&self, core: usize, instances: &mut HashMap<usize, Instance>) {
-        let mut state = self.state();
-        while !state.ended {
-            let now = self.clock.now();
-            let (job, stages, limit) = match state.dispatcher.next(core, now) {
-                Next::Run { job, stages, limit, .. } => (job, stages, limit),
-                Next::Wait(None) => {
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    continue;
-                }
-                Next::Wait(Some(until)) => {
-                    let waited = self.changed.wait_timeout(state, until.saturating_sub(now));
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                    continue;
-                }
-            };
-            let input = InputId { core, job };
-            let instance =
-                state.dispatcher.stream_of(input).and_then(|stream| instances.get_mut(&stream));
-            let tensors = state.work.get(&input).map(|work| Arc::clone(&work.tensors));
-            let (Some(instance), Some(tensors)) = (instance, tensors) else {
-                state.dispatcher.failed(input, false);
-                continue;
-            };
-            drop(state);
-            let run = instance.run(stages, &tensors, &Limits::within(limit));
-            drop(tensors);
-            state = self.state();
-            self.ran(&mut state, input, run);
-        }
-        // Whoever waits is told so, as the senders go.
-        state.work.clear();
-    }
-
-    fn ran(
-        &self,
-        state: &mut State,
-        input: InputId,
-        run: Result<crate::sandbox::Execution, RunError>,
-    ) {
-        let now = self.clock.now();
-        match run {
-            Ok(run) => match state.dispatcher.ran(now, input, run.elapsed, run.fuel) {
-                Ran::More => {
-                    if let Some(work) = state.work.get_mut(&input) {
-                        work.tensors = Arc::new(run.outputs);
-                    }
-                }
-                Ran::Answered { record, raised } => {
-                    let (outputs, record) = (run.outputs, *record);
-                    if raised {
-                        state.raised = true;
-                        self.raised.notify_all();
-                    }
-                    state.answer(input, |_| Ok(Answered { outputs, record }));
-                }
-                Ran::TooLate => {}
-            },
-            Err(error) => {
-                tracing::warn!(%error, "a model failed on the device");
-                let stopped = matches!(error, RunError::DeadlinePassed { .. });
-                if let Some(work) = state.work.get_mut(&input) {
-                    work.failure = Some(error);
-                }
-                if state.dispatcher.failed(input, stopped) {
-                    state.give_up(input);
-                }
-            }
         }
     }
 }

@@ -2,51 +2,34 @@
 //! tells the policy of the heat, and plans anew when a run has exceeded its bound, when
 //! the clock is another one, or when heat wants streams set aside.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::Shared;
-use crate::admission::{Executor, Plan, Stream, plan};
-use crate::offload::clock::Clock as _;
-use crate::thermal::{Advice, Monitor};
+use super::set::stages;
+use super::{Loaded, Shared, State};
+use crate::admission::{Plan, plan};
+use crate::thermal::{Advice, Monitor, Validity};
 
 /// How often temperature and clock are read.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the last plan was for, and what is watched to make the next one.
+/// What is watched to make the next plan.
 #[derive(Debug)]
 pub(super) struct Upkeep {
     monitor: Option<Monitor>,
     /// The streams that are set aside, in this order.
     order: Vec<String>,
-    /// The times of the stages of each stream, and how many streams heat wanted set aside.
-    planned: (Vec<Vec<Duration>>, usize),
-}
-
-fn stages(streams: &[Stream]) -> Vec<Vec<Duration>> {
-    streams.iter().map(|stream| stream.stages.clone()).collect()
 }
 
 impl Upkeep {
-    /// Of streams that have been admitted so.
-    pub fn new(streams: &[Stream], monitor: Option<Monitor>) -> Self {
+    pub fn new(monitor: Option<Monitor>) -> Self {
         let order = monitor.as_ref().map_or(Vec::new(), |monitor| monitor.rules().degrade.clone());
-        Self { monitor, order, planned: (stages(streams), 0) }
+        Self { monitor, order }
     }
 
     /// Reads temperature and clock, which may change what the models' watches promise.
     fn poll(&mut self, now: Duration) -> Advice {
         self.monitor.as_mut().map_or(Advice::default(), |monitor| monitor.poll(now))
-    }
-
-    /// The plan for the streams as they are now, where that differs from the last time.
-    fn plan(&mut self, streams: &[Stream], executor: &Executor, advice: Advice) -> Option<Plan> {
-        let wanted = (stages(streams), advice.degraded);
-        if wanted == self.planned {
-            return None;
-        }
-        self.planned = wanted;
-        Some(plan(streams, executor, &self.order, advice.degraded))
     }
 }
 
@@ -55,8 +38,9 @@ impl Shared {
     pub(super) fn keep_up(&self, mut upkeep: Upkeep) {
         loop {
             self.renew(&mut upkeep);
+            self.sweep();
             let state = self.state();
-            let wait = |state: &mut super::State| !state.raised && !state.ended;
+            let wait = |state: &mut State| !state.raised && !state.ended;
             let waited = self.raised.wait_timeout_while(state, INTERVAL, wait);
             let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.raised = false;
@@ -66,30 +50,56 @@ impl Shared {
         }
     }
 
+    /// Frees the models that answer nothing any more: not on a core's thread.
+    fn sweep(&self) {
+        let free = |model: &mut Arc<Loaded>| Arc::strong_count(model) == 1;
+        let gone: Vec<_> = self.state().left.extract_if(.., free).collect();
+        drop(gone);
+    }
+
     /// The plan is made without the lock, so that no core waits for it.
     fn renew(&self, upkeep: &mut Upkeep) {
-        let advice = upkeep.poll(self.clock.now());
-        let state = self.state();
+        let watches = self.state().planned.watches.take();
+        if let (Some(watches), Some(monitor)) = (watches, &mut upkeep.monitor) {
+            monitor.follow_only(watches);
+        }
+        let advice = upkeep.poll(self.now());
+        let validity = upkeep.monitor.as_ref().map_or(Validity::Holds, |m| m.validity().clone());
+        let mut state = self.state();
+        state.heat = (advice, validity);
         let beliefs = state.dispatcher.beliefs();
         beliefs.lock().unwrap_or_else(PoisonError::into_inner).set_heat(advice.level);
         let (streams, executor) = (state.dispatcher.present(), *state.dispatcher.executor());
-        drop(state);
-        let Some(plan) = upkeep.plan(&streams, &executor, advice) else { return };
-        let standing = plan.standing(&streams);
-        match (&plan.refusal, plan.holds()) {
-            (Some(refusal), false) => tracing::error!(
-                %refusal,
-                "the streams are not admitted any more; runs end with the times that were admitted"
-            ),
-            (_, true) => {
-                tracing::warn!(set_aside = ?standing.set_aside, "the streams are admitted anew")
-            }
-            (None, false) => {}
+        let (wanted, generation) = (stages(&streams), state.planned.generation);
+        if (&wanted, advice.degraded) == (&state.planned.stages, state.planned.degraded) {
+            return;
         }
+        drop(state);
+        let plan = plan(&streams, &executor, &upkeep.order, advice.degraded);
+        let standing = plan.standing(&streams);
         let mut state = self.state();
-        state.dispatcher.adopt(self.clock.now(), &plan);
+        if state.planned.generation != generation {
+            // It was for another set. The next turn comes at once.
+            state.raised = true;
+            return;
+        }
+        (state.planned.stages, state.planned.degraded) = (wanted, advice.degraded);
+        tell(&plan, &standing);
+        state.dispatcher.adopt(self.now(), &plan);
         state.standing = standing;
         drop(state);
         self.changed.notify_all();
+    }
+}
+
+fn tell(plan: &Plan, standing: &crate::admission::Standing) {
+    match &plan.refusal {
+        Some(refusal) if !plan.holds() => tracing::error!(
+            %refusal,
+            given_up = ?standing.given_up,
+            set_aside = ?standing.set_aside,
+            "not all deadlines can be kept any more: streams are given up"
+        ),
+        _ => tracing::warn!(set_aside = ?standing.set_aside, "the streams are admitted anew"),
     }
 }

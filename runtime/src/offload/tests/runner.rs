@@ -1,19 +1,22 @@
 //! The runner's threads with real components, and a fog host that does what it is
 //! told.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use leeway_contract::Digest;
 
 use crate::admission::{Executor, Offloading, Overload, Stream, admit};
+use crate::offload::clock::MonotonicClock;
 use crate::offload::estimate::FogTime;
 use crate::offload::fog::{Abort, Fog, FogAnswer, FogError, InferRequest, Pushed, Traffic};
 use crate::offload::policy::{AllFog, AllLocal, DeadlineAware, Policy, Reason};
 use crate::offload::record::Outcome;
 use crate::offload::sensor::{self, Pacing, Sample, Sensor};
-use crate::offload::{Model, Options, Runner, RunnerError, Setup, Ticket};
-use crate::realtime::RealTime;
+use crate::offload::{
+    Host, Model, Options, ProbeThread, Prober, Runner, RunnerError, Set, Setup, Ticket,
+};
 use crate::recorded::{RASPBERRY_PI_4, Tree};
 use crate::sandbox::{Sandbox, SandboxConfig};
 use crate::testing::{Behaviour, TestModel};
@@ -113,6 +116,7 @@ struct Watched {
 struct Bench {
     runner: Runner,
     fog: Arc<FakeFog>,
+    _probing: ProbeThread,
 }
 
 impl Bench {
@@ -136,21 +140,17 @@ impl Bench {
         let models = models.iter().map(|(_, model)| {
             let component = model.component(&Sandbox::engine_claim());
             let instance = sandbox.load(&component).unwrap().instantiate().unwrap();
-            Model { instance, wcet: 1_000 * MS, watch: watch.clone(), component: None }
+            vec![Model { watch: watch.clone(), ..Model::of(instance, 1_000 * MS) }]
         });
         let fog = Arc::new(FakeFog(Mutex::new(Mood::Answer(7.0))));
-        let setup = Setup {
-            streams: &streams,
-            admission: &admission,
-            executor,
-            policy: Box::new(policy),
-            fog: Arc::clone(&fog) as Arc<dyn Fog>,
-            options: Options::default(),
-            real_time: RealTime::default(),
-            energy: None,
-            thermal,
-        };
-        Ok(Self { runner: Runner::start(setup, models.collect())?, fog })
+        let clock = Arc::new(MonotonicClock::new());
+        let host = Host::new(Arc::clone(&fog) as Arc<dyn Fog>, clock, Options::default());
+        let host = Arc::new(host);
+        let probing = Prober::new(Arc::clone(&host), HashMap::new()).spawn(200 * MS)?;
+        let (policy, real_time) = (Box::new(policy), Vec::new());
+        let runner = Runner::start(Setup { executor, policy, host, real_time, thermal })?;
+        runner.serve(Set { streams: &streams, admission: &admission, models: models.collect() })?;
+        Ok(Self { runner, fog, _probing: probing })
     }
 
     fn is(&self, mood: Mood) {
@@ -158,7 +158,7 @@ impl Bench {
     }
 
     fn submit(&self, stream: usize, value: f32) -> Result<Ticket, RunnerError> {
-        self.runner.submit(stream, self.runner.now(), TestModel::input([value; 4]))
+        self.runner.submit(stream, None, self.runner.now(), TestModel::input([value; 4]))
     }
 
     /// Submits and waits; returns the first value of the answer and whose it is.
@@ -184,7 +184,7 @@ fn a_sensors_inputs_are_answered_by_their_own_models() {
     let mut tickets = Vec::new();
     while let Some(input) = sensor.next_input() {
         let (stream, label) = (input.stream, input.sample.label.unwrap());
-        let ticket = bench.runner.submit(stream, input.released, input.sample.inputs.clone());
+        let ticket = bench.runner.submit(stream, None, input.released, input.sample.inputs.clone());
         tickets.push((stream, label, ticket));
     }
     for (stream, label, ticket) in tickets {
@@ -344,6 +344,80 @@ fn the_exchange_that_the_device_outpaced_is_ended() {
     let ticket = bench.submit(0, 1.0).unwrap();
     drop(bench);
     assert!(matches!(ticket.wait(), Err(RunnerError::Ended)));
+}
+
+/// A set of one stream whose models multiply by these factors.
+fn serve_alone(bench: &Bench, stream: &Stream, factors: &[f32]) -> Vec<Digest> {
+    let sandbox = Sandbox::new(SandboxConfig::default()).unwrap();
+    let model = |factor: &f32| {
+        let component = TestModel::scaling(*factor).component(&Sandbox::engine_claim());
+        Model::of(sandbox.load(&component).unwrap().instantiate().unwrap(), 1_000 * MS)
+    };
+    let models: Vec<Model> = factors.iter().map(model).collect();
+    let digests = models.iter().map(|model| model.module.digest()).collect();
+    let streams = std::slice::from_ref(stream);
+    let executor = Executor { tolerance: MS, ..Executor::default() };
+    let admission = admit(streams, &executor).unwrap();
+    let set = Set { streams, admission: &admission, models: vec![models] };
+    assert_eq!(bench.runner.serve(set).unwrap(), [0]);
+    digests
+}
+
+#[test]
+fn what_was_taken_before_a_swap_is_answered_by_the_model_of_before() {
+    let slow = Stream { period: 400 * MS, ..stream("double", 1) };
+    let bench = Bench::new(AllLocal, &[(slow.clone(), TestModel::scaling(2.0))]);
+    let before = bench.submit(0, 1.0).unwrap();
+    // It waits for the period after the first.
+    let waiting = bench.submit(0, 1.0).unwrap();
+    serve_alone(&bench, &slow, &[3.0]);
+    let first = |ticket: Ticket| ticket.wait().unwrap().outputs[0].to_f32().unwrap()[0];
+    assert_eq!(first(before), 2.0);
+    assert_eq!(first(waiting), 2.0);
+    // The new model's input is a period after that one.
+    let next = bench.submit(0, 1.0).unwrap();
+    assert!(next.placed.deadline >= slow.deadline + 2 * slow.period);
+    assert_eq!(first(next), 3.0);
+    assert_eq!(bench.runner.counts(0).0.by_device, 3);
+}
+
+#[test]
+fn of_several_models_of_a_stream_the_one_that_is_named_answers_and_no_other() {
+    let double = stream("double", 1);
+    let bench = Bench::new(AllLocal, &[(double.clone(), TestModel::scaling(2.0))]);
+    let old = serve_alone(&bench, &double, &[2.0])[0];
+    let both = serve_alone(&bench, &double, &[2.0, 5.0]);
+    assert_eq!(both[0], old);
+    let ask = |module| {
+        let ticket =
+            bench.runner.submit(0, Some(module), bench.runner.now(), TestModel::input([1.0; 4]));
+        ticket.map(|ticket| ticket.wait().unwrap())
+    };
+    for (module, factor) in [(both[1], 5.0), (both[0], 2.0)] {
+        let answered = ask(module).unwrap();
+        assert_eq!(answered.outputs, TestModel::input([factor; 4]));
+        assert_eq!(answered.record.module, module);
+    }
+    serve_alone(&bench, &double, &[5.0]);
+    assert!(matches!(ask(old), Err(RunnerError::Superseded)));
+    // And a stream that is not served any more takes nothing.
+    let nobody = admit(&[], &Executor::default()).unwrap();
+    bench.runner.serve(Set { streams: &[], admission: &nobody, models: vec![] }).unwrap();
+    assert!(matches!(ask(both[1]), Err(RunnerError::Superseded)));
+}
+
+#[test]
+fn a_run_that_is_stopped_raises_the_bound_and_the_streams_are_admitted_anew() {
+    let watch = Arc::new(Watch::new(testing::calibration(), BoundRule::default()));
+    let endless = TestModel::behaving(Behaviour::Spin);
+    let long = Stream { period: 2_000 * MS, deadline: 2_000 * MS, ..stream("endless", 1) };
+    let watched = Watched { watch: Some(Arc::clone(&watch)), exactly: true, thermal: None };
+    let bench = Bench::try_new(AllLocal, &[(long, endless)], watched).unwrap();
+    let (bound, slack) = (watch.bound().time, bench.runner.standing().admitted[0].slack);
+    let stopped = bench.submit(0, 1.0).unwrap().wait();
+    assert!(matches!(stopped, Err(RunnerError::Stopped { .. })), "{stopped:?}");
+    assert!(watch.bound().time > bound && watch.seen().exceeded == 1);
+    until("less slack is promised", || bench.runner.standing().admitted[0].slack < slack);
 }
 
 /// A large stream with a smaller one, for half of the core.

@@ -1,0 +1,308 @@
+//! What the promise to streams is made of:
+//!
+//! ```toml
+//! [executor]                          # what runs the inputs of streams
+//! cores = 1
+//! cpus = [3]                          # the CPU of each core's thread; optional
+//! scheduling = "earliest-deadline-first" # or "fixed-priority"
+//! dispatch_us = 20                    # what it adds to each segment of a model
+//! tolerance_us = 500                  # how much longer one may take before it is stopped
+//!
+//! [realtime]                          # what these threads ask the kernel for
+//! priority = 50                       # SCHED_FIFO, from 1 to 99; not asked for, if not given
+//! lock_memory = true
+//!
+//! [offload]                           # where there is a fog host
+//! policy = "deadline-aware"           # "threshold", "energy-aware" or "learned"
+//! setup_us = 200                      # a core's time to send an input and take an answer
+//!
+//! [power]                             # the device's, in watts: joules in every decision
+//! idle_watts = 2.1
+//! busy_watts = 4.6
+//! transmit_watts = 3.0
+//! receive_watts = 2.7
+//!
+//! [thermal]                           # all optional: what the kernel's own limits suggest
+//! soft_celsius = 70
+//! hard_celsius = 80
+//! throttled_khz = 600000              # the clock that it is slowed down to
+//! hysteresis_celsius = 5
+//! hold_seconds = 10
+//! step_seconds = 5
+//! degrade = ["camera"]                # to their smaller models, in this order
+//! sysfs = "/"                         # the tree that has `sys` in it
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use leeway_runtime::admission::{Executor, Offloading, Scheduling};
+use leeway_runtime::offload::policy::{
+    AllLocal, DeadlineAware, EnergyAware, Learned, Policy, Threshold,
+};
+use leeway_runtime::realtime::RealTime;
+use leeway_runtime::sysfs::Root;
+use leeway_runtime::thermal::{Machine, Monitor, Rules, Zone};
+use leeway_runtime::timing::{Device, Store};
+use serde::Deserialize;
+
+use super::{Config, ConfigError};
+
+/// The executor of streams.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecutorConfig {
+    cores: usize,
+    cpus: Vec<usize>,
+    scheduling: Scheduling,
+    dispatch_us: f64,
+    tolerance_us: f64,
+}
+
+impl Default for ExecutorConfig {
+    fn default() -> Self {
+        let (cores, scheduling) = (1, Scheduling::default());
+        Self { cores, cpus: Vec::new(), scheduling, dispatch_us: 20.0, tolerance_us: 500.0 }
+    }
+}
+
+/// What its threads ask the kernel for.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RealTimeConfig {
+    priority: Option<u8>,
+    lock_memory: bool,
+}
+
+/// By which policy inputs are placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyName {
+    /// WCET > T_L + T_F.
+    Threshold,
+    /// Where an earlier answer is expected, with compensation.
+    DeadlineAware,
+    /// Where fewer joules are expected.
+    EnergyAware,
+    /// Learned online.
+    Learned,
+}
+
+impl PolicyName {
+    /// The policy.
+    pub fn policy(self) -> Box<dyn Policy> {
+        match self {
+            PolicyName::Threshold => Box::new(Threshold::default()),
+            PolicyName::DeadlineAware => Box::new(DeadlineAware::default()),
+            PolicyName::EnergyAware => Box::new(EnergyAware::default()),
+            PolicyName::Learned => Box::new(Learned::default()),
+        }
+    }
+}
+
+/// How inputs are offloaded.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OffloadConfig {
+    /// The policy.
+    pub policy: PolicyName,
+    setup_us: f64,
+}
+
+impl Default for OffloadConfig {
+    fn default() -> Self {
+        Self { policy: PolicyName::DeadlineAware, setup_us: 200.0 }
+    }
+}
+
+/// Limits of temperature.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ThermalConfig {
+    soft_celsius: Option<f64>,
+    hard_celsius: Option<f64>,
+    throttled_khz: Option<u64>,
+    hysteresis_celsius: Option<f64>,
+    hold_seconds: Option<f64>,
+    step_seconds: Option<f64>,
+    degrade: Vec<String>,
+    pub(super) sysfs: Option<PathBuf>,
+}
+
+fn microseconds(us: f64, name: &str) -> Result<Duration, String> {
+    match us {
+        us if (0.0..=1e9).contains(&us) => Ok(Duration::from_nanos((us * 1e3) as u64)),
+        us => Err(format!("{name} is {us}, wanted from 0 to 1e9")),
+    }
+}
+
+impl ExecutorConfig {
+    /// As admission wants it.
+    pub fn executor(&self) -> Result<Executor, String> {
+        let most = std::thread::available_parallelism().map_or(1, usize::from).max(64);
+        if !(1..=most).contains(&self.cores) {
+            let seen = self.cores;
+            return Err(format!("executor.cores is {seen}, wanted from 1 to {most}"));
+        }
+        if !self.cpus.is_empty() && self.cpus.len() != self.cores {
+            let (cpus, cores) = (self.cpus.len(), self.cores);
+            return Err(format!(
+                "executor.cpus names {cpus} CPUs, wanted one for each of {cores} cores"
+            ));
+        }
+        Ok(Executor {
+            cores: self.cores,
+            scheduling: self.scheduling,
+            dispatch: microseconds(self.dispatch_us, "executor.dispatch_us")?,
+            tolerance: microseconds(self.tolerance_us, "executor.tolerance_us")?,
+        })
+    }
+
+    /// What each core's thread asks the kernel for.
+    pub fn real_time(&self, asked: &RealTimeConfig) -> Result<Vec<RealTime>, String> {
+        if let Some(seen) = asked.priority.filter(|priority| !(1..=99).contains(priority)) {
+            return Err(format!("realtime.priority is {seen}, wanted from 1 to 99"));
+        }
+        let core = |core: usize| RealTime {
+            cpu: self.cpus.get(core).copied(),
+            priority: asked.priority,
+            lock_memory: asked.lock_memory,
+        };
+        Ok((0..self.cores).map(core).collect())
+    }
+}
+
+impl OffloadConfig {
+    /// What sending an input takes of the device.
+    pub fn offloading(&self) -> Result<Offloading, String> {
+        Ok(Offloading { setup: microseconds(self.setup_us, "offload.setup_us")? })
+    }
+}
+
+impl ThermalConfig {
+    fn root(&self) -> Root {
+        Root::new(self.sysfs.as_deref().unwrap_or(Path::new("/")))
+    }
+
+    /// The limits: those that are not given are somewhat below those at which the kernel
+    /// itself slows the processor down.
+    pub fn rules(&self) -> Result<Rules, String> {
+        let suggested = Rules::for_zones(&Zone::all(&self.root()));
+        let hard = self.hard_celsius.unwrap_or(suggested.hard_celsius);
+        let rules = Rules {
+            soft_celsius: self.soft_celsius.unwrap_or(suggested.soft_celsius.min(hard)),
+            hard_celsius: hard,
+            throttled_khz: self.throttled_khz,
+            hysteresis_celsius: self.hysteresis_celsius.unwrap_or(suggested.hysteresis_celsius),
+            hold_seconds: self.hold_seconds.unwrap_or(suggested.hold_seconds),
+            step_seconds: self.step_seconds.unwrap_or(suggested.step_seconds),
+            degrade: self.degrade.clone(),
+        };
+        rules.check().map_err(|error| format!("thermal.{error}"))?;
+        Ok(rules)
+    }
+
+    /// Watches this machine, whose calibrations are in this store.
+    pub fn monitor(&self, calibrations: Store) -> Result<Monitor, String> {
+        let machine = Machine::new(self.rules()?).map_err(|error| format!("thermal.{error}"))?;
+        let root = self.root();
+        let device = Device::read(&root.path(""), None);
+        Ok(Monitor::new(root, device, machine).with_store(calibrations))
+    }
+}
+
+impl Config {
+    /// Refuses what contradicts itself.
+    pub(super) fn check_promise(&self) -> Result<(), ConfigError> {
+        self.executor()?;
+        self.real_time()?;
+        self.offloading()?;
+        self.thermal.rules().map_err(ConfigError::Value)?;
+        let power = self.power.as_ref().map(|power| power.check());
+        power.transpose().map_err(|error| ConfigError::Value(format!("power.{error}")))?;
+        Ok(())
+    }
+
+    /// What runs the inputs of streams.
+    pub fn executor(&self) -> Result<Executor, ConfigError> {
+        self.executor.executor().map_err(ConfigError::Value)
+    }
+
+    /// What each of its threads asks the kernel for.
+    pub fn real_time(&self) -> Result<Vec<RealTime>, ConfigError> {
+        self.executor.real_time(&self.realtime).map_err(ConfigError::Value)
+    }
+
+    /// What sending an input takes, where there is a fog host.
+    pub fn offloading(&self) -> Result<Option<Offloading>, ConfigError> {
+        let offloading = self.offload.offloading().map_err(ConfigError::Value)?;
+        Ok(self.fog.as_ref().map(|_| offloading))
+    }
+
+    /// What watches temperature and clock.
+    pub fn monitor(&self, calibrations: Store) -> Result<Monitor, ConfigError> {
+        self.thermal.monitor(calibrations).map_err(ConfigError::Value)
+    }
+}
+
+/// The policy where there is no fog host.
+pub(crate) fn nowhere_else() -> Box<dyn Policy> {
+    Box::new(AllLocal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("device.toml");
+        std::fs::write(&path, format!("root = \"root\"\nsocket = \"socket\"\n{text}")).unwrap();
+        Config::read(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_not_given_has_a_default_and_what_is_given_counts() {
+        let config = read("").unwrap();
+        assert_eq!(config.executor().unwrap().cores, 1);
+        assert_eq!(config.real_time().unwrap(), [RealTime::default()]);
+        assert!(config.offloading().unwrap().is_none(), "there is no fog host");
+        assert_eq!(config.offload.policy, PolicyName::DeadlineAware);
+        let config = read(
+            "[executor]\ncores = 2\ncpus = [3, 1]\nscheduling = \"fixed-priority\"\n\
+             tolerance_us = 100\n[realtime]\npriority = 50\n[offload]\npolicy = \"learned\"\n\
+             setup_us = 50\n[fog]\nurl = \"http://192.0.2.7\"\n[thermal]\nhard_celsius = 70\n",
+        )
+        .unwrap();
+        let executor = config.executor().unwrap();
+        assert_eq!((executor.cores, executor.scheduling), (2, Scheduling::FixedPriority));
+        assert_eq!(executor.tolerance, Duration::from_micros(100));
+        let cpus = config.real_time().unwrap().into_iter().map(|core| (core.cpu, core.priority));
+        assert_eq!(cpus.collect::<Vec<_>>(), [(Some(3), Some(50)), (Some(1), Some(50))]);
+        assert_eq!(config.offloading().unwrap().unwrap().setup, Duration::from_micros(50));
+        assert_eq!(config.offload.policy.policy().name(), "learned");
+        let rules = config.thermal.rules().unwrap();
+        assert!(rules.hard_celsius == 70.0 && rules.soft_celsius <= 70.0, "{rules:?}");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named_with_what_is_wanted() {
+        for (text, wanted) in [
+            ("[executor]\ncores = 0\n", "executor.cores is 0, wanted from 1"),
+            ("[executor]\ncpus = [1, 2]\n", "names 2 CPUs, wanted one for each of 1 cores"),
+            ("[executor]\ntolerance_us = -1\n", "executor.tolerance_us is -1, wanted from 0"),
+            ("[executor]\nthreads = 1\n", "threads"),
+            ("[realtime]\npriority = 100\n", "realtime.priority is 100, wanted from 1 to 99"),
+            ("[offload]\npolicy = \"best\"\n", "best"),
+            ("[offload]\nsetup_us = nan\n", "offload.setup_us is NaN"),
+            (
+                "[power]\nidle_watts = 3\nbusy_watts = 2\ntransmit_watts = 3\nreceive_watts = 3\n",
+                "power.busy_watts is 2",
+            ),
+            ("[thermal]\nsoft_celsius = 90\nhard_celsius = 80\n", "thermal.hard_celsius is 80"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(wanted), "{text}: {error}");
+        }
+    }
+}
