@@ -101,6 +101,20 @@ pub(super) fn time_of_tiles(
     tile::bands(height, width, form.vectors).iter().map(of_band).sum()
 }
 
+/// That time, and more for more different tiles: another one needs code of its own, which
+/// must be worth it.
+pub(super) fn cost_of_tiles(
+    form: Form,
+    outputs: usize,
+    (height, width): (usize, usize),
+    steps: usize,
+) -> usize {
+    let bands = tile::bands(height, width, form.vectors);
+    let chunks: usize = bands.iter().map(|band| band.chunks.len()).sum();
+    let tiles = chunks * (1 + usize::from(!outputs.is_multiple_of(form.rows)));
+    time_of_tiles(form, outputs, (height, width), steps) * (CODE_OF_TILES + tiles)
+}
+
 /// A convolution of `f32` images with constant weights.
 #[derive(Clone, Debug)]
 pub struct Conv {
@@ -233,10 +247,9 @@ impl Conv {
         Form::all().filter(move |form| form.rows <= outputs)
     }
 
-    /// The time with this tile, and more for more different tiles: another one needs
-    /// code of its own, which must be worth it.
     fn cost_of(&self, form: Form) -> usize {
-        self.time_of(form) * (CODE_OF_TILES + self.tiles_of(form))
+        let steps = self.inputs * self.y.taps * self.x.taps;
+        cost_of_tiles(form, self.outputs, (self.y.output, self.x.output), steps)
     }
 
     /// What may be the fastest, and what it is called.
@@ -255,13 +268,6 @@ impl Conv {
             (Choice::Winograd { y, x }, winograd.describe())
         });
         direct.chain(by_pixels).chain(winograd).collect()
-    }
-
-    /// How many different tiles there are with this one.
-    fn tiles_of(&self, form: Form) -> usize {
-        let bands = tile::bands(self.y.output, self.x.output, form.vectors);
-        let chunks: usize = bands.iter().map(|band| band.chunks.len()).sum();
-        chunks * (1 + usize::from(!self.outputs.is_multiple_of(form.rows)))
     }
 
     /// An estimate of the time of one group with this tile, in the unit of

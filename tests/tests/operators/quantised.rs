@@ -409,18 +409,20 @@ fn quantised_convolutions_by_winograds_filtering() {
     let sandbox = sandbox(EngineKind::Native);
     let mut random = Random::new(90);
     let mut kernels = std::collections::BTreeSet::new();
-    for case in 0..40 {
+    for case in 0..60 {
         let pads = [0; 4].map(|_| random.within(0..=2));
-        let size = [0; 2].map(|_| random.within(3..=37));
+        let (taps, stride) = random.pick(&[(3, 1), (3, 1), (3, 1), (5, 2), (7, 2)]);
+        let size = [0; 2].map(|_| random.within(taps..=37));
         // With the most, a sum may be too large for the largest tiles.
-        let channels = random.pick(&[15, 16, 31, 64, 64, 200, 600]);
-        let size = if channels > 64 { size.map(|size| size.min(9)) } else { size };
-        let outputs = random.within(4..=13);
+        let channels = if stride == 1 { &[15, 16, 31, 64, 64, 200, 600, 1600][..] } else { &[3, 8, 9] };
+        let channels = random.pick(channels);
+        let size = if channels > 64 { size.map(|size| size.min(8)) } else { size };
+        let outputs = if stride == 1 { random.within(4..=13) } else { random.within(24..=40) };
         let window = Window {
             shape: [random.within(1..=2), channels, size[0], size[1]],
             groups: 1,
-            weights: [outputs, channels, 3, 3],
-            stride: [1, 1],
+            weights: [outputs, channels, taps, taps],
+            stride: [stride; 2],
             dilation: [1, 1],
             pads,
         };
@@ -428,7 +430,13 @@ fn quantised_convolutions_by_winograds_filtering() {
         let kernel = check_convolution(&sandbox, &mut random, &what, window, 2, false);
         kernels.insert(kernel.split(' ').take(3).collect::<Vec<_>>().join(" "));
     }
-    for wanted in ["winograd i8 4x4", "winograd i8 2x4", "winograd i8 4x2", "winograd i8 2x2"] {
+    for wanted in [
+        "winograd i8 3x3",
+        "winograd i8 4x4",
+        "winograd i8 2x4",
+        "winograd i8 4x2",
+        "winograd i8 2x2",
+    ] {
         assert!(kernels.contains(wanted), "{wanted} is not among {kernels:?}");
     }
 }

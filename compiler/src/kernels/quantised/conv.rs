@@ -158,9 +158,9 @@ impl Conv {
     /// The form of the register tile that takes the least time for so many steps.
     fn tile(&self, steps: usize) -> Form {
         let image = (self.y.output, self.x.output);
-        let time = |form: &Form| conv::time_of_tiles(*form, self.outputs, image, steps);
+        let cost = |form: &Form| conv::cost_of_tiles(*form, self.outputs, image, steps);
         let forms = Form::all().filter(|form| form.rows <= self.outputs);
-        forms.min_by_key(time).expect("one row and one vector are a form")
+        forms.min_by_key(cost).expect("one row and one vector are a form")
     }
 
     /// Winograd's filtering, where an estimate says that it is faster.
@@ -201,7 +201,8 @@ impl Kernel for Conv {
         (self.batch * self.weights.len() * self.y.output * self.x.output) as u64
     }
 
-    /// The weights, as the tiles read them, the bias, the scales and the shifts.
+    /// The weights, as the tiles read them, the bias, the scales and the shifts, the outcome's
+    /// constants and the input's zero point.
     fn weights(&self) -> Vec<Vec<u8>> {
         let packed = match self.winograd() {
             Some(winograd) => winograd.weights(),
@@ -209,7 +210,8 @@ impl Kernel for Conv {
         };
         let outputs = self.bias.len();
         let bias = self.bias.iter().flat_map(|b| b.to_le_bytes()).collect();
-        vec![packed, bias, self.outcome.scales(outputs), self.outcome.shifts(outputs)]
+        let (scales, shifts) = (self.outcome.scales(outputs), self.outcome.shifts(outputs));
+        vec![packed, bias, scales, shifts, self.outcome.constants(), self.input.zeros()]
     }
 
     fn scratch_bytes(&self) -> usize {
@@ -255,6 +257,8 @@ struct Cursor {
     weights: Local,
     /// Bias, scales and shifts.
     per_row: [Local; 3],
+    /// Of the outcome.
+    constants: Local,
 }
 
 impl Conv {
@@ -291,7 +295,9 @@ impl Conv {
             output: code.i32_local(),
             weights: code.i32_local(),
             per_row: std::array::from_fn(|_| code.i32_local()),
+            constants: code.i32_local(),
         };
+        code.point(cursor.constants, places.weights[4]);
         code.point(cursor.image, places.inputs[0]);
         code.point(cursor.pixel, places.scratch);
         code.point(cursor.output, places.outputs[0]);
@@ -303,7 +309,8 @@ impl Conv {
             // The planes of one group stay in the cache.
             code.repeat(self.groups, |code| {
                 let (planes, to) = (&layout.planes, places.scratch);
-                planes.emit(code, self.input, &places.inputs, cursor.image, to);
+                let (inputs, zeros) = (&places.inputs, places.weights[5]);
+                planes.emit(code, self.input, inputs, zeros, cursor.image, to);
                 let widened = to.plus(layout.widened() as u32);
                 let rows = layout.tile.rows;
                 let (whole, rest) = (self.outputs / rows, self.outputs % rows);
@@ -313,7 +320,8 @@ impl Conv {
                 }
             });
         });
-        code.release([cursor.image, cursor.pixel, cursor.output, cursor.weights]);
+        code.release([cursor.image, cursor.pixel, cursor.output]);
+        code.release([cursor.weights, cursor.constants]);
         code.release(cursor.per_row);
     }
 
@@ -376,7 +384,7 @@ impl Conv {
         for (row, sums) in sums.iter().enumerate() {
             let mut stored = Vec::new();
             for (&sum, vector) in sums.iter().zip(vectors) {
-                self.outcome.apply(code, sum, &mut |code, blob| {
+                self.outcome.apply(code, sum, cursor.constants, &mut |code, blob| {
                     code.load_splat(of_outcome[blob], 4 * row as u64);
                 });
                 let to = (row * self.y.output + vector.y) * self.x.output + vector.x;

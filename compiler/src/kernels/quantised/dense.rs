@@ -73,7 +73,8 @@ impl Kernel for Dense {
     }
 
     /// The panels of weights, each padded to whole vectors and pairs with zeros, and
-    /// the bias, scales and shifts, padded in the same way.
+    /// the bias, scales and shifts, padded in the same way; the outcome's constants and the
+    /// input's zero point.
     fn weights(&self) -> Vec<Vec<u8>> {
         let width_of_one = Width::of(&self.weights);
         let mut packed = Vec::new();
@@ -90,7 +91,9 @@ impl Kernel for Dense {
         }
         let bias: Vec<u8> = self.bias.iter().flat_map(|b| b.to_le_bytes()).collect();
         let blobs = [bias, self.outcome.scales(self.n), self.outcome.shifts(self.n)];
-        std::iter::once(packed).chain(blobs.iter().map(|blob| self.in_panels(blob))).collect()
+        let blobs = blobs.iter().map(|blob| self.in_panels(blob));
+        let constants = [self.outcome.constants(), self.input.zeros()];
+        std::iter::once(packed).chain(blobs).chain(constants).collect()
     }
 
     fn scratch_bytes(&self) -> usize {
@@ -103,12 +106,14 @@ impl Kernel for Dense {
             input: code.i32_local(),
             weights: code.i32_local(),
             per_column: std::array::from_fn(|_| code.i32_local()),
+            constants: code.i32_local(),
             output: code.i32_local(),
         };
         code.point(cursor.weights, places.weights[0]);
         for (local, &address) in cursor.per_column.iter().zip(&places.weights[1..]) {
             code.point(*local, address);
         }
+        code.point(cursor.constants, places.weights[4]);
         code.point(cursor.output, places.outputs[0]);
         let width = 4 * self.tile().vectors;
         let (whole, rest) = (self.n / width, self.n % width);
@@ -116,7 +121,7 @@ impl Kernel for Dense {
         if rest > 0 {
             self.emit_panel(code, places.scratch, cursor, rest);
         }
-        code.release([cursor.input, cursor.weights, cursor.output]);
+        code.release([cursor.input, cursor.weights, cursor.constants, cursor.output]);
         code.release(cursor.per_column);
     }
 
@@ -136,6 +141,8 @@ struct Cursor {
     weights: Local,
     /// Bias, scales and shifts.
     per_column: [Local; 3],
+    /// Of the outcome.
+    constants: Local,
     output: Local,
 }
 
@@ -145,7 +152,8 @@ impl Dense {
         let (from, to) = (code.i32_local(), code.i32_local());
         code.point(from, places.inputs[0]);
         code.point(to, places.scratch);
-        emit_rows(code, self.input, &places.inputs, (from, to), (self.m, self.k));
+        let inputs = (&places.inputs[..], places.weights[5]);
+        emit_rows(code, self.input, inputs, (from, to), (self.m, self.k));
         code.release([from, to]);
     }
 
@@ -193,23 +201,24 @@ impl Dense {
             vector_bytes: self.vector_bytes(),
         };
         walk.emit(code, &sums, &|code, address, offset| width_of_one.load(code, address, offset));
-        let per_column = [scales, shifts];
-        product::store_sums(code, sums, cursor.output, self.n, width, &self.outcome, per_column);
+        let blobs = [scales, shifts, cursor.constants];
+        product::store_sums(code, sums, cursor.output, self.n, width, &self.outcome, blobs);
         code.advance(cursor.input, (4 * rows * self.pairs()) as i64);
         code.advance(cursor.output, (self.outcome.element_bytes() * rows * self.n) as i64);
     }
 }
 
 /// Emits the widening of `rows` rows of `count` bytes, each with a 0 after it if their
-/// number is odd. Both pointers move past them.
+/// number is odd. Both pointers move past them. With the kernel's inputs comes its blob of
+/// [`Bytes::zeros`].
 pub fn emit_rows(
     code: &mut Code,
     bytes: Bytes,
-    inputs: &[Address],
+    (inputs, zeros): (&[Address], Address),
     (from, to): (Local, Local),
     (rows, count): (usize, usize),
 ) {
-    let widener = bytes.start(code, inputs);
+    let widener = bytes.start(code, inputs, zeros);
     if count.is_multiple_of(2) {
         widener.emit_row(code, from, to, rows * count);
     } else {

@@ -68,7 +68,8 @@ impl Kernel for MatMul {
     fn weights(&self) -> Vec<Vec<u8>> {
         let blobs = [self.outcome.scales(self.n), self.outcome.shifts(self.n)];
         // A last vector that is not whole is read all the same.
-        blobs.into_iter().map(|blob| blob.into_iter().chain([0; 16]).collect()).collect()
+        let blobs = blobs.into_iter().map(|blob| blob.into_iter().chain([0; 16]).collect());
+        blobs.chain([self.outcome.constants(), self.left.zeros(), self.right.zeros()]).collect()
     }
 
     fn scratch_bytes(&self) -> usize {
@@ -83,7 +84,8 @@ impl Kernel for MatMul {
         let interleaved = places.scratch.plus(self.left_bytes() as u32);
         code.repeat(self.batch, |code| {
             code.point(to, places.scratch);
-            emit_rows(code, self.left, &places.inputs, (left, to), (self.m, self.k));
+            let inputs = (&places.inputs[..], places.weights[3]);
+            emit_rows(code, self.left, inputs, (left, to), (self.m, self.k));
             code.point(to, interleaved);
             self.emit_interleaving(code, places, right, to);
             self.emit_product(code, places, output);
@@ -104,7 +106,7 @@ impl MatMul {
     /// Emits the interleaving of the right matrix's rows. Both pointers move past
     /// them.
     fn emit_interleaving(&self, code: &mut Code, places: &Places, right: Local, to: Local) {
-        let widener = self.right.start(code, &places.inputs);
+        let widener = self.right.start(code, &places.inputs, places.weights[4]);
         let second = code.i32_local();
         code.repeat(self.k / 2, |code| {
             code.copy(second, right);
@@ -128,8 +130,10 @@ impl MatMul {
             right: code.i32_local(),
             output,
             per_column: [code.i32_local(), code.i32_local()],
+            constants: code.i32_local(),
         };
         code.point(cursor.right, places.scratch.plus(self.left_bytes() as u32));
+        code.point(cursor.constants, places.weights[2]);
         for (local, &address) in cursor.per_column.iter().zip(&places.weights) {
             code.point(*local, address);
         }
@@ -153,7 +157,7 @@ impl MatMul {
         }
         let size = self.outcome.element_bytes();
         code.advance(output, (size * (self.m - 1) * self.n) as i64);
-        code.release([cursor.left, cursor.right]);
+        code.release([cursor.left, cursor.right, cursor.constants]);
         code.release(cursor.per_column);
     }
 
@@ -176,8 +180,9 @@ impl MatMul {
         walk.emit(code, &sums, &|code, address, offset| {
             code.load(address, offset);
         });
-        let outcome = &self.outcome;
-        product::store_sums(code, sums, cursor.output, self.n, width, outcome, cursor.per_column);
+        let [scales, shifts] = cursor.per_column;
+        let blobs = [scales, shifts, cursor.constants];
+        product::store_sums(code, sums, cursor.output, self.n, width, &self.outcome, blobs);
         code.advance(cursor.left, (4 * rows * self.pairs()) as i64);
         code.advance(cursor.output, (self.outcome.element_bytes() * rows * self.n) as i64);
     }
@@ -191,4 +196,6 @@ struct Cursor {
     output: Local,
     /// Scales and shifts.
     per_column: [Local; 2],
+    /// Of the outcome.
+    constants: Local,
 }

@@ -31,15 +31,21 @@ impl Kernel for Mean {
         "mean i8".into()
     }
 
+    /// The outcome's constants.
+    fn weights(&self) -> Vec<Vec<u8>> {
+        vec![self.outcome.constants()]
+    }
+
     fn emit(&self, code: &mut Code, places: &Places) {
-        let (from, to) = (code.i32_local(), code.i32_local());
+        let (from, to, constants) = (code.i32_local(), code.i32_local(), code.i32_local());
+        code.point(constants, places.weights[0]);
         code.point(from, places.inputs[0]);
         code.point(to, places.outputs[0]);
-        code.repeat(self.rows / 4, |code| self.emit_rows(code, from, to, 4));
+        code.repeat(self.rows / 4, |code| self.emit_rows(code, (from, to, constants), 4));
         if !self.rows.is_multiple_of(4) {
-            self.emit_rows(code, from, to, self.rows % 4);
+            self.emit_rows(code, (from, to, constants), self.rows % 4);
         }
-        code.release([from, to]);
+        code.release([from, to, constants]);
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -49,7 +55,12 @@ impl Kernel for Mean {
 
 impl Mean {
     /// Emits up to four rows. Both pointers move past them.
-    fn emit_rows(&self, code: &mut Code, from: Local, to: Local, rows: usize) {
+    fn emit_rows(
+        &self,
+        code: &mut Code,
+        (from, to, constants): (Local, Local, Local),
+        rows: usize,
+    ) {
         let sums = code.v128_local();
         code.splat_bits(0).set(sums);
         for lane in 0..rows {
@@ -63,7 +74,8 @@ impl Mean {
             code.op(I::I32x4ReplaceLane(lane as u8)).set(sums);
             code.release([row]);
         }
-        self.outcome.apply(code, sums, &mut |_, _| unreachable!("there is one channel"));
+        let channel = &mut |_: &mut Code, _| unreachable!("there is one channel");
+        self.outcome.apply(code, sums, constants, channel);
         self.outcome.store(code, to, &[Stored { value: sums, to: 0, lanes: rows }]);
         code.advance(to, (rows * self.outcome.element_bytes()) as i64);
         code.release([sums]);

@@ -128,10 +128,30 @@ impl Outcome {
         }
     }
 
+    /// What the code for bytes reads and does not contain, so that outcomes that differ
+    /// in nothing else share it: vectors of the greatest and the least number before the
+    /// zero point is added, of what adds it, and of the scale, if it is the only one.
+    pub fn constants(&self) -> Vec<u8> {
+        let Self::Quantised { scale, zero_point, low, high, .. } = self else { return Vec::new() };
+        let magic = f32::from_bits(MAGIC.to_bits().wrapping_sub(*zero_point as u32));
+        let [low, high] = [low, high].map(|bound| (bound - zero_point) as f32);
+        let numbers = [high, low, magic, scale[0]].into_iter();
+        numbers.flat_map(|number| number.to_le_bytes().repeat(4)).collect()
+    }
+
     /// Emits the replacement of four sums in a local by what is stored, of 32 bits
     /// each. `channel` pushes what there is for each channel from the blob of
-    /// scales (0) or of shifts (1).
-    pub fn apply(&self, code: &mut Code, sum: Local, channel: &mut dyn FnMut(&mut Code, usize)) {
+    /// scales (0) or of shifts (1); at `constants` is the blob of [`Outcome::constants`].
+    pub fn apply(
+        &self,
+        code: &mut Code,
+        sum: Local,
+        constants: Local,
+        channel: &mut dyn FnMut(&mut Code, usize),
+    ) {
+        let constant = |code: &mut Code, which: u64| {
+            code.load(constants, 16 * which);
+        };
         let scale = |code: &mut Code, scale: &[f32], channel: &mut dyn FnMut(&mut Code, usize)| {
             match *scale {
                 [one] => {
@@ -152,15 +172,20 @@ impl Outcome {
                 code.set(sum);
                 then.apply(code, sum);
             }
-            Self::Quantised { scale: scales, zero_point, low, high, .. } => {
+            Self::Quantised { scale: scales, .. } => {
+                match scales.len() {
+                    1 => constant(code, 3),
+                    _ => channel(code, 0),
+                }
                 // The number first and then the bound: a NaN gives the bound.
-                let (least, most) = ((low - zero_point) as f32, (high - zero_point) as f32);
-                scale(code, scales, channel);
-                code.set(sum).splat(most).get(sum).op(I::F32x4PMin);
-                code.set(sum).splat(least).get(sum).op(I::F32x4PMax);
+                code.get(sum).op(I::F32x4ConvertI32x4S).op(I::F32x4Mul).set(sum);
+                constant(code, 0);
+                code.get(sum).op(I::F32x4PMin).set(sum);
+                constant(code, 1);
+                code.get(sum).op(I::F32x4PMax);
                 code.splat(MAGIC).op(I::F32x4Add);
-                let magic = MAGIC.to_bits().wrapping_sub(*zero_point as u32);
-                code.splat_bits(magic).op(I::I32x4Sub).set(sum);
+                constant(code, 2);
+                code.op(I::I32x4Sub).set(sum);
             }
         }
     }

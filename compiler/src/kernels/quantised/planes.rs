@@ -63,12 +63,14 @@ impl Planes {
     }
 
     /// Emits the making of the planes at the address `to` from dense images at `image`,
-    /// which moves past them; `inputs` are the kernel's.
+    /// which moves past them; `inputs` are the kernel's, and `zeros` its blob of
+    /// [`Bytes::zeros`].
     pub fn emit(
         &self,
         code: &mut Code,
         bytes: Bytes,
         inputs: &[Address],
+        zeros: Address,
         image: Local,
         to: Address,
     ) {
@@ -78,7 +80,7 @@ impl Planes {
             second: code.i32_local(),
             to: code.i32_local(),
         };
-        let widener = bytes.start(code, inputs);
+        let widener = bytes.start(code, inputs, zeros);
         code.point(cursor.to, to);
         let image_bytes = self.y.size * self.x.size;
         match self.pairing {

@@ -60,8 +60,8 @@ impl Walk {
 
 /// Emits the outcome of the sums of a tile `width` columns wide, which it stores in
 /// rows of `columns` elements from `output` on, and gives their locals back. Channels
-/// are columns: `per_column` holds the addresses of what there is for the tile's
-/// columns, of scales and of shifts.
+/// are columns: the last parameter has the addresses of what there is for the tile's columns, of
+/// scales and of shifts, and of the outcome's constants.
 pub fn store_sums(
     code: &mut Code,
     sums: Vec<Vec<Local>>,
@@ -69,13 +69,13 @@ pub fn store_sums(
     columns: usize,
     width: usize,
     outcome: &Outcome,
-    per_column: [Local; 2],
+    [scales, shifts, constants]: [Local; 3],
 ) {
     let mut stored = Vec::new();
     for (row, sums) in sums.iter().enumerate() {
         for (v, &sum) in sums.iter().enumerate() {
-            outcome.apply(code, sum, &mut |code, blob| {
-                code.load(per_column[blob], 16 * v as u64);
+            outcome.apply(code, sum, constants, &mut |code, blob| {
+                code.load([scales, shifts][blob], 16 * v as u64);
             });
             let lanes = (width - 4 * v).min(4);
             stored.push(Stored { value: sum, to: row * columns + 4 * v, lanes });

@@ -4,7 +4,7 @@
 use wasm_encoder::Instruction as I;
 
 use super::widen::{Bytes, Zero};
-use crate::emit::code::{Code, Local, at};
+use crate::emit::code::{Address, Code, Local, at};
 
 /// How weights lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,8 @@ impl Width {
 /// Emits the widening of `count` narrow weights. Both pointers move past them. Up to
 /// [`super::widen::WRITE_SLACK`] bytes past the end are overwritten.
 pub fn emit_widening(code: &mut Code, from: Local, to: Local, count: usize) {
-    let widener = Bytes { signed: true, zero: Zero::Known(0) }.start(code, &[]);
+    let bytes = Bytes { signed: true, zero: Zero::Known(0) };
+    let widener = bytes.start(code, &[], Address::fixed(0));
     widener.emit_row(code, from, to, count);
     widener.release(code);
 }

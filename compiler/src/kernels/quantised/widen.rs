@@ -37,13 +37,22 @@ pub struct Widener {
 }
 
 impl Bytes {
-    /// Emits what the widening of a row needs. Give it back with
-    /// [`Widener::release`].
-    pub fn start(&self, code: &mut Code, inputs: &[Address]) -> Widener {
+    /// A vector of the zero point, or an empty blob where it is 0 or computed: kernels that
+    /// differ in it only share their code.
+    pub fn zeros(&self) -> Vec<u8> {
+        match self.zero {
+            Zero::Known(zero) if zero != 0 => (zero as i16).to_le_bytes().repeat(LANES),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Emits what the widening of a row needs, with the blob of [`Bytes::zeros`]. Give it
+    /// back with [`Widener::release`].
+    pub fn start(&self, code: &mut Code, inputs: &[Address], zeros: Address) -> Widener {
         let zero = match self.zero {
             Zero::Known(0) => None,
-            Zero::Known(zero) => {
-                code.i32(zero as u32);
+            Zero::Known(_) => {
+                code.address(zeros).op(I::V128Load(at(0, 0)));
                 Some(())
             }
             Zero::Input(input) => {
@@ -52,12 +61,13 @@ impl Bytes {
                     true => I::I32Load8S(at(0, 0)),
                     false => I::I32Load8U(at(0, 0)),
                 });
+                code.op(I::I16x8Splat);
                 Some(())
             }
         };
         let zero = zero.map(|()| {
             let local = code.v128_local();
-            code.op(I::I16x8Splat).set(local);
+            code.set(local);
             local
         });
         Widener { signed: self.signed, zero }

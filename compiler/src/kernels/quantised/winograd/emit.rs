@@ -21,6 +21,8 @@ struct Cursor {
     weights: Local,
     /// Bias and scales.
     per_row: [Local; 2],
+    /// Of the outcome.
+    constants: Local,
     y: Local,
 }
 
@@ -34,17 +36,20 @@ impl Winograd<'_> {
             output: code.i32_local(),
             weights: code.i32_local(),
             per_row: std::array::from_fn(|_| code.i32_local()),
+            constants: code.i32_local(),
             y: code.i32_local(),
         };
         code.point(image, places.inputs[0]);
         code.point(cursor.output, places.outputs[0]);
+        code.point(cursor.constants, places.weights[4]);
         code.repeat(conv.batch, |code| {
             code.point(cursor.weights, places.weights[0]);
             for (local, &address) in cursor.per_row.iter().zip(&places.weights[1..]) {
                 code.point(*local, address);
             }
             code.repeat(conv.groups, |code| {
-                layout.planes.emit(code, conv.input, &places.inputs, image, places.scratch);
+                let (inputs, zeros, to) = (&places.inputs, places.weights[5], places.scratch);
+                layout.planes.emit(code, conv.input, inputs, zeros, image, to);
                 code.assign(cursor.y, 0);
                 for (strips, repeat) in self.blocks() {
                     code.repeat(repeat, |code| {
@@ -60,7 +65,7 @@ impl Winograd<'_> {
                 }
             });
         });
-        code.release([image, cursor.output, cursor.weights, cursor.y]);
+        code.release([image, cursor.output, cursor.weights, cursor.constants, cursor.y]);
         code.release(cursor.per_row);
     }
 
@@ -75,7 +80,7 @@ impl Winograd<'_> {
         (outputs * self.conv.y.output * self.conv.x.output) as i64
     }
 
-    /// Emits the transforms of a block's groups, of all pairs of channels.
+    /// Emits the transforms of a block's groups, of all planes.
     fn emit_input(
         &self,
         code: &mut Code,
@@ -339,7 +344,7 @@ impl Winograd<'_> {
                 let scale = &mut |code: &mut Code, _| {
                     code.load_splat(scales, 0);
                 };
-                self.conv.outcome.apply(code, pixels[column], scale);
+                self.conv.outcome.apply(code, pixels[column], cursor.constants, scale);
             });
             code.release(of_row);
             self.emit_bytes(code, to, row, &pixels);
@@ -352,15 +357,18 @@ impl Winograd<'_> {
     fn emit_bytes(&self, code: &mut Code, to: Local, row: usize, pixels: &[Local]) {
         let (height, width) = (self.conv.y.output, self.conv.x.output);
         let bytes = self.conv.outcome.emit_bytes(code, pixels);
-        // Tile by tile.
-        let tile = |i: usize| (4 * (i % self.x.outputs) + i / self.x.outputs % 4) as u8;
-        code.get(bytes).get(bytes).op(I::I8x16Shuffle(std::array::from_fn(tile))).set(bytes);
-        let together = self.group_pixels().1;
+        // Tile by tile, and each row of tiles from a multiple of a power of two on.
+        let (together, slot) = (self.group_pixels().1, 16 / self.down());
+        let byte = |i: usize| {
+            let tile = i / slot * self.across + i % slot / self.x.outputs;
+            (4 * (i % slot % self.x.outputs) + tile % 4) as u8
+        };
+        code.get(bytes).get(bytes).op(I::I8x16Shuffle(std::array::from_fn(byte))).set(bytes);
         for down in 0..self.down() {
             let y = down * self.y.outputs + row;
             if y < height {
                 let (offset, count) = ((y * width) as u64, together.min(width));
-                store_bytes(code, to, offset, bytes, down * together, count);
+                store_bytes(code, to, offset, bytes, down * slot, count);
             }
         }
         code.release([bytes]);

@@ -31,7 +31,8 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// that not all of them fall into the same set of the cache.
 const GAP_BYTES: usize = 64;
 
-/// A convolution with stride 1, by tiles.
+/// A convolution by tiles. With a stride, the phases of the image are as many more
+/// channels, each with the taps that fall on it.
 pub struct Winograd<'a> {
     conv: &'a Conv,
     y: Transform,
@@ -61,15 +62,19 @@ struct Layout {
 impl<'a> Winograd<'a> {
     /// The fastest form by the estimate, and its time, if the convolution has any.
     pub fn of(conv: &'a Conv) -> Option<(Self, usize)> {
-        let fits = |w: &Window| w.stride == 1 && w.dilation == 1;
+        let fits = |w: &Window| w.dilation == 1 && w.taps >= w.stride;
         let is_quantised = matches!(conv.outcome, Outcome::Quantised { .. });
         if !fits(&conv.y) || !fits(&conv.x) || !is_quantised {
             return None;
         }
         let bits = sign_free_bits(conv);
-        let axis = |w: &Window| Transform::all(w.taps);
+        let axis = |w: &Window| Transform::all(w.taps.div_ceil(w.stride));
+        let largest = conv.weights.iter().map(|w| i32::from(w.unsigned_abs())).max()?;
         let forms = axis(&conv.y).flat_map(|y| axis(&conv.x).map(move |x| (y, x)));
-        let forms = forms.filter(|(y, x)| bits >= y.lost_bits() + x.lost_bits());
+        let forms = forms.filter(|(y, x)| {
+            let tap = largest * y.growth() * x.growth();
+            bits >= y.lost_bits() + x.lost_bits() && tap <= i32::from(i16::MAX)
+        });
         let forms = forms.flat_map(|(y, x)| [4, 2, 1].map(|across| Self { conv, y, x, across }));
         forms
             .map(|form| (form.time(), form))
@@ -87,9 +92,24 @@ impl<'a> Winograd<'a> {
         self.y.points() * self.x.points()
     }
 
-    /// Pairs of channels.
+    /// What is side by side in a plane: where the channels do not pair, two rows, if they
+    /// are of two phases.
+    fn pairing(&self) -> Pairing {
+        match self.conv.y.stride == 2 && !self.conv.inputs.is_multiple_of(2) {
+            true => Pairing::Rows { below: 1 },
+            false => Pairing::Channels,
+        }
+    }
+
+    /// The phases of rows and columns that there are planes of.
+    fn phases(&self) -> Vec<(usize, usize)> {
+        let rows = if self.pairing() == Pairing::Channels { self.conv.y.stride } else { 1 };
+        (0..rows).flat_map(|y| (0..self.conv.x.stride).map(move |x| (y, x))).collect()
+    }
+
+    /// The planes, whose pairs of numbers are the inner dimension of the products.
     fn pairs(&self) -> usize {
-        self.conv.inputs.div_ceil(2)
+        self.planes().pairs() * self.phases().len()
     }
 
     /// Rows of tiles of a group.
@@ -168,19 +188,19 @@ impl<'a> Winograd<'a> {
 
     fn planes(&self) -> Planes {
         let (height, width) = self.group_pixels();
-        let axis = |w: &Window, group: usize| Axis {
+        let axis = |w: &Window, group: usize, transform: Transform| Axis {
             size: w.input,
             before: w.before,
-            stride: 1,
-            phase_size: w.reach().max(group + w.taps - 1),
+            stride: w.stride,
+            phase_size: w.output.max(group) + transform.taps - 1,
         };
         Planes {
             groups: 1,
             channels: self.conv.inputs,
-            y: axis(&self.conv.y, height),
-            x: axis(&self.conv.x, width),
-            phases: vec![(0, 0)],
-            pairing: Pairing::Channels,
+            y: axis(&self.conv.y, height, self.y),
+            x: axis(&self.conv.x, width, self.x),
+            phases: self.phases(),
+            pairing: self.pairing(),
         }
     }
 
@@ -226,22 +246,21 @@ impl<'a> Winograd<'a> {
         Width::of(&self.conv.weights)
     }
 
-    /// The weights: for each group of channels, panel of output channels and tap, those
-    /// of each pair of input channels together.
+    /// The weights: for each group of channels, panel of output channels and tap of the
+    /// transform, those of each plane together.
     pub fn weights(&self) -> Vec<u8> {
-        let Conv { groups, inputs, outputs, y, x, weights, .. } = self.conv;
-        let (taps, width) = (y.taps * x.taps, self.width());
-        let rows = self.tile().rows;
+        let Conv { groups, outputs, .. } = *self.conv;
+        let (rows, width, phases) = (self.tile().rows, self.width(), self.phases());
+        let taps = (0..self.y.taps).flat_map(|y| (0..self.x.taps).map(move |x| (y, x)));
         let mut packed = Vec::new();
-        for group in 0..*groups {
-            for first in (0..*outputs).step_by(rows) {
-                for tap in 0..taps {
-                    for pair in 0..self.pairs() {
-                        for output in first..(first + rows).min(*outputs) {
-                            for input in 2 * pair..2 * pair + 2 {
-                                let at = (group * outputs + output) * inputs + input;
-                                let is_there = input < *inputs;
-                                let weight = if is_there { weights[at * taps + tap] } else { 0 };
+        for first in (0..groups * outputs).step_by(outputs).flat_map(|group| {
+            (0..outputs).step_by(rows).map(move |first| group + first..group + outputs)
+        }) {
+            for tap in taps.clone() {
+                for pair in 0..self.planes().pairs() {
+                    for &phase in &phases {
+                        for output in first.clone().take(rows) {
+                            for weight in self.pair_of_weights(output, pair, phase, tap) {
                                 width.push(&mut packed, weight);
                             }
                         }
@@ -252,6 +271,28 @@ impl<'a> Winograd<'a> {
         // Taps are read eight at a time.
         packed.extend([0; 16]);
         packed
+    }
+
+    /// The two weights of an output channel for a pair of a phase at a tap of the
+    /// transform.
+    fn pair_of_weights(
+        &self,
+        output: usize,
+        pair: usize,
+        (phase_y, phase_x): (usize, usize),
+        (tap_y, tap_x): (usize, usize),
+    ) -> [i16; 2] {
+        let Conv { inputs, y, x, weights, .. } = self.conv;
+        let (row, column) = (tap_y * y.stride + phase_y, tap_x * x.stride + phase_x);
+        let weight = |channel: usize, row: usize| {
+            let is_there = channel < *inputs && row < y.taps && column < x.taps;
+            let at = ((output * inputs + channel) * y.taps + row) * x.taps + column;
+            if is_there { weights[at] } else { 0 }
+        };
+        match self.pairing() {
+            Pairing::Channels => [weight(2 * pair, row), weight(2 * pair + 1, row)],
+            Pairing::Rows { below } => [weight(pair, row), weight(pair, row + below)],
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! The transforms of Winograd's minimal filtering along one axis, for integers: two or
-//! four outputs of three taps. S. Winograd, "Arithmetic Complexity of Computations",
+//! four outputs of three taps, three outputs of four. S. Winograd, "Arithmetic Complexity of Computations",
 //! 1980; A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR
 //! 2016.
 //!
@@ -27,6 +27,7 @@ impl Transform {
     pub fn all(taps: usize) -> impl Iterator<Item = Self> {
         let outputs: &[usize] = match taps {
             3 => &[4, 2],
+            4 => &[3],
             _ => &[],
         };
         outputs.iter().map(move |&outputs| Self { outputs, taps })
@@ -42,6 +43,15 @@ impl Transform {
         match self.points() {
             4 => (1, 0),
             _ => ([3, 2, 1, 1][output], 1),
+        }
+    }
+
+    /// By how much a transformed tap may be larger than a tap.
+    pub fn growth(self) -> i32 {
+        match (self.points(), self.taps) {
+            (4, _) => 3,
+            (_, 3) => 7,
+            _ => 15,
         }
     }
 
@@ -119,28 +129,41 @@ impl Transform {
         taps: &[Local],
         store: &mut dyn FnMut(&mut Code, usize),
     ) {
-        let &[g0, g1, g2] = taps else { unreachable!("no transform has {} taps", taps.len()) };
-        let even = code.v128_local();
-        code.get(g0);
-        store(code, 0);
-        code.get(g0).get(g2).op(I::I16x8Add).set(even);
-        for (point, operator) in [(1, I::I16x8Add), (2, I::I16x8Sub)] {
-            code.get(even).get(g1).op(operator);
-            store(code, point);
-        }
-        if self.points() == 6 {
-            let odd = code.v128_local();
-            code.get(g2).i32(2).op(I::I16x8Shl).get(g0).op(I::I16x8Add).set(even);
-            code.get(g1).i32(1).op(I::I16x8Shl).set(odd);
-            for (point, operator) in [(3, I::I16x8Add), (4, I::I16x8Sub)] {
+        let [even, odd] = [code.v128_local(), code.v128_local()];
+        let pair = |code: &mut Code, first: usize, store: &mut dyn FnMut(&mut Code, usize)| {
+            for (point, operator) in [(first, I::I16x8Add), (first + 1, I::I16x8Sub)] {
                 code.get(even).get(odd).op(operator);
                 store(code, point);
             }
-            code.release([odd]);
+        };
+        // One of the taps, and `2^shift` times the next but one, if there is one.
+        let sum = |code: &mut Code, first: usize, shift: u32| {
+            code.get(taps[first]);
+            if let Some(&tap) = taps.get(first + 2) {
+                code.get(tap);
+                if shift > 0 {
+                    code.i32(shift).op(I::I16x8Shl);
+                }
+                code.op(I::I16x8Add);
+            }
+        };
+        code.get(taps[0]);
+        store(code, 0);
+        sum(code, 0, 0);
+        code.set(even);
+        sum(code, 1, 0);
+        code.set(odd);
+        pair(code, 1, store);
+        if self.points() == 6 {
+            sum(code, 0, 2);
+            code.set(even);
+            sum(code, 1, 2);
+            code.i32(1).op(I::I16x8Shl).set(odd);
+            pair(code, 3, store);
         }
-        code.get(g2);
+        code.get(taps[self.taps - 1]);
         store(code, self.points() - 1);
-        code.release([even]);
+        code.release([even, odd]);
     }
 
     /// Emits the transform of products, four `i32` of each, to multiples of the outputs;
@@ -194,14 +217,22 @@ impl Transform {
                 double(code);
                 code.op(I::I32x4Sub);
                 store(code, 1);
+                // far_plus - plus, and with three outputs 6 m5
                 code.get(far_plus).get(plus).op(I::I32x4Sub);
+                if self.outputs == 3 {
+                    triple(code, m5);
+                    double(code);
+                    code.op(I::I32x4Add);
+                }
                 store(code, 2);
-                // 2 far_minus - minus + 6 m5
-                triple(code, m5);
-                code.get(far_minus).op(I::I32x4Add);
-                double(code);
-                code.get(minus).op(I::I32x4Sub);
-                store(code, 3);
+                if self.outputs == 4 {
+                    // 2 far_minus - minus + 6 m5
+                    triple(code, m5);
+                    code.get(far_minus).op(I::I32x4Add);
+                    double(code);
+                    code.get(minus).op(I::I32x4Sub);
+                    store(code, 3);
+                }
                 code.release([plus, minus, far_plus, far_minus]);
             }
             _ => unreachable!("no transform has {} points", products.len()),
@@ -233,6 +264,23 @@ impl Transform {
                 code.release([a, b, c]);
                 vec![even, odd, next_even, next_odd]
             }
+            (3, 4) => {
+                let [a, b, c, d] = [0, 16, 32, 48].map(|offset| load(code, rows[0] + offset));
+                // From the first two vectors, with the third, and one pixel further.
+                let lanes: [[[u8; 4]; 3]; 3] = [
+                    [[0, 3, 6, 6], [0, 1, 2, 5], [1, 2, 3, 4]],
+                    [[1, 4, 7, 7], [0, 1, 2, 6], [1, 2, 3, 5]],
+                    [[2, 5, 5, 5], [0, 1, 4, 7], [1, 2, 3, 6]],
+                ];
+                let pixels = lanes.map(|[first, second, _]| {
+                    let local = shuffled(code, a, b, first);
+                    shuffle(code, local, c, second).set(local);
+                    local
+                });
+                let next = [0, 1, 2].map(|at| shuffled(code, pixels[at], d, lanes[at][2]));
+                code.release([a, b, c, d]);
+                pixels.into_iter().chain(next).collect()
+            }
             _ => {
                 let mut pixels: Vec<Local> = (0..4).map(|tile| load(code, first(tile))).collect();
                 emit_transpose(code, &pixels);
@@ -247,59 +295,6 @@ impl Transform {
                     code.release([low, high]);
                 }
                 pixels
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The transforms as matrices, by what the emitted code does to numbers.
-    fn outputs_of(transform: Transform, pixels: &[i64], taps: [i64; 3]) -> Vec<i64> {
-        let [d0, d1, d2, d3] = [pixels[0], pixels[1], pixels[2], pixels[3]];
-        let [g0, g1, g2] = taps;
-        let (d, g) = match transform.points() {
-            4 => {
-                (vec![d0 - d2, d1 + d2, d2 - d1, d1 - d3], vec![g0, g0 + g1 + g2, g0 - g1 + g2, g2])
-            }
-            _ => {
-                let (d4, d5) = (pixels[4], pixels[5]);
-                let d = vec![
-                    4 * d0 - 5 * d2 + d4,
-                    d4 - 4 * d2 + d3 - 4 * d1,
-                    d4 - 4 * d2 - d3 + 4 * d1,
-                    d4 - d2 + 2 * (d3 - d1),
-                    d4 - d2 - 2 * (d3 - d1),
-                    4 * d1 - 5 * d3 + d5,
-                ];
-                let far = g0 + 4 * g2;
-                (d, vec![g0, g0 + g1 + g2, g0 - g1 + g2, far + 2 * g1, far - 2 * g1, g2])
-            }
-        };
-        let m: Vec<i64> = d.iter().zip(&g).map(|(d, g)| d * g).collect();
-        match m[..] {
-            [m0, m1, m2, m3] => vec![2 * m0 + m1 + m2, m1 - m2 - 2 * m3],
-            _ => vec![
-                6 * m[0] - 4 * (m[1] + m[2]) + m[3] + m[4],
-                m[3] - m[4] - 2 * (m[1] - m[2]),
-                m[3] + m[4] - m[1] - m[2],
-                2 * (m[3] - m[4]) - (m[1] - m[2]) + 6 * m[5],
-            ],
-        }
-    }
-
-    #[test]
-    fn outputs_are_known_multiples_of_the_filtered_pixels() {
-        let pixels = [37, -255, 190, 3, -90, 254];
-        let taps = [-128, 77, 127];
-        for transform in Transform::all(3) {
-            let seen = outputs_of(transform, &pixels[..transform.points()], taps);
-            for (output, seen) in seen.into_iter().enumerate() {
-                let wanted: i64 = (0..3).map(|tap| pixels[output + tap] * taps[tap]).sum();
-                let (twos, threes) = transform.multiple(output);
-                assert_eq!(seen, wanted * (1 << twos) * 3i64.pow(threes), "output {output}");
             }
         }
     }
