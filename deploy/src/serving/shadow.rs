@@ -1,5 +1,6 @@
 //! Runs the version that did not answer on the same input, off the way of
-//! answers: one thread, a short queue, and what does not fit is not compared.
+//! answers: one thread of a low priority, a short queue, and what does not fit is not
+//! compared.
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
@@ -7,6 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use leeway_contract::{Digest, Tensor};
 
 use super::{Model, Serving, Version};
+use crate::transaction::quiet;
 
 /// An answered input that the other version shall run as well.
 pub(super) struct Shadowed {
@@ -45,6 +47,7 @@ impl Shadow {
         let (sender, receiver) = sync_channel::<Shadowed>(QUEUE);
         let serving = self.serving.clone();
         std::thread::Builder::new().name("shadow".into()).spawn(move || {
+            quiet::give_way();
             for shadowed in receiver {
                 match serving.upgrade() {
                     Some(serving) => serving.compare(shadowed),

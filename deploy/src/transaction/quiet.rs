@@ -7,15 +7,20 @@ use super::Cause;
 /// thread may lower its own priority without any right.
 const NICE: i32 = 10;
 
+/// The calling thread gives way to all others from now on.
+pub(crate) fn give_way() {
+    // On Linux, process 0 is the calling thread.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "what answers nothing competes with inferences");
+    }
+}
+
 /// Does something on a thread that gives way to all others.
 pub(crate) fn quietly<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Cause> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("deploy".into());
         let lowered = || {
-            // On Linux, process 0 is the calling thread.
-            if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-                tracing::debug!(%error, "a deployment competes with inferences");
-            }
+            give_way();
             work()
         };
         let thread = thread.spawn_scoped(scope, lowered).map_err(Cause::Thread)?;

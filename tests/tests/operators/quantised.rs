@@ -414,7 +414,8 @@ fn quantised_convolutions_by_winograds_filtering() {
         let (taps, stride) = random.pick(&[(3, 1), (3, 1), (3, 1), (5, 2), (7, 2)]);
         let size = [0; 2].map(|_| random.within(taps..=37));
         // With the most, a sum may be too large for the largest tiles.
-        let channels = if stride == 1 { &[15, 16, 31, 64, 64, 200, 600, 1600][..] } else { &[3, 8, 9] };
+        let channels =
+            if stride == 1 { &[15, 16, 31, 64, 64, 200, 600, 1600][..] } else { &[3, 8, 9] };
         let channels = random.pick(channels);
         let size = if channels > 64 { size.map(|size| size.min(8)) } else { size };
         let outputs = if stride == 1 { random.within(4..=13) } else { random.within(24..=40) };

@@ -186,3 +186,39 @@ fn a_canary_answers_its_share_of_a_stream_within_the_stream_s_promise() {
     camera.deployer.promote("scaling", digest, "for the test").unwrap();
     assert_eq!((camera.factor(), camera.promised()), (3.0, vec!["camera".to_owned()]));
 }
+
+#[test]
+fn what_cannot_be_kept_any_more_is_set_aside_and_told_also_after_a_restart() {
+    let camera = Camera::new(10.0);
+    assert_eq!(camera.factor(), 2.0);
+    let status = || camera.deployer.stream_status().remove("camera").unwrap();
+    assert!(status().promised.is_some() && status().reason.is_none());
+    let version =
+        Arc::clone(&camera.deployer.serving().model("scaling").unwrap().routing().primary);
+    let watch = version.watch.as_ref().unwrap();
+    // A run takes longer than its deadline.
+    watch.observe(Duration::from_secs(6));
+    let begin = std::time::Instant::now();
+    while !status().set_aside {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let told = status();
+    assert!(told.promised.is_none() && told.exceeded > 0, "{told:?}");
+    assert!(told.reason.unwrap().contains("camera") && told.counts.arrived > 0);
+    let refused = |deployer: &Deployer| match deployer
+        .infer("scaling", TestModel::input([1.0; 4]))
+        .unwrap_err()
+    {
+        ServeError::Run { source, .. } => source.fault(),
+        error => panic!("{error}"),
+    };
+    assert_eq!(refused(&camera.deployer), Fault::SetAside);
+    // What was seen is kept: it is not promised after a restart, either.
+    let Camera { bench, deployer } = camera;
+    drop((version, deployer));
+    let again = bench.open();
+    let told = again.stream_status().remove("camera").unwrap();
+    assert!(told.set_aside && told.reason.unwrap().contains("camera"));
+    assert_eq!(refused(&again), Fault::SetAside);
+}
