@@ -62,6 +62,27 @@ fn a_fog_host_s_module_deploys_by_digest() {
 }
 
 #[test]
+fn a_signature_on_the_fog_host_travels_along() {
+    let bench = signed();
+    let trust = bench.path("trust.toml");
+    std::fs::write(&trust, "[[key]]\nname = \"release\"\nfile = \"release.pub.pem\"\n").unwrap();
+    let host = Running::start(FogConfig { trust: Some(trust), ..FogConfig::default() }).unwrap();
+    let (digest, url) = (digest_of(&bench, "1.wasm"), host.url());
+    let put = |path: &str, file: &str| {
+        let bytes = std::fs::read(bench.path(file)).unwrap();
+        ureq::put(format!("{url}/v1/modules/{path}")).send(&bytes[..]).unwrap();
+    };
+    put(&format!("{digest}/signature"), "1.wasm.sig");
+    put(&digest, "1.wasm");
+    let model = format!("[[model]]\nname = \"tabular\"\nsource = \"{url}\"\n");
+    let text = format!("generation = 1\n{model}digest = \"{digest}\"\n");
+    std::fs::write(bench.path("desired.toml"), text).unwrap();
+    bench.succeed(&with_device(&["apply", "desired.toml", "--wait", "60"]));
+    let deployed = bench.succeed(&with_device(&["deploy", &digest, "--from", &url]));
+    assert!(deployed.contains("tabular 1 serves"), "{deployed}");
+}
+
+#[test]
 fn settings_come_with_a_deployment_and_wrong_ones_do_not_reach_the_device() {
     let bench = signed();
     let deploy = with_device(&["deploy", "1.wasm", "--settings", "settings.toml"]);
@@ -108,6 +129,52 @@ fn verify_tells_what_holds_by_its_exit_status() {
     std::fs::write(bench.path("1.wasm"), module).unwrap();
     let (status, text) = verify(&["1.wasm", key[0], key[1]]);
     assert!(status == Some(1) && text.contains("WRONG"), "{text}");
+}
+
+#[test]
+#[ignore = "needs Debian's docker-registry"]
+fn a_device_fetches_from_a_registry_what_it_shall_be() {
+    let bench = signed();
+    let server = Server::start();
+    let reference = server.reference("models/tabular:1");
+    bench.succeed(&["push", "1.wasm", &reference]);
+    // A stranger attaches a newer release's signature: the other one counts.
+    bench.succeed(&["keygen", "stranger"]);
+    std::fs::copy(bench.path("1.wasm"), bench.path("again.wasm")).unwrap();
+    bench.succeed(&["sign", "again.wasm", "--key", "stranger.pem", "--counter", "9"]);
+    bench.succeed(&["push", "again.wasm", &reference]);
+    let apply = |generation: u32, source: &str| {
+        let model = format!("[[model]]\nname = \"tabular\"\nsource = \"{source}\"\n");
+        let text = format!("generation = {generation}\n{model}");
+        std::fs::write(bench.path("desired.toml"), text).unwrap();
+        with_device(&["apply", "desired.toml", "--wait", "60"])
+    };
+    let told = bench.succeed(&apply(1, &reference));
+    assert!(told.contains("reached"), "{told}");
+    let status = bench.succeed(&with_device(&["status"]));
+    assert!(status.contains("active     1 "), "{status}");
+
+    // By the manifest's digest, and another version.
+    bench.succeed(&["sign", "2.wasm", "--key", "release.pem", "--counter", "8"]);
+    let pushed = bench.succeed(&["push", "2.wasm", &server.reference("models/tabular:2")]);
+    let digest = pushed.split("sha256:").nth(1).expect(&pushed);
+    let digest: String = digest.chars().take_while(char::is_ascii_hexdigit).collect();
+    let by_digest = server.reference(&format!("models/tabular@sha256:{digest}"));
+    bench.succeed(&apply(2, &by_digest));
+    let status = bench.succeed(&with_device(&["status"]));
+    assert!(status.contains("active     2 "), "{status}");
+
+    let missing = server.reference("models/tabular:9");
+    apply(3, &missing);
+    bench.succeed(&with_device(&["apply", "desired.toml"]));
+    let begin = std::time::Instant::now();
+    loop {
+        let status = bench.succeed(&with_device(&["status"]));
+        if status.contains("tabular:9") && status.contains("active     2 ") {
+            break;
+        }
+        assert!(begin.elapsed().as_secs() < 60, "{status}");
+    }
 }
 
 #[test]

@@ -12,12 +12,14 @@ use crate::slots;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum DeviceEvent {
-    /// An attempt to bring a version in got to this step.
+    /// An attempt to bring a version in is done with a step.
     Step {
         /// The model.
         model: String,
         /// The step.
         step: Step,
+        /// What was found.
+        found: String,
     },
     /// How far the device is with what the model shall be has changed.
     Goal {

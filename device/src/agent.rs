@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use crate::api;
 use crate::config::{Config, ConfigError, FogConfig};
 use crate::desired::DesiredFile;
+use crate::mqtt::Mqtt;
 use crate::notify::Notify;
 use crate::origin::Places;
 use crate::runner::{Running, RunningError};
@@ -172,6 +173,8 @@ impl Agent {
         let unix = axum::serve(unix, router).with_graceful_shutdown(until(ended.clone()));
         let mut servers = tokio::task::JoinSet::new();
         servers.spawn(async move { unix.await });
+        let mqtt = self.config.mqtt.as_ref().map(|config| Mqtt::start(config, both.clone()));
+        let mqtt = mqtt.transpose().map_err(ConfigError::from)?;
         if let Some((tcp, config)) = self.tcp.clone().zip(self.config.tcp.as_ref()) {
             let listener = TcpListener::bind(config.listen).await.map_err(using(config.listen))?;
             let router = api::router(both, Some(tcp.door()));
@@ -182,6 +185,9 @@ impl Agent {
         self.live(&notify).await?;
         notify.tell("STOPPING=1");
         drop(end);
+        if let Some(mqtt) = mqtt {
+            mqtt.stop().await;
+        }
         while servers.join_next().await.is_some() {}
         self.deployer.record_probations();
         fs::remove_file(&self.config.socket).ok();

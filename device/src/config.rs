@@ -24,6 +24,11 @@
 //! listen = "127.0.0.1:8090"
 //! token_file = "token"
 //!
+//! [mqtt]                              # optional; src/mqtt/config.rs describes it
+//! url = "mqtts://broker.example.org:8883"
+//! device = "line-3"
+//! authority = "broker-ca.pem"
+//!
 //! [fog]                               # optional
 //! url = "https://192.0.2.7:8443"
 //! authority = "fog-ca.pem"            # https only: who has signed its certificate
@@ -49,6 +54,7 @@ use leeway_runtime::power::PowerModel;
 use leeway_runtime::sandbox::EngineKind;
 use serde::Deserialize;
 
+use crate::mqtt::{MqttConfig, MqttError};
 use crate::tcp::{TcpConfig, TcpError};
 pub(crate) use promise::nowhere_else;
 pub use promise::{ExecutorConfig, OffloadConfig, PolicyName, RealTimeConfig, ThermalConfig};
@@ -72,6 +78,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where it listens besides.
     pub tcp: Option<TcpConfig>,
+    /// The broker by which it is told what it shall be.
+    pub mqtt: Option<MqttConfig>,
     /// Its fog host.
     pub fog: Option<FogConfig>,
     /// What runs the inputs of streams.
@@ -222,6 +230,9 @@ pub enum ConfigError {
     /// How it listens on TCP.
     #[error(transparent)]
     Tcp(#[from] TcpError),
+    /// How it speaks to a broker.
+    #[error(transparent)]
+    Mqtt(#[from] MqttError),
 }
 
 impl Config {
@@ -235,16 +246,20 @@ impl Config {
         let beside = path.parent().unwrap_or(Path::new("."));
         let files = config.trust.keys.iter_mut().map(|key| &mut key.file);
         let tcp = config.tcp.iter_mut().flat_map(TcpConfig::files);
+        let mqtt = config.mqtt.iter_mut().flat_map(MqttConfig::files);
         let fog = config.fog.iter_mut().flat_map(FogConfig::files);
         let sysfs = config.thermal.sysfs.iter_mut();
         let own = [&mut config.root, &mut config.socket].into_iter().chain(&mut config.desired);
-        for file in files.chain(tcp).chain(fog).chain(sysfs).chain(own) {
+        for file in files.chain(tcp).chain(mqtt).chain(fog).chain(sysfs).chain(own) {
             *file = beside.join(&*file);
         }
         if let Some(tcp) = &config.tcp {
             tcp.check()?;
         }
         config.check_promise()?;
+        if let Some(mqtt) = &config.mqtt {
+            mqtt.check()?;
+        }
         Ok(config)
     }
 

@@ -7,6 +7,7 @@
 //! | `agent`   | a deployer with sockets: how it begins, serves and ends |
 //! | `api`     | the routes: the Open Inference Protocol, and control    |
 //! | `tcp`     | the TCP socket: TLS, and who is let in                  |
+//! | `mqtt`    | the channel by an MQTT broker                           |
 //! | `runner`  | what runs a version: through the offloader              |
 //! | `desired` | the file that says what the device shall be             |
 //! | `origin`  | where it fetches modules itself                         |
@@ -16,6 +17,7 @@ mod agent;
 mod api;
 pub mod config;
 mod desired;
+mod mqtt;
 mod notify;
 mod origin;
 mod runner;
@@ -23,4 +25,5 @@ mod tcp;
 
 pub use agent::{Agent, AgentError};
 pub use config::Config;
+pub use mqtt::{MqttConfig, MqttError};
 pub use tcp::{TcpConfig, TcpError};

@@ -290,8 +290,14 @@ impl Transaction<'_> {
             allow_older: request.allow_older,
         });
         let trust = lock(&deployer.trust).clone();
-        let (module, envelope) = ((request.digest, bytes), request.envelope.as_deref());
-        let accepted = examine::signature(&trust, module, certificate, envelope, &memory)?;
+        let module = (request.digest, bytes);
+        let check = |envelope| examine::signature(&trust, module, certificate, envelope, &memory);
+        let mut accepted = check(request.envelope.as_deref());
+        for envelope in &request.other_envelopes {
+            // The first refusal is the one that is told.
+            accepted = accepted.or_else(|first| check(Some(envelope)).map_err(|_| first));
+        }
+        let accepted = accepted?;
         let keys: Vec<String> = accepted.signed_by.iter().map(ToString::to_string).collect();
         self.done(match accepted.counter {
             Some(counter) => format!("release {counter}, signed by {}", keys.join(", ")),

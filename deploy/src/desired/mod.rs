@@ -14,4 +14,4 @@ pub use kept::{Kept, StaleError, Want};
 pub use leeway_control::desired::{
     DesiredError, DesiredModel, DesiredState, DesiredStatus, GoalState, GoalStatus, Others, Wanted,
 };
-pub use reconciler::{Origin, OriginError, Reconciler, Resolved, WantError};
+pub use reconciler::{Origin, OriginError, Reconciler, Resolved, Told, WantError};

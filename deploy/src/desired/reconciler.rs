@@ -15,7 +15,7 @@ use super::kept::{Kept, StaleError, Want};
 use super::machine::{Action, End, Machine, Observed, RetryRule, Standing, Ticket};
 use crate::deployer::Deployer;
 use crate::state::{SlotError, StateError};
-use crate::transaction::{Cancel, Cause, Request, Source, Step};
+use crate::transaction::{Cancel, Cause, Progress, Request, Source, Step};
 use leeway_control::desired::{
     DesiredError, DesiredModel, DesiredState, DesiredStatus, GoalStatus, Wanted,
 };
@@ -24,8 +24,9 @@ use leeway_control::desired::{
 pub struct Resolved {
     /// Which it is.
     pub digest: Digest,
-    /// The envelope with its signatures, where that is beside it.
-    pub envelope: Option<Vec<u8>>,
+    /// The envelopes with its signatures that are beside it: one of them has to be
+    /// believed.
+    pub envelopes: Vec<Vec<u8>>,
     /// Where its bytes come from, if they are not here.
     pub source: Box<dyn Source + Send>,
 }
@@ -96,6 +97,22 @@ struct Inner {
     attempts: HashMap<Ticket, Attempt>,
 }
 
+/// What is told of a device on its way.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// An attempt to bring in a version of the model is done with a step.
+    Done {
+        /// The model.
+        model: &'a str,
+        /// The step, and what was found.
+        progress: &'a Progress,
+    },
+    /// The device, or how far it is, may have changed.
+    Changed,
+}
+
+type Listener = Box<dyn Fn(Told<'_>) + Send + Sync>;
+
 /// What the thread waits for.
 #[derive(Default)]
 struct Signal {
@@ -127,7 +144,7 @@ pub struct Reconciler {
     inner: Mutex<Inner>,
     signal: Arc<Signal>,
     /// Who hears that something has changed.
-    listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    listener: OnceLock<Listener>,
 }
 
 impl fmt::Debug for Reconciler {
@@ -163,15 +180,15 @@ impl Reconciler {
         Ok(reconciler)
     }
 
-    /// Whoever this is hears each time that the device, or how far it is, has changed, on
-    /// a thread that must not wait for it. There is one at most.
-    pub fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
+    /// Whoever this is hears what happens, on a thread that must not wait for it. There
+    /// is one at most.
+    pub fn listen(&self, listener: impl Fn(Told<'_>) + Send + Sync + 'static) {
         self.listener.set(Box::new(listener)).ok();
     }
 
-    fn tell(&self) {
+    fn tell(&self, told: Told<'_>) {
         if let Some(listener) = self.listener.get() {
-            listener();
+            listener(told);
         }
     }
 
@@ -288,25 +305,30 @@ impl Reconciler {
             _ => None,
         };
         let (found, beside, mut source) = match resolved {
-            Some(Resolved { digest, envelope, source }) => (Some(digest), envelope, Some(source)),
-            None => (None, None, None),
+            Some(Resolved { digest, envelopes, source }) => (Some(digest), envelopes, Some(source)),
+            None => (None, Vec::new(), None),
         };
         let Some(digest) = wanted.digest.or(found) else {
             return End::Refused("neither the desired state nor its source names a digest".into());
         };
         let signature = wanted.signature.as_ref().map(|text| text.clone().into_bytes());
+        let mut envelopes = signature.map_or(beside, |one| vec![one]).into_iter();
         let request = Request {
             model: Some(wanted.name.clone()),
             version: wanted.version.clone(),
             goal: Some(since),
-            envelope: signature.or(beside),
+            envelope: envelopes.next(),
+            other_envelopes: envelopes.collect(),
             allow_older: wanted.allow_older,
             settings: Some(wanted.settings()),
             reason: format!("desired since generation {since}"),
             ..Request::new(digest)
         };
         let source = source.as_mut().map(|source| &mut **source as &mut (dyn Source + Send));
-        let progress = |progress: crate::transaction::Progress| self.at(ticket, progress.step);
+        let progress = |progress: Progress| {
+            self.at(ticket, progress.step);
+            self.tell(Told::Done { model: &wanted.name, progress: &progress });
+        };
         match self.deployer.deploy(&request, source, cancel, &progress) {
             Ok(done) => End::Reached { digest: Some(done.digest), canary: done.canary },
             Err(refusal) => match (&*refusal.cause, unreached) {
@@ -334,7 +356,6 @@ impl Reconciler {
         if let Some(attempt) = self.inner().attempts.get_mut(&ticket) {
             attempt.step = Some(step);
         }
-        self.tell();
     }
 
     /// Looks at what has become of the models, and begins what is due. Returns how long
@@ -411,7 +432,7 @@ fn keep(reconciler: &Weak<Reconciler>, signal: &Signal) {
     loop {
         let Some(strong) = reconciler.upgrade() else { return };
         let idle = strong.step();
-        strong.tell();
+        strong.tell(Told::Changed);
         drop(strong);
         signal.wait(idle);
     }

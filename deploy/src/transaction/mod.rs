@@ -63,6 +63,9 @@ pub struct Request {
     pub goal: Option<u64>,
     /// The envelope with its signatures.
     pub envelope: Option<Vec<u8>>,
+    /// More envelopes, where whoever likes can put one beside the module: one of all has
+    /// to be believed.
+    pub other_envelopes: Vec<Vec<u8>>,
     /// Whether an operator allows a release that is older than one that was active.
     pub allow_older: bool,
     /// What is asked of the model from then on; what was asked before where it is
@@ -81,6 +84,7 @@ impl Request {
             version: None,
             goal: None,
             envelope: None,
+            other_envelopes: Vec::new(),
             allow_older: false,
             settings: None,
             reason: "asked for".into(),

@@ -61,7 +61,11 @@ fn bring(
             let cause = Box::new(Cause::Source(std::io::Error::other(error)));
             Refusal { digest, step: Step::Fetch, cause }
         })?;
-        asked.envelope = asked.envelope.or(found.envelope);
+        if asked.envelope.is_none() {
+            let mut envelopes = found.envelopes.into_iter();
+            asked.envelope = envelopes.next();
+            asked.other_envelopes = envelopes.collect();
+        }
         source = Some(found.source);
     }
     asked.model = request.model;

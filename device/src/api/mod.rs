@@ -19,6 +19,7 @@ mod infer;
 mod stream;
 mod upload;
 
+pub(crate) use control::status_of;
 use error::HttpError;
 
 use crate::tcp::Door;

@@ -20,12 +20,12 @@ pub(super) fn resolve(path: &Path, wanted: &DesiredModel) -> io::Result<Resolved
     };
     let mut beside = OsString::from(path);
     beside.push(".sig");
-    let envelope = match fs::read(&beside) {
-        Ok(envelope) => Some(envelope),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+    let envelopes = match fs::read(&beside) {
+        Ok(envelope) => vec![envelope],
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
-    Ok(resolved(digest, envelope, FileSource(path.to_owned())))
+    Ok(resolved(digest, envelopes, FileSource(path.to_owned())))
 }
 
 #[test]
@@ -36,8 +36,8 @@ fn a_file_is_found_with_its_signature() {
     assert_eq!(resolve(&path, &wanted).unwrap_err().kind(), io::ErrorKind::NotFound);
     fs::write(&path, b"module").unwrap();
     let found = resolve(&path, &wanted).unwrap();
-    assert_eq!((found.digest, found.envelope), (Digest::of(b"module"), None));
+    assert_eq!((found.digest, found.envelopes), (Digest::of(b"module"), vec![]));
     fs::write(folder.path().join("model.wasm.sig"), b"signed").unwrap();
     let found = resolve(&path, &wanted).unwrap();
-    assert_eq!(found.envelope.as_deref(), Some(&b"signed"[..]));
+    assert_eq!(found.envelopes, [b"signed".to_vec()]);
 }

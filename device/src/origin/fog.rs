@@ -1,5 +1,5 @@
 //! Modules of a fog host, by digest, or by the version that it has under the model's
-//! name.
+//! name, with their signatures.
 
 use std::io;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use super::{failed, resolved};
 
 /// The longest that a fog host may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// The largest signature.
+const MOST_SIGNATURE_BYTES: u64 = 64 << 10;
 
 /// Asks fog hosts.
 pub(super) struct FogHosts {
@@ -39,7 +42,23 @@ impl FogHosts {
             None => self.digest(base, wanted)?,
         };
         let url = format!("{base}/v1/modules/{digest}");
-        Ok(resolved(digest, None, Module { agent: self.agent.clone(), url }))
+        let known = wanted.signature.is_some();
+        let envelope = if known { None } else { self.signature(&url)? };
+        let envelopes = envelope.into_iter().collect();
+        Ok(resolved(digest, envelopes, Module { agent: self.agent.clone(), url }))
+    }
+
+    /// What was signed of the module, if the host has it: one without any says so, and an
+    /// older one knows of none.
+    fn signature(&self, module: &str) -> io::Result<Option<Vec<u8>>> {
+        let request = self.agent.get(format!("{module}/signature"));
+        let request = request.config().timeout_global(Some(SILENCE)).build();
+        let mut response = request.call().map_err(failed)?;
+        if !response.status().is_success() {
+            return Ok(None);
+        }
+        let body = response.body_mut().with_config().limit(MOST_SIGNATURE_BYTES);
+        body.read_to_vec().map(Some).map_err(failed)
     }
 
     /// The module that the host has under the model's name.

@@ -8,10 +8,12 @@ use leeway_deploy::transaction::{Cancel, Source};
 
 mod file;
 mod fog;
+mod registry;
 
-const KNOWN: &str = "a path on the device, or http://HOST:PORT of a fog host";
+const KNOWN: &str =
+    "a path on the device, http://HOST:PORT of a fog host, or oci://HOST/NAME:TAG of a registry";
 
-/// Files on the device, and fog hosts.
+/// Files on the device, fog hosts, and registries.
 pub(crate) struct Places {
     fog: fog::FogHosts,
 }
@@ -31,6 +33,7 @@ impl Origin for Places {
     ) -> Result<Resolved, OriginError> {
         let found = match source.split_once("://") {
             Some(("http" | "https", _)) => self.fog.resolve(source, wanted),
+            Some(("oci", _)) => registry::resolve(source, wanted),
             Some(("file", path)) => file::resolve(path.as_ref(), wanted),
             None if source.starts_with('/') => file::resolve(source.as_ref(), wanted),
             _ => {
@@ -44,10 +47,10 @@ impl Origin for Places {
 
 fn resolved(
     digest: Digest,
-    envelope: Option<Vec<u8>>,
+    envelopes: Vec<Vec<u8>>,
     source: impl Source + Send + 'static,
 ) -> Resolved {
-    Resolved { digest, envelope, source: Box::new(source) }
+    Resolved { digest, envelopes, source: Box::new(source) }
 }
 
 /// An error in words that is one of input and output.

@@ -1,6 +1,7 @@
 //! The agent as a process of its own, told what to do through its sockets.
 
 mod lifecycle;
+mod mqtt;
 mod reached;
 mod refusals;
 mod robust;

@@ -74,10 +74,12 @@ impl Origin for Shelf {
             }
             None => return Err(failed("no such place")),
         };
-        let envelope = Some(signed(&self.1, &bytes, 1));
+        // A stranger has put a newer release's signature there as well.
+        let stranger = SecretKey::generate().unwrap();
+        let envelopes = vec![signed(&stranger, &bytes, 9), signed(&self.1, &bytes, 1)];
         Ok(Resolved {
             digest: Digest::of(&bytes),
-            envelope,
+            envelopes,
             source: Box::new(Gated { bytes, gate }),
         })
     }
