@@ -17,6 +17,10 @@ pub struct DeployArguments {
     /// Whether its counter may be lower than that of a release that was active.
     #[arg(long)]
     allow_older: bool,
+    /// Measure it anew where the device has calibrated it before, and forget what raised
+    /// its bound since then.
+    #[arg(long)]
+    recalibrate: bool,
     /// Why, for the device's history.
     #[arg(long)]
     reason: Option<String>,
@@ -31,6 +35,7 @@ impl DeployArguments {
         let mut request = DeployRequest::new(module.digest);
         request.model.clone_from(&self.model);
         request.allow_older = self.allow_older;
+        request.recalibrate = self.recalibrate;
         request.reason.clone_from(&self.reason);
         request.settings = self.settings.as_deref().map(settings_in).transpose()?;
         Ok(request)

@@ -25,6 +25,10 @@ pub struct DeployRequest {
     /// Whether a release may be older than one that was active.
     #[serde(default)]
     pub allow_older: bool,
+    /// Whether it is measured anew, where it was calibrated on the device before: what
+    /// raised its bound since then is forgotten.
+    #[serde(default)]
+    pub recalibrate: bool,
     /// What is asked of the model from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
@@ -45,6 +49,7 @@ impl DeployRequest {
             model: None,
             signature: None,
             allow_older: false,
+            recalibrate: false,
             settings: None,
             source: None,
             reason: None,

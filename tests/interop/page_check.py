@@ -223,7 +223,7 @@ class Check:
         )
         check("the slow device asks the fog host", row, browser.text("[data-device=press-4]"))
         row = browser.text("[data-device=gate-north]")
-        check("it tells its model and policy", "mlp-digits" in row and "threshold" in row, row)
+        check("it tells its model and policy", "mlp-digits" in row and "deadline-aware" in row, row)
         bars = browser.wait_for("document.querySelectorAll('#flow .bar.fog').length")
         check("the flow is drawn", bars, browser.text("#flow"))
         lines = "document.querySelectorAll('#times path.lines[d]:not([d=\"\"])').length"

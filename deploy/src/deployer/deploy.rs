@@ -345,13 +345,17 @@ impl Transaction<'_> {
         let claims = trial::claims(module, deployer.sandbox.engine_hash());
         let trial = &deployer.config.trial;
         let kept = &deployer.calibrations;
-        let known = quietly(|| kept.load(&claims).ok())?;
+        let anew = self.request.recalibrate;
+        let known = quietly(|| kept.load(&claims).ok().filter(|_| !anew))?;
         let (calibration, found) = match known {
             Some(known) => (known, "it was calibrated on this device before".to_owned()),
             None => trial::measured(module, claims, kept, trial, self.cancel)?,
         };
         let (bound, version) = quietly(|| {
-            let watch = deployer.watch(calibration);
+            let watch = deployer.watch(&calibration);
+            if anew {
+                watch.renew(calibration);
+            }
             let bound = watch.calibrated().0.time;
             let version = deployer.version(release, module.clone(), Some(watch), &settings)?;
             Ok::<_, Cause>((bound, version))

@@ -308,14 +308,14 @@ impl Deployer {
     }
 
     /// Watches a module by its calibration.
-    fn watch(&self, calibration: Calibration) -> Arc<Watch> {
+    fn watch(&self, calibration: &Calibration) -> Arc<Watch> {
         let mut watches = lock(&self.watches);
         watches.retain(|_, watch| watch.strong_count() > 0);
         let module = calibration.claims.module;
         if let Some(known) = watches.get(&module).and_then(Weak::upgrade) {
             return known;
         }
-        let watch = Arc::new(Watch::kept_by(calibration, self.config.bound, &self.keeper));
+        let watch = Arc::new(Watch::kept_by(calibration.clone(), self.config.bound, &self.keeper));
         watches.insert(module, Arc::downgrade(&watch));
         watch
     }

@@ -147,7 +147,7 @@ impl Deployer {
         if let Err(error) = &calibration {
             tracing::warn!(%error, "without a calibration nothing is promised");
         }
-        let watch = calibration.ok().map(|calibration| self.watch(calibration));
+        let watch = calibration.ok().map(|calibration| self.watch(&calibration));
         self.version(release, module, watch, settings)
     }
 }

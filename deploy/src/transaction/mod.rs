@@ -68,6 +68,8 @@ pub struct Request {
     pub other_envelopes: Vec<Vec<u8>>,
     /// Whether an operator allows a release that is older than one that was active.
     pub allow_older: bool,
+    /// Whether it is measured anew, where it was calibrated on this device before.
+    pub recalibrate: bool,
     /// What is asked of the model from then on; what was asked before where it is
     /// not given.
     pub settings: Option<Settings>,
@@ -86,6 +88,7 @@ impl Request {
             envelope: None,
             other_envelopes: Vec::new(),
             allow_older: false,
+            recalibrate: false,
             settings: None,
             reason: "asked for".into(),
         }

@@ -51,6 +51,7 @@ fn bring(
     let mut asked = Request::new(digest);
     asked.envelope = request.signature.map(String::into_bytes);
     asked.allow_older = request.allow_older;
+    asked.recalibrate = request.recalibrate;
     asked.settings = request.settings;
     asked.reason = request.reason.unwrap_or(asked.reason);
     let mut source = None;

@@ -83,6 +83,15 @@ impl Watch {
         Bound { time: times(state.bound.time, state.slowdown), ..state.bound }
     }
 
+    /// The model was measured anew, at the clock that it was calibrated at before: from
+    /// now on that is what it goes by, and what was seen until now is forgotten.
+    pub fn renew(&self, calibration: Calibration) {
+        let mut state = self.state();
+        state.calibration = calibration;
+        state.times.reset();
+        state.bound = state.current().bound(&self.rule);
+    }
+
     /// The processor is slower than when it was calibrated, so many times
     /// ([`crate::thermal::Validity::factor`]); 1 ends it. Until then more is promised.
     pub fn slow_down(&self, factor: f64) {

@@ -54,6 +54,16 @@ fn a_raised_bound_is_there_after_a_restart() {
 }
 
 #[test]
+fn who_measures_anew_forgets_what_raised_the_bound() {
+    let watch = Watch::new(calibration(), RULE);
+    let bound = watch.bound();
+    watch.observe(LONGEST * 2);
+    assert_ne!(watch.bound(), bound);
+    watch.renew(calibration());
+    assert_eq!((watch.bound(), watch.seen().runs, watch.quantile(0.5)), (bound, 0, None));
+}
+
+#[test]
 fn a_bound_is_raised_all_the_same_where_it_cannot_be_kept() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::new(directory.path().join("gone")).unwrap();

@@ -106,6 +106,26 @@ fn swaps_rollbacks_restarts_and_removal_change_what_the_executor_serves() {
 }
 
 #[test]
+fn a_module_is_measured_anew_where_that_is_asked_for() {
+    let camera = Camera::new(1_000.0);
+    let watch = || {
+        let routing = camera.deployer.serving().model("scaling").unwrap().routing();
+        Arc::clone(routing.primary.watch.as_ref().unwrap())
+    };
+    let promised = || watch().bound().time;
+    let raised = Duration::from_secs(3);
+    assert!(watch().observe(raised));
+    let module = component(&scaling(2.0));
+    let request = |recalibrate| Request { recalibrate, ..camera.bench.request(&module, 1) };
+    // What was seen counts: 3 s and more do not fit a period of one.
+    let refusal = deploy(&camera.deployer, &request(false), &module).unwrap_err();
+    assert_eq!(refusal.step, Step::Admit, "{refusal}");
+    assert!(promised() >= raised, "{:?}", promised());
+    deploy(&camera.deployer, &request(true), &module).unwrap();
+    assert!(promised() < raised, "{:?}", promised());
+}
+
+#[test]
 fn what_is_not_schedulable_is_refused_and_the_old_one_keeps_its_promise() {
     let camera = Camera::new(1.0);
     let mut impossible = with_streams(&["camera"], 1.0);
