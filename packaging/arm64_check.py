@@ -3,6 +3,12 @@ module on both gives the same bits and burns the same fuel.
 
     packaging/arm64_check.py TARGET_DIR/aarch64-unknown-linux-gnu/release/leeway-device
 
+The agent must be linked statically, as qemu-user 7.2, Debian 12's, hangs in
+pthread_create where the arm64 C library is linked dynamically:
+
+    cargo rustc --release -p leeway-device --bin leeway-device \\
+        --target aarch64-unknown-linux-gnu -- -C target-feature=+crt-static
+
 Needs qemu-user-static, the arm64 C library (libc6-dev-arm64-cross), a release build for
 this machine, and numpy.
 """
