@@ -289,6 +289,28 @@ impl Code {
         }
     }
 
+    /// Loads the 16 bytes at `address` plus each of the offsets, into locals of their own.
+    pub fn load_each(
+        &mut self,
+        address: Local,
+        offsets: impl IntoIterator<Item = usize>,
+    ) -> Vec<Local> {
+        let load = |offset: usize| {
+            let local = self.v128_local();
+            self.load(address, offset as u64).set(local);
+            local
+        };
+        offsets.into_iter().map(load).collect()
+    }
+
+    /// Pops a vector, and stores it at `address + offset`.
+    pub fn store_popped(&mut self, address: Local, offset: usize) {
+        let local = self.v128_local();
+        self.set(local);
+        self.store_lanes(address, offset as u64, local, 4);
+        self.release([local]);
+    }
+
     /// Stores the first `lanes` (1 to 4) lanes of `value` at `address + offset`.
     pub fn store_lanes(&mut self, address: Local, offset: u64, value: Local, lanes: usize) {
         let memarg = at(offset, 0);

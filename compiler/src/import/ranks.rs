@@ -80,16 +80,6 @@ impl Checked {
 }
 
 impl InferenceOp for Checked {
-    fn infer(
-        &mut self,
-        inputs: TVec<&InferenceFact>,
-        outputs: TVec<&InferenceFact>,
-        observed: TVec<&InferenceFact>,
-    ) -> TractResult<(TVec<InferenceFact>, TVec<InferenceFact>, TVec<InferenceFact>)> {
-        self.check(&inputs, &outputs)?;
-        self.of_tract.infer(inputs, outputs, observed)
-    }
-
     fn infer_facts(
         &mut self,
         inputs: TVec<&InferenceFact>,

@@ -120,36 +120,22 @@ impl Winograd<'_> {
         code.point(to, scratch.plus(layout.weights as u32));
         code.point(between, scratch.plus(layout.rows as u32));
         let of_x = self.x.points();
-        let load = |code: &mut Code, from: Local, offsets: &mut dyn Iterator<Item = usize>| {
-            let load = |offset: usize| {
-                let local = code.v128_local();
-                code.load(from, offset as u64).set(local);
-                local
-            };
-            offsets.map(load).collect::<Vec<Local>>()
-        };
-        let store = |code: &mut Code, to: Local, offset: usize| {
-            let local = code.v128_local();
-            code.set(local);
-            code.store_lanes(to, offset as u64, local, 4);
-            code.release([local]);
-        };
         let tap_bytes = 4 * inputs * outputs;
         code.repeat((inputs * outputs).div_ceil(4), |code| {
             for row in 0..rows.taps {
                 let first = row * columns.taps;
-                let offsets = &mut (first..first + columns.taps).map(|tap| tap * tap_bytes);
-                let taps = load(code, from, offsets);
+                let offsets = (first..first + columns.taps).map(|tap| tap * tap_bytes);
+                let taps = code.load_each(from, offsets);
                 self.x.emit_taps(code, &taps, |code, column| {
-                    store(code, between, 16 * (row * of_x + column));
+                    code.store_popped(between, 16 * (row * of_x + column));
                 });
                 code.release(taps);
             }
             for column in 0..of_x {
-                let offsets = &mut (0..rows.taps).map(|row| 16 * (row * of_x + column));
-                let taps = load(code, between, offsets);
+                let offsets = (0..rows.taps).map(|row| 16 * (row * of_x + column));
+                let taps = code.load_each(between, offsets);
                 self.y.emit_taps(code, &taps, |code, row| {
-                    store(code, to, (row * of_x + column) * layout.weights_bytes);
+                    code.store_popped(to, (row * of_x + column) * layout.weights_bytes);
                 });
                 code.release(taps);
             }
@@ -275,10 +261,8 @@ impl Winograd<'_> {
             for row in 0..self.y.points() {
                 let gathered = self.x.emit_gather(code, from, (row * layout.row_bytes) as u64);
                 self.x.emit_input(code, &gathered, |code, point| {
-                    let (result, point) = (code.v128_local(), row * self.x.points() + point);
-                    code.set(result);
-                    code.store_lanes(pixels, (point * layout.pixels_bytes) as u64, result, 4);
-                    code.release([result]);
+                    let point = row * self.x.points() + point;
+                    code.store_popped(pixels, point * layout.pixels_bytes);
                 });
                 code.release(gathered);
             }
@@ -384,24 +368,16 @@ impl Winograd<'_> {
         code.point(between, scratch.plus(layout.rows as u32));
         let of_x = self.x.points();
         for column in 0..of_x {
-            let column_products = code.v128_locals(self.y.points());
-            for (row, &local) in column_products.iter().enumerate() {
-                let point = row * of_x + column;
-                code.load(products, (point * layout.products_bytes) as u64).set(local);
-            }
+            let offset = |row| (row * of_x + column) * layout.products_bytes;
+            let column_products = code.load_each(products, (0..self.y.points()).map(offset));
             self.y.emit_outputs(code, &column_products, |code, row| {
-                let result = code.v128_local();
-                code.set(result);
-                code.store_lanes(between, 16 * (row * of_x + column) as u64, result, 4);
-                code.release([result]);
+                code.store_popped(between, 16 * (row * of_x + column));
             });
             code.release(column_products);
         }
         for row in 0..self.y.outputs.min(rows.output) {
-            let row_products = code.v128_locals(of_x);
-            for (column, &local) in row_products.iter().enumerate() {
-                code.load(between, 16 * (row * of_x + column) as u64).set(local);
-            }
+            let offset = |column| 16 * (row * of_x + column);
+            let row_products = code.load_each(between, (0..of_x).map(offset));
             let pixels = code.v128_locals(self.x.outputs);
             self.x.emit_outputs(code, &row_products, |code, column| {
                 code.get(bias).op(I::F32x4Add).set(pixels[column]);

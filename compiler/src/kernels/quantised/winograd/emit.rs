@@ -128,14 +128,11 @@ impl Winograd<'_> {
         let points = self.y.points();
         for down in 0..self.down() {
             for vector in 0..self.row_vectors() {
-                let pixels = code.v128_locals(points);
-                for (point, &local) in pixels.iter().enumerate() {
-                    let offset = (down * self.y.outputs + point) * pitch + 16 * vector;
-                    code.load(from, offset as u64).set(local);
-                }
+                let offset = |point| (down * self.y.outputs + point) * pitch + 16 * vector;
+                let pixels = code.load_each(from, (0..points).map(offset));
                 self.y.emit_input(code, &pixels, &mut |code, point| {
                     let offset = (down * points + point) * self.between_bytes() + 16 * vector;
-                    store(code, between, offset);
+                    code.store_popped(between, offset);
                 });
                 code.release(pixels);
             }
@@ -151,7 +148,7 @@ impl Winograd<'_> {
             let gathered = self.x.emit_gather(code, between, &rows);
             self.x.emit_input(code, &gathered, &mut |code, point| {
                 let point = row * self.x.points() + point;
-                store(code, pixels, point * layout.pixels_bytes);
+                code.store_popped(pixels, point * layout.pixels_bytes);
             });
             code.release(gathered);
         }
@@ -211,17 +208,15 @@ impl Winograd<'_> {
                     code.set(local);
                 }
                 self.x.emit_taps(code, &taps, &mut |code, column| {
-                    store(code, between, 16 * (row * of_x + column));
+                    code.store_popped(between, 16 * (row * of_x + column));
                 });
                 code.release(taps);
             }
             for column in 0..of_x {
-                let taps = code.v128_locals(rows);
-                for (row, &local) in taps.iter().enumerate() {
-                    code.load(between, 16 * (row * of_x + column) as u64).set(local);
-                }
+                let offset = |row| 16 * (row * of_x + column);
+                let taps = code.load_each(between, (0..rows).map(offset));
                 self.y.emit_taps(code, &taps, &mut |code, row| {
-                    store(code, to, (row * of_x + column) * layout.weights_bytes);
+                    code.store_popped(to, (row * of_x + column) * layout.weights_bytes);
                 });
                 code.release(taps);
             }
@@ -315,13 +310,10 @@ impl Winograd<'_> {
     ) {
         let of_x = self.x.points();
         for column in 0..of_x {
-            let of_column = code.v128_locals(self.y.points());
-            for (row, &local) in of_column.iter().enumerate() {
-                let point = row * of_x + column;
-                code.load(products, (point * layout.products_bytes) as u64).set(local);
-            }
+            let offset = |row| (row * of_x + column) * layout.products_bytes;
+            let of_column = code.load_each(products, (0..self.y.points()).map(offset));
             self.y.emit_outputs(code, &of_column, &mut |code, row| {
-                store(code, between, 16 * (row * of_x + column));
+                code.store_popped(between, 16 * (row * of_x + column));
             });
             code.release(of_column);
         }
@@ -333,10 +325,8 @@ impl Winograd<'_> {
         let [bias, scales] = cursor.per_row;
         let of_x = self.x.points();
         for row in 0..self.y.outputs {
-            let of_row = code.v128_locals(of_x);
-            for (column, &local) in of_row.iter().enumerate() {
-                code.load(between, 16 * (row * of_x + column) as u64).set(local);
-            }
+            let offset = |column| 16 * (row * of_x + column);
+            let of_row = code.load_each(between, (0..of_x).map(offset));
             let pixels = code.v128_locals(self.x.outputs);
             self.x.emit_outputs(code, &of_row, &mut |code, column| {
                 emit_division(code, self.y, row, self.x, column);
@@ -384,12 +374,4 @@ fn emit_division(code: &mut Code, y: Transform, row: usize, x: Transform, column
     if y_twos + x_twos > 0 {
         code.i32(y_twos + x_twos).op(I::I32x4ShrS);
     }
-}
-
-/// Pops a vector, and stores it.
-fn store(code: &mut Code, to: Local, offset: usize) {
-    let local = code.v128_local();
-    code.set(local);
-    code.store_lanes(to, offset as u64, local, 4);
-    code.release([local]);
 }
