@@ -35,22 +35,23 @@ impl Deployer {
     pub(super) fn ready(&self, loads: Loads) -> Result<Ready, Cause> {
         let asked = self.asked(&loads);
         check_smaller(&asked)?;
-        let streams: Vec<Stream> = asked.into_iter().map(|(_, stream)| stream).collect();
+        let streams = streams(&asked);
         let admission = admission::admit(&streams, self.config.streams.executor())?;
-        let models = self.models(&loads, &streams).map_err(Cause::Run)?;
+        let models = self.models(&asked).map_err(Cause::Run)?;
         Ok(Ready { loads, streams, admission, models, given_up: BTreeMap::new() })
     }
 
     /// Makes as much of a set ready as is admitted: what serves has to go on.
     fn ready_as_far_as_admitted(&self, loads: Loads) -> Result<Ready, Cause> {
-        let asked: Vec<Stream> = self.asked(&loads).into_iter().map(|(_, s)| s).collect();
-        let plan = admission::plan(&asked, self.config.streams.executor(), &[], 0);
-        let given_up = given_up(&asked, &plan);
+        let asked = self.asked(&loads);
+        let all = streams(&asked);
+        let plan = admission::plan(&all, self.config.streams.executor(), &[], 0);
+        let given_up = given_up(&all, &plan);
         let kept = plan.admitted.into_iter();
-        let (streams, admitted): (Vec<Stream>, Vec<Admitted>) =
+        let (asked, admitted): (Vec<(&Load, Stream)>, Vec<Admitted>) =
             kept.map(|(place, _, admitted)| (asked[place].clone(), admitted)).unzip();
-        let admission = Admission { streams: admitted };
-        let models = self.models(&loads, &streams).map_err(Cause::Run)?;
+        let (streams, admission) = (streams(&asked), Admission { streams: admitted });
+        let models = self.models(&asked).map_err(Cause::Run)?;
         Ok(Ready { loads, streams, admission, models, given_up })
     }
 
@@ -64,14 +65,11 @@ impl Deployer {
     }
 
     /// The models of these streams, with instances where the executor has none yet.
-    fn models(&self, loads: &Loads, streams: &[Stream]) -> Result<Vec<Vec<Model>>, RunError> {
-        let asked = self.asked(loads);
-        let of = |stream: &Stream| {
-            let load = asked.iter().find(|(_, one)| one.name == stream.name).map(|(load, _)| load);
-            let versions = load.iter().flat_map(|load| &load.versions);
-            versions.map(|version| self.model(&stream.name, version)).collect()
+    fn models(&self, asked: &[(&Load, Stream)]) -> Result<Vec<Vec<Model>>, RunError> {
+        let of = |(load, stream): &(&Load, Stream)| {
+            load.versions.iter().map(|version| self.model(&stream.name, version)).collect()
         };
-        streams.iter().map(of).collect()
+        asked.iter().map(of).collect()
     }
 
     fn model(&self, stream: &str, version: &Arc<Version>) -> Result<Model, RunError> {
@@ -130,6 +128,10 @@ impl Deployer {
             Err(error) => tracing::error!(%error, "the streams are not admitted any more"),
         }
     }
+}
+
+fn streams(asked: &[(&Load, Stream)]) -> Vec<Stream> {
+    asked.iter().map(|(_, stream)| stream.clone()).collect()
 }
 
 /// A smaller model must take the inputs that it is handed, and answer as is expected.
