@@ -1,10 +1,9 @@
 //! Where spans go, and which traces are recorded.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
+use leeway_tls::client::Access;
 use ureq::Agent;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
 use crate::exporter::EndpointError;
 
@@ -47,31 +46,8 @@ impl Collector {
         let config = Agent::config_builder().timeout_global(Some(limit));
         let config = match &self.authority {
             None => config,
-            Some(path) => config.tls_config(tls(&certificates(path)?)),
+            Some(path) => config.tls_config(Access::read(Some(path), None, None)?.tls()),
         };
         Ok(config.build().into())
-    }
-}
-
-fn tls(authority: &[Certificate<'static>]) -> TlsConfig {
-    TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .root_certs(RootCerts::new_with_certs(authority))
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build()
-}
-
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, EndpointError> {
-    let wrong = |reason: String| EndpointError::File { path: path.to_owned(), reason };
-    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let mut found = Vec::new();
-    for item in parse_pem(&pem) {
-        if let PemItem::Certificate(one) = item.map_err(|error| wrong(error.to_string()))? {
-            found.push(one);
-        }
-    }
-    match found.is_empty() {
-        true => Err(wrong("there is no certificate in it".into())),
-        false => Ok(found),
     }
 }

@@ -1,13 +1,13 @@
 //! The thread that sends spans. Whoever ends a span never waits: where the collector
 //! is slow or gone, spans are dropped and counted.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use leeway_tls::client::AccessError;
 use ureq::Agent;
 
 use crate::collector::Collector;
@@ -38,13 +38,8 @@ pub enum EndpointError {
     #[error("a collector at https:// wants the authority of its certificate, and no other does")]
     Authority,
     /// A file that is no authority.
-    #[error("cannot use {}: {reason}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    #[error(transparent)]
+    File(#[from] AccessError),
     /// There is no thread for it.
     #[error("cannot start the exporter: {0}")]
     Thread(#[from] io::Error),
