@@ -27,6 +27,7 @@ pub mod error;
 pub mod expr;
 pub mod fuse;
 pub mod import;
+pub mod joined;
 pub mod kernels;
 pub mod loops;
 pub mod lower;
@@ -104,6 +105,7 @@ pub fn compile(bytes: &[u8], options: &Options) -> Result<Compiled, CompileError
     contain::compiling(&options.file, || {
         fuse::fuse(&mut schedule);
         let tunable = tuning::choose(&mut schedule, &options.tuning, &options.file)?;
+        joined::join(&mut schedule);
         let compiled = component::emit(&schedule, &options, Digest::of(bytes))?;
         Ok(compiled.with_tunable(tunable))
     })

@@ -3,7 +3,7 @@
 //! [`pack`]), and a step writes its output over an input that nothing reads after
 //! it, where its kernel can.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
 use crate::schedule::{Origin, Places, Schedule, Step, ValueId};
@@ -98,22 +98,11 @@ pub fn plan(schedule: &Schedule, start: u32) -> Result<Plan, u64> {
     }
     let activations = (next + u64::from(READ_SLACK)).next_multiple_of(64);
 
-    let steps = schedule.steps.len();
-    let lives = Lives::of(schedule, &last_reads);
-    let live_bytes = pack::alive(&lives.by_step, steps);
-    let mut buffers: Vec<Buffer> = lives.buffers;
-    let of_values = buffers.len();
-    let mut scratch_of = Vec::new();
-    for (at, step) in schedule.steps.iter().enumerate() {
-        let size = (step.kernel.scratch_bytes() as u64).next_multiple_of(ALIGN);
-        if size > 0 {
-            buffers.push(Buffer { size, first: reading(at), last: writing(at) });
-            scratch_of.push(at);
-        }
-    }
-    let by_moment = pack::alive(&buffers, 2 * steps);
+    let Memory { lives, buffers, scratch_of, packing } = Memory::of(schedule);
+    let live_bytes = pack::alive(&lives.by_step, schedule.steps.len());
+    let by_moment = pack::alive(&buffers, 2 * schedule.steps.len());
     let step_bytes = by_moment.chunks(2).map(|pair| pair[0].max(pair[1])).collect();
-    let pack::Packing { offsets, size: activation_bytes } = pack::pack(&buffers);
+    let pack::Packing { offsets, size: activation_bytes } = packing;
     let end = activations + activation_bytes + u64::from(READ_SLACK);
     if end > LIMIT_BYTES {
         return Err(end);
@@ -122,11 +111,12 @@ pub fn plan(schedule: &Schedule, start: u32) -> Result<Plan, u64> {
     let offset_of = |at: usize| activations + offsets[at];
     for (id, buffer) in lives.buffer_of.iter().enumerate() {
         if let Some(buffer) = *buffer {
-            addresses[id] = offset_of(buffer);
+            let (_, within_bytes) = schedule.outermost(ValueId(id));
+            addresses[id] = offset_of(buffer) + within_bytes as u64;
         }
     }
     let mut scratch = vec![0u32; schedule.steps.len()];
-    for (buffer, &step) in (of_values..).zip(&scratch_of) {
+    for (buffer, &step) in (lives.buffers.len()..).zip(&scratch_of) {
         scratch[step] = offset_of(buffer) as u32;
     }
     for id in 0..schedule.values.len() {
@@ -155,6 +145,38 @@ pub fn plan(schedule: &Schedule, start: u32) -> Result<Plan, u64> {
     })
 }
 
+/// The bytes for activations and scratch space.
+pub fn activation_bytes(schedule: &Schedule) -> u64 {
+    Memory::of(schedule).packing.size
+}
+
+/// The memory that a schedule needs beside its constants.
+struct Memory {
+    lives: Lives,
+    /// Those of the values, and then scratch space.
+    buffers: Vec<Buffer>,
+    /// The steps that have scratch space.
+    scratch_of: Vec<usize>,
+    packing: pack::Packing,
+}
+
+impl Memory {
+    fn of(schedule: &Schedule) -> Self {
+        let lives = Lives::of(schedule, &schedule.last_reads());
+        let mut buffers = lives.buffers.clone();
+        let mut scratch_of = Vec::new();
+        for (at, step) in schedule.steps.iter().enumerate() {
+            let size = (step.kernel.scratch_bytes() as u64).next_multiple_of(ALIGN);
+            if size > 0 {
+                buffers.push(Buffer { size, first: reading(at), last: writing(at) });
+                scratch_of.push(at);
+            }
+        }
+        let packing = pack::pack(&buffers);
+        Self { lives, buffers, scratch_of, packing }
+    }
+}
+
 /// The moment of a step when it reads: before it writes, for a kernel that reads
 /// all first; else it does both all the time.
 fn reading(step: usize) -> usize {
@@ -171,10 +193,14 @@ fn writing(step: usize) -> usize {
 struct Lives {
     /// In moments.
     buffers: Vec<Buffer>,
-    /// In steps, as if every step needed its inputs and outputs at once.
+    /// In steps, as if every step needed its inputs and outputs at once, and what lies
+    /// in another value were apart from it.
     by_step: Vec<Buffer>,
-    /// For each value, its buffer; none for constants and views.
+    /// For each value, its buffer, or that of what it lies in; none for constants and
+    /// views.
     buffer_of: Vec<Option<usize>>,
+    /// For each of these values, which of `by_step` it is.
+    by_step_of: Vec<usize>,
 }
 
 impl Lives {
@@ -184,23 +210,27 @@ impl Lives {
             buffers: Vec::new(),
             by_step: Vec::new(),
             buffer_of: vec![None; schedule.values.len()],
+            by_step_of: vec![0; schedule.values.len()],
         };
         for &input in &schedule.inputs {
             // One that nothing reads is received all the same.
             let last = last_reads[input.0].unwrap_or(0);
             lives.add(schedule, input, None, last);
         }
+        let wholes: HashSet<ValueId> = schedule.within.values().map(|it| it.whole).collect();
         for (at, step) in schedule.steps.iter().enumerate() {
             for &output in &step.outputs {
-                // One that nothing reads is written all the same.
-                let last = last_reads[output.0].unwrap_or(at);
-                match lives.overwritten(schedule, last_reads, at, step, output) {
-                    Some(buffer) => {
-                        lives.buffer_of[output.0] = Some(buffer);
-                        lives.buffers[buffer].last = last_moment(schedule, last);
-                        lives.by_step[buffer].last = last;
-                    }
-                    None => lives.add(schedule, output, Some(at), last),
+                // One that nothing reads is written all the same; what lies in another
+                // value is read with it.
+                let last = last_reads[schedule.outermost(output).0.0].unwrap_or(at);
+                if wholes.contains(&output) || schedule.within.contains_key(&output) {
+                    lives.join(schedule, output, at, last);
+                } else if let Some(input) =
+                    lives.overwritten(schedule, last_reads, at, step, output)
+                {
+                    lives.overwrite(schedule, input, output, last);
+                } else {
+                    lives.add(schedule, output, Some(at), last);
                 }
             }
         }
@@ -209,17 +239,46 @@ impl Lives {
 
     /// Adds a buffer for a value that the step `writer`, or the caller, writes.
     fn add(&mut self, schedule: &Schedule, value: ValueId, writer: Option<usize>, last: usize) {
-        let size = (schedule.value(value).size_bytes() as u64).next_multiple_of(ALIGN);
-        let first = writer.map_or(0, |writer| match schedule.steps[writer].kernel.reads_first() {
-            true => writing(writer),
-            false => reading(writer),
-        });
+        let size = aligned_bytes(schedule, value);
+        let first = writer.map_or(0, |writer| first_moment(schedule, writer));
         self.buffer_of[value.0] = Some(self.buffers.len());
         self.buffers.push(Buffer { size, first, last: last_moment(schedule, last) });
-        self.by_step.push(Buffer { size, first: writer.unwrap_or(0), last });
+        self.add_to_steps(value, Buffer { size, first: writer.unwrap_or(0), last });
     }
 
-    /// The buffer of an input that the output of the step `at` may lie in.
+    /// The same for a value that lies in another one, or that others lie in: the
+    /// outermost has a buffer from its first part on.
+    fn join(&mut self, schedule: &Schedule, value: ValueId, writer: usize, last: usize) {
+        let (whole, _) = schedule.outermost(value);
+        let buffer = self.buffer_of[whole.0].unwrap_or_else(|| {
+            let (size, first) = (aligned_bytes(schedule, whole), first_moment(schedule, writer));
+            self.buffers.push(Buffer { size, first, last: last_moment(schedule, last) });
+            self.buffers.len() - 1
+        });
+        self.buffer_of[whole.0] = Some(buffer);
+        self.buffer_of[value.0] = Some(buffer);
+        let parts = schedule.within.iter().filter(|(_, within)| within.whole == value);
+        let of_parts: u64 = parts.map(|(&part, _)| aligned_bytes(schedule, part)).sum();
+        let size = aligned_bytes(schedule, value) - of_parts;
+        self.add_to_steps(value, Buffer { size, first: writer, last });
+    }
+
+    fn add_to_steps(&mut self, value: ValueId, buffer: Buffer) {
+        self.by_step_of[value.0] = self.by_step.len();
+        self.by_step.push(buffer);
+    }
+
+    /// Lays a value where the one is that its step reads last.
+    fn overwrite(&mut self, schedule: &Schedule, input: ValueId, output: ValueId, last: usize) {
+        self.buffer_of[output.0] = self.buffer_of[input.0];
+        self.by_step_of[output.0] = self.by_step_of[input.0];
+        if let Some(buffer) = self.buffer_of[input.0] {
+            self.buffers[buffer].last = last_moment(schedule, last);
+            self.by_step[self.by_step_of[input.0]].last = last;
+        }
+    }
+
+    /// The input in whose place the output of the step `at` may lie.
     fn overwritten(
         &self,
         schedule: &Schedule,
@@ -227,25 +286,40 @@ impl Lives {
         at: usize,
         step: &Step,
         output: ValueId,
-    ) -> Option<usize> {
+    ) -> Option<ValueId> {
         let size = schedule.value(output).size_bytes();
         let roots: Vec<ValueId> = step.inputs.iter().map(|&input| schedule.root(input)).collect();
         let allows = |root: ValueId| {
             let mut reads = (0..roots.len()).filter(|&i| roots[i] == root);
             reads.all(|i| step.kernel.overwrites(i))
         };
-        roots
-            .iter()
-            .filter(|root| last_reads[root.0] == Some(at))
-            .filter(|root| schedule.value(**root).size_bytes() == size && step.outputs.len() == 1)
-            .find(|&&root| allows(root))
-            .and_then(|root| self.buffer_of[root.0])
+        let mut roots = roots.iter().copied();
+        roots.find(|&root| {
+            last_reads[root.0] == Some(at)
+                && self.buffer_of[root.0].is_some()
+                && schedule.value(root).size_bytes() == size
+                && step.outputs.len() == 1
+                && allows(root)
+        })
     }
+}
+
+/// The bytes of a value's buffer.
+fn aligned_bytes(schedule: &Schedule, value: ValueId) -> u64 {
+    (schedule.value(value).size_bytes() as u64).next_multiple_of(ALIGN)
 }
 
 /// Where what a step reads of an input begins.
 fn begins(step: &Step, input: usize, address: u32) -> u32 {
     address + step.kernel.skipped_bytes(input) as u32
+}
+
+/// The first moment of a value that the step `writer` writes.
+fn first_moment(schedule: &Schedule, writer: usize) -> usize {
+    match schedule.steps[writer].kernel.reads_first() {
+        true => writing(writer),
+        false => reading(writer),
+    }
 }
 
 /// The last moment of a value that the step `last` is the last to read, or, after

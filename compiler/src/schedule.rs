@@ -6,6 +6,7 @@
 //! is not decided here but in [`crate::plan`].
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::fmt::Debug;
 
 use leeway_contract::DType;
@@ -190,6 +191,15 @@ pub struct Step {
     pub outputs: Vec<ValueId>,
 }
 
+/// Where a value lies that is a part of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Within {
+    /// The other one, which a step makes as well.
+    pub whole: ValueId,
+    /// The bytes of it before this one.
+    pub offset_bytes: usize,
+}
+
 /// A model as a list of steps.
 #[derive(Debug, Default)]
 pub struct Schedule {
@@ -201,6 +211,8 @@ pub struct Schedule {
     pub inputs: Vec<ValueId>,
     /// The model's outputs.
     pub outputs: Vec<ValueId>,
+    /// The values that are computed where they lie in others (see [`crate::joined`]).
+    pub within: HashMap<ValueId, Within>,
 }
 
 impl Schedule {
@@ -221,6 +233,16 @@ impl Schedule {
             id = of;
         }
         id
+    }
+
+    /// The value that a computed one lies in, or itself, and the bytes of it before that.
+    pub fn outermost(&self, id: ValueId) -> (ValueId, usize) {
+        let (mut id, mut offset_bytes) = (id, 0);
+        while let Some(within) = self.within.get(&id) {
+            id = within.whole;
+            offset_bytes += within.offset_bytes;
+        }
+        (id, offset_bytes)
     }
 
     /// Whether the value is known when compiling.

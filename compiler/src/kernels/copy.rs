@@ -44,6 +44,9 @@ pub struct Copy {
 
 impl Kernel for Copy {
     fn describe(&self) -> String {
+        if self.parts.is_empty() && self.fill.is_none() {
+            return format!("{} in place", self.what);
+        }
         format!("copy {}", self.what)
     }
 
