@@ -74,8 +74,9 @@ impl Window {
 /// Windows over rows and columns with as few rows as possible: where the rows of an
 /// image follow each other without a gap, it is one long row.
 pub(super) fn joined(y: Window, x: Window) -> (Window, Window) {
-    let pointwise = |w: &Window| w.taps == 1 && w.stride == 1 && !w.is_padded();
-    if !pointwise(&y) || !pointwise(&x) || y.input != y.output {
+    let pointwise =
+        |w: &Window| w.taps == 1 && w.stride == 1 && !w.is_padded() && w.input == w.output;
+    if !pointwise(&y) || !pointwise(&x) {
         return (y, x);
     }
     let pixels = y.input * x.input;

@@ -113,6 +113,9 @@ pub fn emit_part(code: &mut Code, size: usize, part: &Part, from: Local, to: Loc
 /// The size of a block that is transposed in registers.
 const BLOCK: usize = 4;
 
+/// Rows whose elements alternate in the output.
+const PAIR: usize = 2;
+
 /// The most bytes from the first to the last row of a block: an offset in the code.
 const MOST_OFFSET: usize = 1 << 20;
 
@@ -133,11 +136,15 @@ impl Transposed {
             let fits = |dim: &Dim| {
                 let far = dim.strides[1 - operand];
                 let is_near = far * 4 * (BLOCK - 1) <= MOST_OFFSET;
-                dim.strides[operand] == 1 && far > 1 && is_near && dim.size >= BLOCK
+                let is_pair = operand == 1 && dim.size == PAIR;
+                dim.strides[operand] == 1 && far > 1 && is_near && (dim.size >= BLOCK || is_pair)
             };
             dims.iter().position(fits)
         };
         let (across, along) = (with_neighbours(0)?, with_neighbours(1)?);
+        if dims[along].size == PAIR && dims[across].strides[1] != PAIR {
+            return None;
+        }
         let transposed = Self { across: dims[across].clone(), along: dims[along].clone() };
         dims.remove(across.max(along));
         dims.remove(across.min(along));
@@ -147,6 +154,12 @@ impl Transposed {
     /// Emits all blocks. Leaves both pointers as they were.
     fn emit(&self, code: &mut Code, from: Local, to: Local) {
         let (row, column) = (4 * self.along.strides[0], 4 * self.across.strides[1]);
+        if self.along.size == PAIR {
+            emit_blocks(code, self.across.size, [(from, 4), (to, column)], &mut |code| {
+                emit_pairs(code, (from, row), to);
+            });
+            return;
+        }
         emit_blocks(code, self.along.size, [(from, row), (to, 4)], &mut |code| {
             emit_blocks(code, self.across.size, [(from, 4), (to, column)], &mut |code| {
                 emit_block(code, (from, row), (to, column));
@@ -182,23 +195,34 @@ fn emit_blocks(
     advance(code, -passed);
 }
 
+/// Which words of two vectors, of which the second one's count from 4 on.
+const fn words(words: [u8; 4]) -> I<'static> {
+    let mut bytes = [0; 16];
+    let mut at = 0;
+    while at < 16 {
+        bytes[at] = 4 * words[at / 4] + (at % 4) as u8;
+        at += 1;
+    }
+    I::I8x16Shuffle(bytes)
+}
+
+const LOW: I = words([0, 4, 1, 5]);
+const HIGH: I = words([2, 6, 3, 7]);
+const LOW_HALVES: I = words([0, 1, 4, 5]);
+const HIGH_HALVES: I = words([2, 3, 6, 7]);
+
+/// Emits the elements of two rows of a block, which are so many bytes apart, by turns.
+fn emit_pairs(code: &mut Code, (from, row): (Local, usize), to: Local) {
+    let rows = code.load_each(from, [0, row]);
+    for (at, interleave) in [LOW, HIGH].into_iter().enumerate() {
+        code.get(rows[0]).get(rows[1]).op(interleave);
+        code.store_popped(to, 16 * at);
+    }
+    code.release(rows);
+}
+
 /// Emits the transposition of one block, whose rows are so many bytes apart.
 fn emit_block(code: &mut Code, (from, row): (Local, usize), (to, column): (Local, usize)) {
-    /// Which words of two vectors, of which the second one's count from 4 on.
-    const fn words(words: [u8; 4]) -> I<'static> {
-        let mut bytes = [0; 16];
-        let mut at = 0;
-        while at < 16 {
-            bytes[at] = 4 * words[at / 4] + (at % 4) as u8;
-            at += 1;
-        }
-        I::I8x16Shuffle(bytes)
-    }
-    const LOW: I = words([0, 4, 1, 5]);
-    const HIGH: I = words([2, 6, 3, 7]);
-    const LOW_HALVES: I = words([0, 1, 4, 5]);
-    const HIGH_HALVES: I = words([2, 3, 6, 7]);
-
     let rows: [Local; BLOCK] = std::array::from_fn(|_| code.v128_local());
     for (i, &local) in rows.iter().enumerate() {
         code.load(from, (i * row) as u64).set(local);
