@@ -3,14 +3,14 @@
 //! [`pack`]), and a step writes its output over an input that nothing reads after
 //! it, where its kernel can.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
 use crate::schedule::{Origin, Places, Schedule, Step, ValueId};
 
 pub mod pack;
 
-use pack::Buffer;
+use pack::{Buffer, Piece};
 
 /// Kernels may read this many bytes past the end of their inputs.
 pub const READ_SLACK: u32 = 64;
@@ -168,7 +168,7 @@ impl Memory {
         for (at, step) in schedule.steps.iter().enumerate() {
             let size = (step.kernel.scratch_bytes() as u64).next_multiple_of(ALIGN);
             if size > 0 {
-                buffers.push(Buffer { size, first: reading(at), last: writing(at) });
+                buffers.push(Buffer::new(size, reading(at), writing(at)));
                 scratch_of.push(at);
             }
         }
@@ -199,8 +199,6 @@ struct Lives {
     /// For each value, its buffer, or that of what it lies in; none for constants and
     /// views.
     buffer_of: Vec<Option<usize>>,
-    /// For each of these values, which of `by_step` it is.
-    by_step_of: Vec<usize>,
 }
 
 impl Lives {
@@ -210,71 +208,51 @@ impl Lives {
             buffers: Vec::new(),
             by_step: Vec::new(),
             buffer_of: vec![None; schedule.values.len()],
-            by_step_of: vec![0; schedule.values.len()],
         };
         for &input in &schedule.inputs {
             // One that nothing reads is received all the same.
-            let last = last_reads[input.0].unwrap_or(0);
-            lives.add(schedule, input, None, last);
+            lives.add(schedule, input, None, last_reads[input.0].unwrap_or(0));
         }
-        let wholes: HashSet<ValueId> = schedule.within.values().map(|it| it.whole).collect();
         for (at, step) in schedule.steps.iter().enumerate() {
             for &output in &step.outputs {
                 // One that nothing reads is written all the same; what lies in another
                 // value is read with it.
-                let last = last_reads[schedule.outermost(output).0.0].unwrap_or(at);
-                if wholes.contains(&output) || schedule.within.contains_key(&output) {
-                    lives.join(schedule, output, at, last);
-                } else if let Some(input) =
-                    lives.overwritten(schedule, last_reads, at, step, output)
-                {
-                    lives.overwrite(schedule, input, output, last);
-                } else {
-                    lives.add(schedule, output, Some(at), last);
+                let (whole, _) = schedule.outermost(output);
+                let last = last_reads[whole.0].unwrap_or(at);
+                match lives.overwritten(schedule, last_reads, at, step, output) {
+                    Some(buffer) if whole == output => {
+                        lives.buffer_of[output.0] = Some(buffer);
+                        for piece in &mut lives.buffers[buffer].pieces {
+                            piece.last = last_moment(schedule, last);
+                        }
+                        lives.by_step[buffer].pieces.iter_mut().for_each(|it| it.last = last);
+                    }
+                    _ => lives.add(schedule, output, Some(at), last),
                 }
             }
         }
         lives
     }
 
-    /// Adds a buffer for a value that the step `writer`, or the caller, writes.
+    /// Adds a buffer for a value that the step `writer`, or the caller, writes; where it
+    /// lies in another one, or others in it, only the pieces that are its own.
     fn add(&mut self, schedule: &Schedule, value: ValueId, writer: Option<usize>, last: usize) {
-        let size = aligned_bytes(schedule, value);
-        let first = writer.map_or(0, |writer| first_moment(schedule, writer));
-        self.buffer_of[value.0] = Some(self.buffers.len());
-        self.buffers.push(Buffer { size, first, last: last_moment(schedule, last) });
-        self.add_to_steps(value, Buffer { size, first: writer.unwrap_or(0), last });
-    }
-
-    /// The same for a value that lies in another one, or that others lie in: the
-    /// outermost has a buffer from its first part on.
-    fn join(&mut self, schedule: &Schedule, value: ValueId, writer: usize, last: usize) {
-        let (whole, _) = schedule.outermost(value);
+        let (whole, offset) = schedule.outermost(value);
         let buffer = self.buffer_of[whole.0].unwrap_or_else(|| {
-            let (size, first) = (aligned_bytes(schedule, whole), first_moment(schedule, writer));
-            self.buffers.push(Buffer { size, first, last: last_moment(schedule, last) });
+            let none = Buffer { pieces: Vec::new() };
+            self.buffers.push(none.clone());
+            self.by_step.push(none);
             self.buffers.len() - 1
         });
         self.buffer_of[whole.0] = Some(buffer);
         self.buffer_of[value.0] = Some(buffer);
-        let parts = schedule.within.iter().filter(|(_, within)| within.whole == value);
-        let of_parts: u64 = parts.map(|(&part, _)| aligned_bytes(schedule, part)).sum();
-        let size = aligned_bytes(schedule, value) - of_parts;
-        self.add_to_steps(value, Buffer { size, first: writer, last });
-    }
-
-    fn add_to_steps(&mut self, value: ValueId, buffer: Buffer) {
-        self.by_step_of[value.0] = self.by_step.len();
-        self.by_step.push(buffer);
-    }
-
-    /// Lays a value where the one is that its step reads last.
-    fn overwrite(&mut self, schedule: &Schedule, input: ValueId, output: ValueId, last: usize) {
-        self.buffer_of[output.0] = self.buffer_of[input.0];
-        self.by_step_of[output.0] = self.by_step_of[input.0];
-        if let Some(buffer) = self.buffer_of[input.0] {
-            self.buffers[buffer].last = last_moment(schedule, last);
-            self.by_step[self.by_step_of[input.0]].last = last;
+        let first = writer.map_or(0, |writer| first_moment(schedule, writer));
+        for (own, size) in own_pieces(schedule, value) {
+            let offset = offset as u64 + own;
+            let last_moment = last_moment(schedule, last);
+            self.buffers[buffer].pieces.push(Piece { offset, size, first, last: last_moment });
+            let first = writer.unwrap_or(0);
+            self.by_step[buffer].pieces.push(Piece { offset, size, first, last });
         }
     }
 
@@ -286,27 +264,39 @@ impl Lives {
         at: usize,
         step: &Step,
         output: ValueId,
-    ) -> Option<ValueId> {
+    ) -> Option<usize> {
         let size = schedule.value(output).size_bytes();
         let roots: Vec<ValueId> = step.inputs.iter().map(|&input| schedule.root(input)).collect();
         let allows = |root: ValueId| {
             let mut reads = (0..roots.len()).filter(|&i| roots[i] == root);
             reads.all(|i| step.kernel.overwrites(i))
         };
-        let mut roots = roots.iter().copied();
-        roots.find(|&root| {
-            last_reads[root.0] == Some(at)
-                && self.buffer_of[root.0].is_some()
-                && schedule.value(root).size_bytes() == size
-                && step.outputs.len() == 1
-                && allows(root)
-        })
+        roots
+            .iter()
+            .filter(|root| last_reads[root.0] == Some(at))
+            .filter(|root| schedule.value(**root).size_bytes() == size && step.outputs.len() == 1)
+            .find(|&&root| allows(root))
+            .and_then(|root| self.buffer_of[root.0])
     }
 }
 
-/// The bytes of a value's buffer.
-fn aligned_bytes(schedule: &Schedule, value: ValueId) -> u64 {
-    (schedule.value(value).size_bytes() as u64).next_multiple_of(ALIGN)
+/// The offsets and sizes of what is in a value and in none that lies in it.
+fn own_pieces(schedule: &Schedule, value: ValueId) -> Vec<(u64, u64)> {
+    let bytes =
+        |value: ValueId| (schedule.value(value).size_bytes() as u64).next_multiple_of(ALIGN);
+    let inner = schedule.within.iter().filter(|(_, within)| within.whole == value);
+    let mut inner: Vec<(u64, u64)> =
+        inner.map(|(&part, within)| (within.offset_bytes as u64, bytes(part))).collect();
+    inner.sort_unstable();
+    let mut pieces = Vec::new();
+    let mut end = 0;
+    for (offset, size) in inner.into_iter().chain([(bytes(value), 0)]) {
+        if offset > end {
+            pieces.push((end, offset - end));
+        }
+        end = offset + size;
+    }
+    pieces
 }
 
 /// Where what a step reads of an input begins.

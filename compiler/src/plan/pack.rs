@@ -8,9 +8,11 @@
 
 use std::cmp::Reverse;
 
-/// A buffer that lives from one moment to another, both included.
+/// A piece of a buffer, which is in use from one moment to another, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Buffer {
+pub struct Piece {
+    /// The bytes of the buffer before it.
+    pub offset: u64,
     /// Its bytes.
     pub size: u64,
     /// The moment when it is first written.
@@ -19,9 +21,40 @@ pub struct Buffer {
     pub last: usize,
 }
 
-impl Buffer {
-    fn meets(&self, other: &Buffer) -> bool {
+impl Piece {
+    fn meets(&self, other: &Piece) -> bool {
         self.first <= other.last && other.first <= self.last
+    }
+
+    /// Where it ends in the buffer.
+    fn end(&self) -> u64 {
+        self.offset + self.size
+    }
+}
+
+/// Memory whose pieces lie beside each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// What it is of: others may use one until it is first written.
+    pub pieces: Vec<Piece>,
+}
+
+impl Buffer {
+    /// A buffer of one piece.
+    pub fn new(size: u64, first: usize, last: usize) -> Self {
+        Self { pieces: vec![Piece { offset: 0, size, first, last }] }
+    }
+
+    fn size(&self) -> u64 {
+        self.pieces.iter().map(Piece::end).max().unwrap_or(0)
+    }
+
+    fn first(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.first).min().unwrap_or(0)
+    }
+
+    fn last(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.last).max().unwrap_or(0)
     }
 }
 
@@ -40,12 +73,13 @@ const EFFORT: usize = 50_000_000;
 /// How often a buffer is moved to the front in that search.
 const MOST_ROUNDS: usize = 200;
 
-/// For each of so many moments, the bytes of the buffers that live then.
+/// For each of so many moments, the bytes that are in use then.
 pub fn alive(buffers: &[Buffer], moments: usize) -> Vec<u64> {
     let mut change = vec![0i64; moments + 1];
-    for buffer in buffers.iter().filter(|buffer| buffer.first < moments) {
-        change[buffer.first] += buffer.size as i64;
-        change[(buffer.last + 1).min(moments)] -= buffer.size as i64;
+    let pieces = buffers.iter().flat_map(|buffer| &buffer.pieces);
+    for piece in pieces.filter(|piece| piece.first < moments) {
+        change[piece.first] += piece.size as i64;
+        change[(piece.last + 1).min(moments)] -= piece.size as i64;
     }
     let mut bytes = 0;
     let sum = |change: &i64| {
@@ -55,9 +89,9 @@ pub fn alive(buffers: &[Buffer], moments: usize) -> Vec<u64> {
     change[..moments].iter().map(sum).collect()
 }
 
-/// Places buffers so that no two that live at the same time overlap.
+/// Places buffers so that no pieces that are in use at the same time overlap.
 pub fn pack(buffers: &[Buffer]) -> Packing {
-    let moments = buffers.iter().map(|buffer| buffer.last + 1).max().unwrap_or(0);
+    let moments = buffers.iter().map(|buffer| buffer.last() + 1).max().unwrap_or(0);
     let alive = alive(buffers, moments);
     // No packing is smaller.
     let bound = alive.iter().copied().max().unwrap_or(0);
@@ -73,7 +107,7 @@ pub fn pack(buffers: &[Buffer]) -> Packing {
     let mut last = packing.clone();
     for _ in 0..rounds.min(MOST_ROUNDS) {
         // What reaches the top goes first.
-        let reaches_top = |i: &usize| last.offsets[*i] + buffers[*i].size == last.size;
+        let reaches_top = |i: &usize| last.offsets[*i] + buffers[*i].size() == last.size;
         let Some(at) = order.iter().position(reaches_top).filter(|&at| at > 0) else { break };
         if packing.size == bound {
             break;
@@ -95,40 +129,59 @@ fn orders(buffers: &[Buffer], alive: &[u64]) -> Vec<Vec<usize>> {
         order.sort_by_key(|&i| Reverse(key(&buffers[i])));
         order
     };
-    let life = |b: &Buffer| (b.last - b.first + 1) as u64;
-    let fullest = |b: &Buffer| alive[b.first..=b.last].iter().copied().max().unwrap_or(0);
+    let life = |b: &Buffer| (b.last() - b.first() + 1) as u64;
+    let fullest = |b: &Buffer| alive[b.first()..=b.last()].iter().copied().max().unwrap_or(0);
     vec![
-        by(&|b| [b.size, life(b)]),
-        by(&|b| [b.size * life(b), b.size]),
-        by(&|b| [fullest(b), b.size]),
-        by(&|b| [life(b), b.size]),
+        by(&|b| [b.size(), life(b)]),
+        by(&|b| [b.size() * life(b), b.size()]),
+        by(&|b| [fullest(b), b.size()]),
+        by(&|b| [life(b), b.size()]),
         (0..buffers.len()).collect(),
     ]
 }
 
-/// Places buffers in this order, each into the smallest gap that holds it.
+/// Places buffers in this order, each where it fits tightest.
 fn place(buffers: &[Buffer], order: &[usize]) -> Packing {
     let mut packing = Packing { offsets: vec![0; buffers.len()], size: 0 };
-    // In the order of their offsets.
+    // In the order of their offsets, as what they forbid is then nearly sorted.
     let mut placed: Vec<usize> = Vec::with_capacity(order.len());
+    let mut forbidden: Vec<(i64, i64)> = Vec::new();
     for &i in order {
-        let buffer = buffers[i];
-        let mut end = 0;
-        let mut gap: Option<(u64, u64)> = None;
-        for &j in placed.iter().filter(|&&j| buffers[j].meets(&buffer)) {
-            let free = packing.offsets[j].saturating_sub(end);
-            if free >= buffer.size && gap.is_none_or(|(smallest, _)| free < smallest) {
-                gap = Some((free, end));
+        let buffer = &buffers[i];
+        forbidden.clear();
+        for &j in &placed {
+            let others = buffers[j].pieces.iter();
+            let pairs = others.flat_map(|other| buffer.pieces.iter().map(move |it| (it, other)));
+            for (piece, other) in pairs.filter(|(piece, other)| piece.meets(other)) {
+                let other_offset = packing.offsets[j] + other.offset;
+                let last_before = other_offset as i64 - piece.end() as i64;
+                let first_after = (other_offset + other.size) as i64 - piece.offset as i64;
+                forbidden.push((last_before, first_after));
             }
-            end = end.max(packing.offsets[j] + buffers[j].size);
         }
-        let offset = gap.map_or(end, |(_, offset)| offset);
+        forbidden.sort_unstable();
+        let offset = tightest(&forbidden);
         packing.offsets[i] = offset;
-        packing.size = packing.size.max(offset + buffer.size);
+        packing.size = packing.size.max(offset + buffer.size());
         let at = placed.partition_point(|&j| packing.offsets[j] <= offset);
         placed.insert(at, i);
     }
     packing
+}
+
+/// Where a buffer is moved least between those around it. `forbidden` are, sorted, the
+/// offsets between which it may not lie.
+fn tightest(forbidden: &[(i64, i64)]) -> u64 {
+    let mut end = 0;
+    let mut best: Option<(i64, i64)> = None;
+    for &(last_before, first_after) in forbidden {
+        let free = last_before - end;
+        if free >= 0 && best.is_none_or(|(smallest, _)| free < smallest) {
+            best = Some((free, end));
+        }
+        end = end.max(first_after);
+    }
+    best.map_or(end, |(_, offset)| offset) as u64
 }
 
 #[cfg(test)]
@@ -136,33 +189,42 @@ mod tests {
     use super::*;
 
     fn assert_apart(buffers: &[Buffer], Packing { offsets, size }: &Packing) {
-        for (i, a) in buffers.iter().enumerate() {
-            assert!(offsets[i] + a.size <= *size);
-            for (j, b) in buffers.iter().enumerate().skip(i + 1) {
-                let apart = offsets[i] + a.size <= offsets[j] || offsets[j] + b.size <= offsets[i];
-                assert!(
-                    !a.meets(b) || apart,
-                    "{a:?} at {} and {b:?} at {}",
-                    offsets[i],
-                    offsets[j]
-                );
+        let pieces: Vec<(u64, &Piece)> = buffers
+            .iter()
+            .zip(offsets)
+            .flat_map(|(buffer, offset)| buffer.pieces.iter().map(|it| (offset + it.offset, it)))
+            .collect();
+        for (i, &(at, a)) in pieces.iter().enumerate() {
+            assert!(at + a.size <= *size);
+            for &(other, b) in &pieces[i + 1..] {
+                let apart = at + a.size <= other || other + b.size <= at;
+                assert!(!a.meets(b) || apart, "{a:?} at {at} and {b:?} at {other}");
             }
         }
     }
 
     #[test]
     fn buffers_that_meet_do_not_overlap_and_others_share() {
-        let buffer = |size, first, last| Buffer { size, first, last };
         let buffers = [
-            buffer(100, 0, 1),
-            buffer(200, 1, 2),
-            buffer(100, 2, 3),
-            buffer(50, 0, 3),
-            buffer(300, 3, 3),
+            Buffer::new(100, 0, 1),
+            Buffer::new(200, 1, 2),
+            Buffer::new(100, 2, 3),
+            Buffer::new(50, 0, 3),
+            Buffer::new(300, 3, 3),
         ];
         let packing = pack(&buffers);
         assert_apart(&buffers, &packing);
         assert_eq!(packing.size, 450, "as many are alive at once");
+    }
+
+    #[test]
+    fn memory_of_a_piece_that_is_not_written_yet_is_used() {
+        let piece = |offset, first| Piece { offset, size: 100, first, last: 5 };
+        let skipped = Buffer { pieces: vec![piece(0, 4), piece(100, 0)] };
+        let buffers = [skipped, Buffer::new(100, 1, 3), Buffer::new(100, 4, 4)];
+        let packing = pack(&buffers);
+        assert_apart(&buffers, &packing);
+        assert_eq!(packing.size, 300, "the second one lies where the first piece will");
     }
 
     #[test]
@@ -174,10 +236,9 @@ mod tests {
         };
         for _ in 0..50 {
             let buffers: Vec<Buffer> = (0..60)
-                .map(|first| Buffer {
-                    size: 16 * (1 + random(64)),
-                    first,
-                    last: first + 1 + random(4) as usize,
+                .map(|first| {
+                    let size = 16 * (1 + random(64));
+                    Buffer::new(size, first, first + 1 + random(4) as usize)
                 })
                 .collect();
             let packing = pack(&buffers);
