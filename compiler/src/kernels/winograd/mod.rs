@@ -27,7 +27,7 @@ use super::product::Form;
 const MOST_GROUPS: usize = 32;
 
 /// Transformed pixels and products that are wanted at once, in bytes.
-const BLOCK_BYTES: usize = 512 << 10;
+const BLOCK_BYTES: usize = 256 << 10;
 
 /// By how much a model may grow for the transformed weights of one convolution.
 const MOST_GROWTH_BYTES: usize = 2 << 20;
@@ -167,7 +167,7 @@ impl<'a> Winograd<'a> {
         // Late weights are transformed for each block.
         let (channels, bytes) = match self.early {
             true => (inputs + outputs, BLOCK_BYTES),
-            false => (*inputs, 2 * BLOCK_BYTES),
+            false => (*inputs, 4 * BLOCK_BYTES),
         };
         let most = (bytes / (16 * self.points() * channels * self.groups())).max(1);
         self.all_strips().div_ceil(self.all_strips().div_ceil(most))
