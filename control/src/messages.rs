@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use leeway_contract::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::CalibrationStatus;
 use crate::desired::DesiredStatus;
 use crate::slots::ProbationCounts;
 use crate::streams::{Conditions, StreamStatus};
@@ -139,4 +140,7 @@ pub struct ModelStatus {
     pub broken: Option<String>,
     /// How far its probation is.
     pub probation: Option<ProbationCounts>,
+    /// What was measured of the module that answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationStatus>,
 }

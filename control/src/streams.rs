@@ -54,6 +54,13 @@ pub struct StreamCounts {
     pub offloaded: u64,
     /// Of these, those that the device answered as the fog host had not in time.
     pub compensated: u64,
+    /// Replies of the fog host that had not come in time, and were not waited for.
+    #[serde(default)]
+    pub late: u64,
+    /// Replies that were none: of another module, to another request, not to be
+    /// understood, refusals, or no connection.
+    #[serde(default)]
+    pub wrong: u64,
     /// Inputs that were given to the smaller model's stream.
     pub degraded: u64,
     /// Inputs that came too early and were not taken, or gave way to newer ones.

@@ -10,7 +10,6 @@ use std::{fs, io};
 use leeway_deploy::desired::Reconciler;
 use leeway_deploy::desired::machine::RetryRule;
 use leeway_deploy::files::RealFiles;
-use leeway_deploy::transaction::TrialOptions;
 use leeway_deploy::{Deployer, OpenError};
 use leeway_runtime::offload::ProbeThread;
 use leeway_runtime::offload::fog::{FogAccessError, HttpFog, HttpFogError};
@@ -124,7 +123,7 @@ impl Agent {
                 limits: config.store.limits(),
                 trust: config.trust()?,
                 sandbox: SandboxConfig::with_engine(config.engine),
-                trial: TrialOptions::default(),
+                trial: config.trial()?,
                 bound: BoundRule::default(),
                 offloading: config.offloading()?,
                 streams: Arc::clone(&running.streams),

@@ -39,7 +39,8 @@
 //! traces = "http://127.0.0.1:4318"     # where spans of asking it go, by OTLP over HTTP; optional
 //! ```
 //!
-//! `[executor]`, `[realtime]`, `[offload]`, `[power]` and `[thermal]`: see `config/promise.rs`.
+//! `[executor]`, `[realtime]`, `[offload]`, `[power]`, `[thermal]` and `[sensors]`: see
+//! `config/promise.rs`.
 
 mod promise;
 
@@ -57,7 +58,9 @@ use serde::Deserialize;
 use crate::mqtt::{MqttConfig, MqttError};
 use crate::tcp::{TcpConfig, TcpError};
 pub(crate) use promise::nowhere_else;
-pub use promise::{ExecutorConfig, OffloadConfig, PolicyName, RealTimeConfig, ThermalConfig};
+pub use promise::{
+    ExecutorConfig, OffloadConfig, PolicyName, RealTimeConfig, SensorsConfig, ThermalConfig,
+};
 
 /// The agent's configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -96,6 +99,9 @@ pub struct Config {
     /// Limits of temperature.
     #[serde(default)]
     pub thermal: ThermalConfig,
+    /// What the device is measured by.
+    #[serde(default)]
+    pub sensors: SensorsConfig,
     /// The file that says what the device shall be.
     pub desired: Option<PathBuf>,
 }
@@ -248,9 +254,9 @@ impl Config {
         let tcp = config.tcp.iter_mut().flat_map(TcpConfig::files);
         let mqtt = config.mqtt.iter_mut().flat_map(MqttConfig::files);
         let fog = config.fog.iter_mut().flat_map(FogConfig::files);
-        let sysfs = config.thermal.sysfs.iter_mut();
+        let sensors = [&mut config.sensors.root];
         let own = [&mut config.root, &mut config.socket].into_iter().chain(&mut config.desired);
-        for file in files.chain(tcp).chain(mqtt).chain(fog).chain(sysfs).chain(own) {
+        for file in files.chain(tcp).chain(mqtt).chain(fog).chain(sensors).chain(own) {
             *file = beside.join(&*file);
         }
         if let Some(tcp) = &config.tcp {

@@ -167,7 +167,8 @@ mod tests {
 
     fn status(slots: Slots) -> Status {
         let serving = slots.active.as_ref().map(|release| release.digest);
-        let model = ModelStatus { slots, serving, broken: None, probation: None };
+        let model =
+            ModelStatus { slots, serving, broken: None, probation: None, calibration: None };
         Status {
             version: String::new(),
             models: [("m".to_owned(), model)].into(),

@@ -76,7 +76,24 @@ pub struct RealTimeReport {
     pub memory: Grant,
 }
 
+impl fmt::Display for RealTimeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cpu {
+            Some(cpu) => write!(f, "CPU {cpu} {}", self.pinned)?,
+            None => f.write_str("any CPU")?,
+        }
+        write!(f, ", SCHED_FIFO {}, memory {}", self.scheduling, self.memory)
+    }
+}
+
 impl RealTime {
+    /// The same with the next lower priority: what runs so gives way at once to what runs
+    /// as this.
+    pub fn below(&self) -> Self {
+        let below = |priority: u8| priority.saturating_sub(1).max(1);
+        Self { priority: self.priority.map(below), ..*self }
+    }
+
     /// Asks the kernel for it, for the calling thread (and, for memory, its
     /// process).
     pub fn apply(&self) -> RealTimeReport {

@@ -2,12 +2,14 @@
 
 use clap::Args;
 use leeway_control::ModelStatus;
+use leeway_control::calibration::{CalibrationStatus, EnergyStatus};
 use leeway_control::desired::{DesiredStatus, GoalState, GoalStatus};
 use leeway_control::slots::Release;
 use leeway_control::streams::{Conditions, Promised, StreamStatus};
 
 use super::{print, print_json};
 use crate::device::DeviceArguments;
+use crate::units;
 
 /// Show a device's models: what serves, what is one step away, what happened last.
 #[derive(Args)]
@@ -61,7 +63,7 @@ fn stream_text(name: &str, stream: &StreamStatus) -> String {
     format!(
         "stream {name} of {model}: {promise}{reason}\n  execution  at most {bound}, exceeded by {exceeded} \
          runs\n  inputs     {} came, {} answered here, {} by the fog host; {} offloaded, {} \
-         compensated, {} degraded, {} shed, {} late",
+         compensated, {} degraded, {} shed, {} missed\n  fog host   {} replies not in time, {} wrong",
         counts.arrived,
         counts.by_device,
         counts.by_fog,
@@ -69,7 +71,9 @@ fn stream_text(name: &str, stream: &StreamStatus) -> String {
         counts.compensated,
         counts.degraded,
         counts.shed,
-        counts.missed
+        counts.missed,
+        counts.late,
+        counts.wrong
     )
 }
 
@@ -143,11 +147,25 @@ fn text(name: &str, model: &ModelStatus) -> String {
     };
     let (slots, state) = (&model.slots, state(model));
     let last = slots.history.last().map(|entry| format!("\n  last       {}", entry.reason));
+    let measured = model.calibration.as_ref().map(measured_text);
     format!(
-        "{name}: {state}\n  active     {}\n  previous   {}\n  candidate  {}{}",
+        "{name}: {state}\n  active     {}\n  previous   {}\n  candidate  {}{}{}",
         release(&slots.active),
         release(&slots.previous),
         release(&slots.candidate),
+        measured.unwrap_or_default(),
         last.unwrap_or_default()
     )
+}
+
+/// What was measured of what serves, and how.
+fn measured_text(calibration: &CalibrationStatus) -> String {
+    let CalibrationStatus { bound_ms, real_time, energy } = calibration;
+    let energy = energy.as_ref().map(|energy| {
+        let EnergyStatus { joules, basis, sensors, instead } = energy;
+        let by = instead.clone().unwrap_or_else(|| format!("by {}", sensors.join(", ")));
+        format!("\n  energy     {} per inference ({basis}; {by})", units::energy(*joules))
+    });
+    let energy = energy.unwrap_or_default();
+    format!("\n  calibrated at most {bound_ms:.3} ms; {real_time}{energy}")
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use leeway_contract::{Certificate, Digest};
 use leeway_runtime::sandbox::Module;
+use leeway_runtime::timing::Calibration;
 
 use super::routes::names;
 use super::{Deployed, Deployer, Running, clock, lock};
@@ -342,11 +343,14 @@ impl Transaction<'_> {
         let deployer = self.deployer;
         let known = deployer.inspect(|state| state.models[name].settings.clone());
         let settings = self.request.settings.clone().unwrap_or(known);
-        let claims = trial::claims(module, deployer.sandbox.engine_hash());
         let trial = &deployer.config.trial;
+        let claims = trial::claims(module, deployer.sandbox.engine_hash(), trial);
         let kept = &deployer.calibrations;
-        let anew = self.request.recalibrate;
-        let known = quietly(|| kept.load(&claims).ok().filter(|_| !anew))?;
+        let holds = |known: &Calibration| {
+            !self.request.recalibrate && deployer.is_as_streams_run(&known.real_time)
+        };
+        let known = quietly(|| kept.load(&claims).ok().filter(holds))?;
+        let anew = known.is_none();
         let (calibration, found) = match known {
             Some(known) => (known, "it was calibrated on this device before".to_owned()),
             None => trial::measured(module, claims, kept, trial, self.cancel)?,

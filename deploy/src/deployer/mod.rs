@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use leeway_contract::{Digest, Tensor};
 use leeway_runtime::admission::{Admission, Offloading};
 use leeway_runtime::offload::Runner as Streams;
+use leeway_runtime::realtime::RealTimeReport;
 use leeway_runtime::sandbox::{Sandbox, SandboxConfig, SandboxError};
 use leeway_runtime::timing::{self, BoundRule, Calibration, Keeper, Watch};
 
@@ -305,6 +306,11 @@ impl Deployer {
             tracing::error!(%error, "the disk takes nothing: what serves goes on, nothing changes");
             *lock(&self.read_only) = Some(error.to_string());
         }
+    }
+
+    /// Whether this is what the threads of the streams have been granted.
+    fn is_as_streams_run(&self, calibrated: &RealTimeReport) -> bool {
+        self.config.streams.real_time().first().is_none_or(|granted| granted == calibrated)
     }
 
     /// Watches a module by its calibration.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use leeway_runtime::admission::{self, Admission, Admitted, Plan, Stream};
+use leeway_runtime::admission::{self, Admission, Admitted, Plan, Refusal, Stream};
 use leeway_runtime::offload::{Model, RunnerError, Set};
 use leeway_runtime::sandbox::{Limits, RunError};
 
@@ -36,9 +36,22 @@ impl Deployer {
         let asked = self.asked(&loads);
         check_smaller(&asked)?;
         let streams = streams(&asked);
-        let admission = admission::admit(&streams, self.config.streams.executor())?;
+        let admission = self.admit(&streams)?;
         let models = self.models(&asked).map_err(Cause::Run)?;
         Ok(Ready { loads, streams, admission, models, given_up: BTreeMap::new() })
+    }
+
+    /// Admits a set, with each stream on the core that it is on already, where that can be:
+    /// one that moves has to wait for two cores to be idle.
+    fn admit(&self, streams: &[Stream]) -> Result<Admission, Refusal> {
+        let (executor, standing) = (self.config.streams.executor(), self.config.streams.standing());
+        let core_of = |stream: &Stream| {
+            let here = standing.admitted.iter().find(|admitted| admitted.name == stream.name);
+            stream.core.or(here.map(|admitted| admitted.core))
+        };
+        let stay: Vec<Stream> =
+            streams.iter().map(|one| Stream { core: core_of(one), ..one.clone() }).collect();
+        admission::admit(&stay, executor).or_else(|_| admission::admit(streams, executor))
     }
 
     /// Makes as much of a set ready as is admitted: what serves has to go on.

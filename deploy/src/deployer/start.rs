@@ -142,10 +142,19 @@ impl Deployer {
         module: Module,
         settings: &Settings,
     ) -> Result<Arc<Version>, Cause> {
-        let claims = trial::claims(&module, self.sandbox.engine_hash());
+        let claims = trial::claims(&module, self.sandbox.engine_hash(), &self.config.trial);
         let calibration = self.calibrations.load(&claims);
-        if let Err(error) = &calibration {
-            tracing::warn!(%error, "without a calibration nothing is promised");
+        match &calibration {
+            Ok(calibration) if !self.is_as_streams_run(&calibration.real_time) => {
+                tracing::warn!(
+                    digest = %release.digest,
+                    calibrated = %calibration.real_time,
+                    "streams have another real-time set-up than it was calibrated under: deploy \
+                     it again, and it is measured anew"
+                );
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "without a calibration nothing is promised"),
         }
         let watch = calibration.ok().map(|calibration| self.watch(&calibration));
         self.version(release, module, watch, settings)

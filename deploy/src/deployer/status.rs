@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use leeway_control::calibration::{CalibrationStatus, EnergyStatus};
 use leeway_control::streams::{Conditions, FogStatus, Promised, StreamCounts, StreamStatus};
 use leeway_runtime::admission::{Admitted, Standing};
 use leeway_runtime::offload::health::LinkHealth;
@@ -77,13 +78,16 @@ impl Deployer {
 
     fn counts_of(&self, place: usize) -> StreamCounts {
         let streams = &self.config.streams;
-        let ((counts, _), (offloaded, compensated)) = (streams.counts(place), streams.sent(place));
+        let ((counts, discarded), (offloaded, compensated)) =
+            (streams.counts(place), streams.sent(place));
         StreamCounts {
             arrived: counts.arrived,
             by_device: counts.by_device,
             by_fog: counts.by_fog,
             offloaded,
             compensated,
+            late: discarded.not_in_time(),
+            wrong: discarded.wrong(),
             degraded: streams.handed_on(place),
             shed: counts.shed,
             missed: counts.missed,
@@ -91,18 +95,26 @@ impl Deployer {
         }
     }
 
+    /// What was measured on this device of the version that answers a model.
+    pub fn calibration_status(&self, model: &str) -> Option<CalibrationStatus> {
+        let routing = self.serving.model(model)?.routing();
+        let watch = routing.primary.watch.as_ref()?;
+        let energy = watch.energy().map(|energy| EnergyStatus {
+            joules: energy.joules,
+            basis: energy.basis.to_string(),
+            sensors: energy.sensors,
+            instead: energy.instead,
+        });
+        let (bound_ms, real_time) = (ms(watch.bound().time), watch.real_time().to_string());
+        Some(CalibrationStatus { bound_ms, real_time, energy })
+    }
+
     /// What the promise rests on.
     pub fn conditions(&self) -> Conditions {
         let streams = &self.config.streams;
         let (advice, validity) = streams.heat();
-        let granted = streams.real_time().iter().map(|report| {
-            let cpu = report
-                .cpu
-                .map_or("any CPU".to_owned(), |cpu| format!("CPU {cpu} {}", report.pinned));
-            format!("{cpu}, SCHED_FIFO {}, memory {}", report.scheduling, report.memory)
-        });
         Conditions {
-            real_time: granted.collect(),
+            real_time: streams.real_time().iter().map(ToString::to_string).collect(),
             heat: match advice.level {
                 Level::Normal => "normal",
                 Level::Warm => "warm",

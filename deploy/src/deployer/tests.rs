@@ -49,7 +49,11 @@ impl Bench {
             limits: Limits::default(),
             trust: Trust { keys: vec![key], ..Trust::default() },
             sandbox: SandboxConfig::default(),
-            trial: TrialOptions { limit: Duration::from_secs(2), measure },
+            trial: TrialOptions {
+                limit: Duration::from_secs(2),
+                measure,
+                ..TrialOptions::default()
+            },
             bound: BoundRule::default(),
             streams: Arc::new(Streams::start(Setup::alone(Executor::default())).unwrap()),
             offloading: None,

@@ -110,7 +110,7 @@ impl From<RunnerError> for RunFailure {
         let fault = match error {
             RunnerError::Run(error) => return error.into(),
             RunnerError::Shed(_) | RunnerError::Replaced => Fault::Shed,
-            RunnerError::Superseded => Fault::Superseded,
+            RunnerError::Superseded | RunnerError::Changing => Fault::Superseded,
             _ => Fault::SetAside,
         };
         RunFailure::of(fault, error)

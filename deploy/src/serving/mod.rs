@@ -266,7 +266,7 @@ impl Serving {
         let (arrived, inputs) = (self.streams.now(), Arc::new(inputs));
         loop {
             match self.try_infer(name, stream, arrived, &inputs) {
-                // The executor has gone over to another set, and the pointer follows.
+                // The executor goes over to another set, and the pointer follows.
                 Err(ServeError::Run { source, .. }) if source.fault() == Fault::Superseded => {
                     std::thread::sleep(SWAP);
                 }

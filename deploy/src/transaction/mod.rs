@@ -26,7 +26,7 @@ pub(crate) mod trial;
 
 pub use refusal::{Cause, Refusal};
 pub use source::{BytesSource, FileSource, Opened, Source};
-pub use trial::TrialOptions;
+pub use trial::{Metering, TrialOptions};
 
 /// Asks a transaction to stop. A clone asks the same one.
 #[derive(Clone, Debug, Default)]

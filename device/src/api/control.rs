@@ -24,7 +24,8 @@ pub(crate) fn status_of(both: &Both) -> Status {
         let probation = model.as_ref().and_then(|model| model.probation_counts());
         let serving = model.map(|model| model.routing().primary.digest());
         let broken = broken.remove(&name);
-        models.insert(name, ModelStatus { slots, serving, broken, probation });
+        let calibration = deployer.calibration_status(&name);
+        models.insert(name, ModelStatus { slots, serving, broken, probation, calibration });
     }
     Status {
         version: env!("CARGO_PKG_VERSION").into(),

@@ -9,14 +9,15 @@
 //! tolerance_us = 500                  # how much longer one may take before it is stopped
 //!
 //! [realtime]                          # what these threads ask the kernel for
-//! priority = 50                       # SCHED_FIFO, from 1 to 99; not asked for, if not given
+//! priority = 50                       # SCHED_FIFO, from 2 to 99; not asked for, if not given
 //! lock_memory = true
 //!
 //! [offload]                           # where there is a fog host
 //! policy = "deadline-aware"           # "threshold", "energy-aware" or "learned"
 //! setup_us = 200                      # a core's time to send an input and take an answer
 //!
-//! [power]                             # the device's, in watts: joules in every decision
+//! [power]                             # the device's, in watts: of the radio, and of computing
+//!                                     # where no sensor measures it
 //! idle_watts = 2.1
 //! busy_watts = 4.6
 //! transmit_watts = 3.0
@@ -30,16 +31,27 @@
 //! hold_seconds = 10
 //! step_seconds = 5
 //! degrade = ["camera"]                # to their smaller models, in this order
-//! sysfs = "/"                         # the tree that has `sys` in it
+//!
+//! [sensors]                           # all optional
+//! root = "/"                          # the tree that has `proc` and `sys` in it
+//! power = ["ina3221:VDD_IN"]          # the power sensors, as `leeway doctor` names them; the
+//!                                     # best that there are, if not given
+//! energy = true                       # whether deployments measure the joules of an inference
 //! ```
+//!
+//! A deployment measures its model with what `[realtime]` asks for, at the next lower
+//! priority, on the CPU of the first core: those of one executor are to be of a kind.
 
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use leeway_deploy::transaction::{Metering, TrialOptions};
 use leeway_runtime::admission::{Executor, Offloading, Scheduling};
 use leeway_runtime::offload::policy::{
     AllLocal, DeadlineAware, EnergyAware, Learned, Policy, Threshold,
 };
+use leeway_runtime::power::MeasureRule;
 use leeway_runtime::realtime::RealTime;
 use leeway_runtime::sysfs::Root;
 use leeway_runtime::thermal::{Machine, Monitor, Rules, Zone};
@@ -126,8 +138,34 @@ pub struct ThermalConfig {
     hold_seconds: Option<f64>,
     step_seconds: Option<f64>,
     degrade: Vec<String>,
-    pub(super) sysfs: Option<PathBuf>,
 }
+
+/// What the device is measured by.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SensorsConfig {
+    pub(super) root: PathBuf,
+    power: Vec<String>,
+    energy: bool,
+}
+
+impl Default for SensorsConfig {
+    fn default() -> Self {
+        Self { root: "/".into(), power: Vec::new(), energy: true }
+    }
+}
+
+impl SensorsConfig {
+    fn root(&self) -> Root {
+        Root::new(&self.root)
+    }
+}
+
+/// How often a run of a measurement is made again that was interrupted.
+const INTERRUPTIONS: u32 = 10;
+
+/// A measurement gives way to the streams: there must be a priority below theirs.
+const PRIORITIES: RangeInclusive<u8> = 2..=99;
 
 fn microseconds(us: f64, name: &str) -> Result<Duration, String> {
     match us {
@@ -160,8 +198,9 @@ impl ExecutorConfig {
 
     /// What each core's thread asks the kernel for.
     pub fn real_time(&self, asked: &RealTimeConfig) -> Result<Vec<RealTime>, String> {
-        if let Some(seen) = asked.priority.filter(|priority| !(1..=99).contains(priority)) {
-            return Err(format!("realtime.priority is {seen}, wanted from 1 to 99"));
+        if let Some(seen) = asked.priority.filter(|priority| !PRIORITIES.contains(priority)) {
+            let (least, most) = PRIORITIES.into_inner();
+            return Err(format!("realtime.priority is {seen}, wanted from {least} to {most}"));
         }
         let core = |core: usize| RealTime {
             cpu: self.cpus.get(core).copied(),
@@ -180,14 +219,10 @@ impl OffloadConfig {
 }
 
 impl ThermalConfig {
-    fn root(&self) -> Root {
-        Root::new(self.sysfs.as_deref().unwrap_or(Path::new("/")))
-    }
-
     /// The limits: those that are not given are somewhat below those at which the kernel
     /// itself slows the processor down.
-    pub fn rules(&self) -> Result<Rules, String> {
-        let suggested = Rules::for_zones(&Zone::all(&self.root()));
+    fn rules(&self, root: &Root) -> Result<Rules, String> {
+        let suggested = Rules::for_zones(&Zone::all(root));
         let hard = self.hard_celsius.unwrap_or(suggested.hard_celsius);
         let rules = Rules {
             soft_celsius: self.soft_celsius.unwrap_or(suggested.soft_celsius.min(hard)),
@@ -201,14 +236,6 @@ impl ThermalConfig {
         rules.check().map_err(|error| format!("thermal.{error}"))?;
         Ok(rules)
     }
-
-    /// Watches this machine, whose calibrations are in this store.
-    pub fn monitor(&self, calibrations: Store) -> Result<Monitor, String> {
-        let machine = Machine::new(self.rules()?).map_err(|error| format!("thermal.{error}"))?;
-        let root = self.root();
-        let device = Device::read(&root.path(""), None);
-        Ok(Monitor::new(root, device, machine).with_store(calibrations))
-    }
 }
 
 impl Config {
@@ -217,7 +244,7 @@ impl Config {
         self.executor()?;
         self.real_time()?;
         self.offloading()?;
-        self.thermal.rules().map_err(ConfigError::Value)?;
+        self.thermal.rules(&self.sensors.root()).map_err(ConfigError::Value)?;
         let power = self.power.as_ref().map(|power| power.check());
         power.transpose().map_err(|error| ConfigError::Value(format!("power.{error}")))?;
         Ok(())
@@ -239,9 +266,31 @@ impl Config {
         Ok(self.fog.as_ref().map(|_| offloading))
     }
 
-    /// What watches temperature and clock.
+    /// What watches temperature and clock of this machine, whose calibrations are in this
+    /// store.
     pub fn monitor(&self, calibrations: Store) -> Result<Monitor, ConfigError> {
-        self.thermal.monitor(calibrations).map_err(ConfigError::Value)
+        let root = self.sensors.root();
+        let rules = self.thermal.rules(&root).map_err(ConfigError::Value)?;
+        let machine = Machine::new(rules);
+        let machine = machine.map_err(|error| ConfigError::Value(format!("thermal.{error}")))?;
+        let device = Device::read(&root.path(""), self.executor.cpus.first().copied());
+        Ok(Monitor::new(root, device, machine).with_store(calibrations))
+    }
+
+    /// How candidates are tried: as streams run.
+    pub fn trial(&self) -> Result<TrialOptions, ConfigError> {
+        let real_time = self.real_time()?.first().map(RealTime::below).unwrap_or_default();
+        let mut options = TrialOptions::default();
+        // By the streams, to which it gives way.
+        options.measure.again = if real_time.priority.is_some() { INTERRUPTIONS } else { 0 };
+        let SensorsConfig { power, energy, .. } = &self.sensors;
+        let (sensors, model, rule) = (power.clone(), self.power, MeasureRule::default());
+        Ok(TrialOptions {
+            real_time,
+            root: self.sensors.root(),
+            energy: energy.then_some(Metering { sensors, model, rule }),
+            ..options
+        })
     }
 }
 
@@ -281,7 +330,11 @@ mod tests {
         assert_eq!(cpus.collect::<Vec<_>>(), [(Some(3), Some(50)), (Some(1), Some(50))]);
         assert_eq!(config.offloading().unwrap().unwrap().setup, Duration::from_micros(50));
         assert_eq!(config.offload.policy.policy().name(), "learned");
-        let rules = config.thermal.rules().unwrap();
+        let trial = config.trial().unwrap();
+        // As the first core's thread, which it gives way to.
+        assert_eq!((trial.real_time.cpu, trial.real_time.priority), (Some(3), Some(49)));
+        assert!(trial.measure.again > 0);
+        let rules = config.thermal.rules(&config.sensors.root()).unwrap();
         assert!(rules.hard_celsius == 70.0 && rules.soft_celsius <= 70.0, "{rules:?}");
     }
 
@@ -292,7 +345,8 @@ mod tests {
             ("[executor]\ncpus = [1, 2]\n", "names 2 CPUs, wanted one for each of 1 cores"),
             ("[executor]\ntolerance_us = -1\n", "executor.tolerance_us is -1, wanted from 0"),
             ("[executor]\nthreads = 1\n", "threads"),
-            ("[realtime]\npriority = 100\n", "realtime.priority is 100, wanted from 1 to 99"),
+            ("[realtime]\npriority = 100\n", "realtime.priority is 100, wanted from 2 to 99"),
+            ("[realtime]\npriority = 1\n", "realtime.priority is 1, wanted from 2 to 99"),
             ("[offload]\npolicy = \"best\"\n", "best"),
             ("[offload]\nsetup_us = nan\n", "offload.setup_us is NaN"),
             (

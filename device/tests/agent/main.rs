@@ -1,6 +1,8 @@
 //! The agent as a process of its own, told what to do through its sockets.
 
+mod fog;
 mod lifecycle;
+mod measured;
 mod mqtt;
 mod reached;
 mod refusals;

@@ -10,19 +10,19 @@ use super::running::testing::Behaviour;
 use super::running::{Running, Start, TestModel, UNSIGNED, component, module, scaling};
 
 /// Settings with these streams, under which nothing passes or fails by time.
-fn with_streams(names: &[&str], period_ms: f64) -> Settings {
+pub fn with_streams(names: &[&str], period_ms: f64) -> Settings {
     let streams = names.iter().map(|name| StreamSettings::new(*name, period_ms, 20_000.0));
     let probation =
         Rules { seconds: 3600, overruns: u64::MAX, deadline_misses: u64::MAX, ..Rules::default() };
     Settings { streams: streams.collect(), probation, ..Settings::default() }
 }
 
-fn deploy(running: &Running, module: &[u8], settings: Settings) -> Result<(), ClientError> {
+pub fn deploy(running: &Running, module: &[u8], settings: Settings) -> Result<(), ClientError> {
     let digest = running.client.send(module)?;
     running.deploy_sent(&DeployRequest { settings: Some(settings), ..DeployRequest::new(digest) })
 }
 
-fn ask(running: &Running, stream: Option<&str>) -> Result<Answer, ClientError> {
+pub fn ask(running: &Running, stream: Option<&str>) -> Result<Answer, ClientError> {
     let tensor = &TestModel::input([1.0; 4])[0];
     let inputs = [Input { name: "x", tensor }];
     match stream {
@@ -38,7 +38,7 @@ fn refused(result: Result<Answer, ClientError>, wanted: u16) -> String {
     }
 }
 
-fn agent(folder: &std::path::Path, config: &str) -> Running {
+pub fn agent(folder: &std::path::Path, config: &str) -> Running {
     let config = format!("{UNSIGNED}{config}");
     Running::start(folder, &Start { config: &config, ..Start::default() })
 }
@@ -48,7 +48,7 @@ fn an_input_of_a_stream_is_answered_with_its_decision_also_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let running = agent(
         folder.path(),
-        "[power]\nidle_watts = 1\nbusy_watts = 3\n\
+        "[sensors]\nroot = \"tree\"\n[power]\nidle_watts = 1\nbusy_watts = 3\n\
          transmit_watts = 2\nreceive_watts = 2\n",
     );
     deploy(&running, &module(2.0), with_streams(&["left", "right"], 50.0)).unwrap();
@@ -63,7 +63,7 @@ fn an_input_of_a_stream_is_answered_with_its_decision_also_after_a_restart() {
     assert!(several.contains("name one of [\"left\", \"right\"]"), "{several}");
     assert!(refused(ask(&running, Some("front")), 400).contains("no stream \"front\""));
     running.kill();
-    let running = agent(folder.path(), "");
+    let running = agent(folder.path(), "[sensors]\nroot = \"tree\"\n");
     let decision = ask(&running, Some("left")).unwrap().decision.unwrap();
     assert_eq!((&decision["task"], &decision["joules"]), (&"left".into(), &().into()));
     // With one stream it is that one.
@@ -105,8 +105,8 @@ fn heat_degrades_a_stream_to_its_smaller_model_and_status_tells_it_until_it_is_o
     heat(folder.path(), 40);
     let running = agent(
         folder.path(),
-        "[thermal]\nsysfs = \"tree\"\nsoft_celsius = 60\nhard_celsius = 80\nhold_seconds = 0\n\
-         degrade = [\"camera\"]\n",
+        "[sensors]\nroot = \"tree\"\n[thermal]\nsoft_celsius = 60\nhard_celsius = 80\n\
+         hold_seconds = 0\ndegrade = [\"camera\"]\n",
     );
     let small = TestModel { name: "small".into(), ..scaling(5.0) };
     let large = TestModel::behaving(Behaviour::Busy(2_000_000));

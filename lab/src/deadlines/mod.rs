@@ -100,23 +100,23 @@ const DEADLINE: f64 = 0.9;
 
 /// Runs the whole study.
 pub fn run(config: &Config, progress: Progress<'_>) -> Result<DeadlineStudy, DeadlineError> {
-    let models = &config.models;
+    let (start, models) = (Instant::now(), &config.models);
     let mut timed = Vec::with_capacity(models.len());
     for (i, model) in models.iter().enumerate() {
         let part = i as f64 / models.len() as f64;
         progress(Step::Calibrating(&model.name), CALIBRATION_PART * part);
         timed.push(calibrate::time(model, config.seed)?);
     }
-    of_timed(config, &timed, progress)
+    of_timed(config, &timed, start, progress)
 }
 
-/// The study of models whose times are known.
+/// The study of models whose times are known, which has begun at `start`.
 fn of_timed(
     config: &Config,
     timed: &[Timed],
+    start: Instant,
     progress: Progress<'_>,
 ) -> Result<DeadlineStudy, DeadlineError> {
-    let start = Instant::now();
     let (streams, timed) = streams(timed);
     let executor = Executor::default();
     let admission = admit(&streams, &executor)?;

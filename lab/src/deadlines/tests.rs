@@ -24,7 +24,7 @@ fn study(seed: u64) -> DeadlineStudy {
         }
     };
     let timed: Vec<Timed> = config.models.iter().enumerate().map(timed).collect();
-    of_timed(&config, &timed, &mut |_, _| ()).unwrap()
+    of_timed(&config, &timed, Instant::now(), &mut |_, _| ()).unwrap()
 }
 
 #[test]

@@ -13,7 +13,7 @@ use leeway_contract::{Tensor, TensorSpec};
 use leeway_runtime::offload::estimate::FogTime;
 use leeway_runtime::offload::fog::{FogAnswer, FogError, Traffic};
 use leeway_runtime::offload::simulate::{Arrival, World};
-use leeway_runtime::offload::{Due, InputId, Placed};
+use leeway_runtime::offload::{Dispatcher, Due, InputId, Placed};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -97,9 +97,16 @@ impl<'a> Sky<'a> {
 }
 
 impl World for Sky<'_> {
-    fn arrives(&mut self, now: Duration, number: usize, arrival: Arrival) {
+    fn arrives(
+        &mut self,
+        now: Duration,
+        number: usize,
+        arrival: Arrival,
+        _: &mut Dispatcher,
+    ) -> Vec<InputId> {
         self.placing = number;
         self.foresight.tell(self.future(now, number, arrival.stream).0);
+        Vec::new()
     }
 
     fn placed(&mut self, placed: &Placed) {

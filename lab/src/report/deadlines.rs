@@ -230,9 +230,10 @@ fn responses(study: &DeadlineStudy) -> String {
     };
     let most = study.policies.iter().map(highest).max().unwrap_or(0);
     let panel = |policy: &PolicyInfo| {
-        let how = match policy.compensated {
-            true => "The device begins by itself in time.",
-            false => "The device begins when the fog host has failed.",
+        let how = match (&*policy.name, policy.compensated) {
+            ("hindsight", _) => "It knows of each input how long either choice takes.",
+            (_, true) => "The device begins by itself in time.",
+            (_, false) => "The device begins when the fog host has failed.",
         };
         format!(
             "<div class=\"card\">\n<h3>{}</h3>\n<p class=\"note\">{how}</p>\n{}</div>\n",
@@ -254,7 +255,9 @@ fn regret(study: &DeadlineStudy) -> String {
     section(
         "Regret",
         "Each mark is one link: the response times of all its inputs over those under the hindsight \
-         oracle, which knows of each input how long either choice takes. The line is the median.",
+         oracle, which knows of each input how long either choice takes. It does not know what that \
+         means for the inputs after it, so that a policy may be a little better. The line is the \
+         median.",
         &format!("<div class=\"card\">\n<div class=\"scroll wide\">\n{figure}</div>\n</div>\n"),
     )
 }
@@ -305,11 +308,11 @@ fn policies(study: &DeadlineStudy) -> String {
         "inputs",
         "late",
         "sent",
-        "answered by the fog host",
-        "asked in vain",
-        "response over the oracle's",
-        "99 % wait longer by at most",
-        "energy of an input",
+        "by the fog host",
+        "in vain",
+        "of the oracle's time",
+        "99 % regret",
+        "energy",
     ];
     let row = |policy: &PolicyInfo| {
         let cells = cells(&of_policy(study, &policy.name));
@@ -317,8 +320,10 @@ fn policies(study: &DeadlineStudy) -> String {
     };
     section(
         "Policies",
-        "Over all streams and links. In vain was asked where no answer that counts came in \
-         time; the device's own answer ends the exchange.",
+        "Over all streams and links. The fog host was asked in vain where no answer that counts \
+         came in time; the device's own answer ends the exchange. 99 % of the inputs took no \
+         longer than under the oracle by more than their regret, a part of the deadline. Energy \
+         is that of an input.",
         &table(&heads, study.policies.iter().map(row)),
     )
 }

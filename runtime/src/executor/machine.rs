@@ -68,6 +68,11 @@ impl Service {
             overload: stream.overload,
         }
     }
+
+    /// The worst-case execution time of all segments.
+    pub fn wcet(&self) -> Duration {
+        self.budgets.iter().sum()
+    }
 }
 
 /// Names a job of one machine.
@@ -170,7 +175,7 @@ impl Sum for Counts {
 #[derive(Debug)]
 struct Job {
     stream: usize,
-    /// What was promised when it came, or since, where its segments are the same.
+    /// What was promised when it came, or since, where it could still be served so.
     service: Arc<Service>,
     arrival: Duration,
     deadline: Duration,
@@ -229,35 +234,47 @@ impl Machine {
         self.counts[stream]
     }
 
-    /// From now on a stream is served so. Its jobs that have come already are, too,
-    /// unless their segments are others; one that waits for the fog host is armed no
-    /// later than either promise says.
-    pub fn serve(&mut self, now: Duration, stream: usize, service: Service) {
-        self.arm_no_later(now, stream, service.arm_after);
+    /// From now on a stream is served so. So are its jobs that have come already, unless
+    /// they have begun and their segments are others.
+    pub fn serve(&mut self, stream: usize, service: Service) {
         let service = Arc::new(service);
-        for job in self.jobs.values_mut().filter(|job| job.stream == stream) {
-            if job.service.segments == service.segments {
+        for (id, job) in self.jobs.iter_mut().filter(|(_, job)| job.stream == stream) {
+            let begun = job.segment > 0 || self.running == Some(*id);
+            if !begun || job.service.segments == service.segments {
                 job.service = Arc::clone(&service);
             }
         }
         self.services[stream] = service;
     }
 
-    /// From now on the stream's inputs are those of another model, and served so. Jobs
-    /// that have come keep what was promised to them, and are armed no later than either
-    /// promise says.
-    pub fn replace(&mut self, now: Duration, stream: usize, service: Service) {
-        self.arm_no_later(now, stream, service.arm_after);
-        self.services[stream] = Arc::new(service);
+    /// The device waits for no answer of the fog host any longer: what is waited for is
+    /// ready now, or when it arrives.
+    pub fn arm_all(&mut self, now: Duration) {
+        for job in self.jobs.values_mut().filter(|job| job.offloaded && job.ready < Duration::MAX) {
+            job.ready = job.ready.min(job.arrival.max(now));
+        }
     }
 
-    fn arm_no_later(&mut self, now: Duration, stream: usize, arm_after: Duration) {
-        for job in self.jobs.values_mut().filter(|job| job.stream == stream) {
-            if job.offloaded && job.ready > now && job.ready < Duration::MAX {
-                let armed = job.arrival.saturating_add(arm_after);
-                job.ready = job.ready.min(armed.max(now));
-            }
-        }
+    /// Whether no job is left that has arrived and that the device has to answer.
+    pub fn is_idle_at(&self, now: Duration) -> bool {
+        self.running.is_none() && self.jobs.values().all(|job| job.ready > now)
+    }
+
+    /// Whether an input of the stream that comes now comes too early.
+    pub fn is_early(&self, now: Duration, stream: usize) -> bool {
+        let period = self.services[stream].period;
+        self.last_arrival[stream].is_some_and(|last| last.saturating_add(period) > now)
+    }
+
+    /// Takes back the input of the stream that came too early and waits for its time, as
+    /// if it had not come.
+    pub fn give_back(&mut self, now: Duration, stream: usize) -> Option<JobId> {
+        let waits = |job: &JobId| self.jobs.get(job).is_some_and(|job| job.arrival > now);
+        let early = self.early[stream].drain(..).find(waits)?;
+        let job = self.jobs.remove(&early)?;
+        self.last_arrival[stream] = Some(job.arrival.saturating_sub(job.service.period));
+        self.counts[stream].arrived -= 1;
+        Some(early)
     }
 
     /// Serves one stream more, whose last input arrived at `last_arrival`, elsewhere.

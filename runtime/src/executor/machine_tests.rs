@@ -325,10 +325,10 @@ fn a_model_that_takes_too_long_is_stopped_before_another_misses() {
     });
 }
 
-#[test]
-fn a_new_promise_holds_for_jobs_that_have_come_and_arms_none_later() {
+/// Two segments of 1 ms, within 80 of 100.
+fn two_segments() -> Service {
     let ms = Duration::from_millis(1);
-    let service = Service {
+    Service {
         period: 100 * ms,
         deadline: 80 * ms,
         jitter: Duration::ZERO,
@@ -338,26 +338,31 @@ fn a_new_promise_holds_for_jobs_that_have_come_and_arms_none_later() {
         rank: None,
         arm_after: 70 * ms,
         overload: Overload::DropNewest,
-    };
+    }
+}
+
+#[test]
+fn a_new_promise_holds_for_jobs_that_have_come_unless_they_have_begun_otherwise() {
+    let (ms, service) = (Duration::from_millis(1), two_segments());
     let mut machine = Machine::new(Scheduling::EarliestDeadlineFirst, vec![service.clone()]);
     let taken = machine.arrive(Duration::ZERO, 0, Duration::ZERO).unwrap();
     machine.offload(taken.job);
     let slower = Service { budgets: vec![3 * ms, 3 * ms], arm_after: 60 * ms, ..service.clone() };
-    machine.serve(10 * ms, 0, slower.clone());
-    assert_eq!(machine.next(10 * ms), Next::Wait(Some(60 * ms)));
-    // Back, and no job waits longer than it was told once.
-    machine.serve(20 * ms, 0, service.clone());
-    assert_eq!(machine.next(20 * ms), Next::Wait(Some(60 * ms)));
-    machine.serve(30 * ms, 0, slower);
-    let run = machine.next(60 * ms);
+    machine.serve(0, slower);
+    assert_eq!(machine.next(10 * ms), Next::Wait(Some(70 * ms)));
+    assert!(machine.is_idle_at(10 * ms));
+    // It is not waited for any longer.
+    machine.arm_all(20 * ms);
+    assert!(!machine.is_idle_at(20 * ms));
+    let run = machine.next(20 * ms);
     assert!(matches!(run, Next::Run { budget, .. } if budget == 3 * ms), "{run:?}");
-    // One whose segments are others keeps its own.
+    // It has begun: where the segments are others it keeps its own.
     let whole = Service { segments: vec![0..=1], budgets: vec![2 * ms], ..service };
-    machine.serve(61 * ms, 0, whole);
-    assert_eq!(machine.ran(63 * ms, taken.job, 3 * ms), Progress::More);
-    let rest = machine.next(63 * ms);
+    machine.serve(0, whole);
+    assert_eq!(machine.ran(23 * ms, taken.job, 3 * ms), Progress::More);
+    let rest = machine.next(23 * ms);
     assert!(matches!(&rest, Next::Run { stages, .. } if *stages == (1..=1)), "{rest:?}");
-    assert_eq!(machine.ran(66 * ms, taken.job, 3 * ms), Progress::Answered);
+    assert_eq!(machine.ran(26 * ms, taken.job, 3 * ms), Progress::Answered);
     let next = machine.arrive(100 * ms, 0, 100 * ms).unwrap();
     let run = machine.next(100 * ms);
     let wanted =
@@ -366,43 +371,45 @@ fn a_new_promise_holds_for_jobs_that_have_come_and_arms_none_later() {
 }
 
 #[test]
-fn another_models_promise_counts_for_jobs_to_come_and_their_period_goes_on() {
-    let ms = Duration::from_millis(1);
-    let service = Service {
-        period: 100 * ms,
-        deadline: 80 * ms,
-        jitter: Duration::ZERO,
-        segments: vec![0..=0, 1..=2],
-        budgets: vec![ms, 2 * ms],
-        tolerance: Duration::ZERO,
-        rank: None,
-        arm_after: Duration::ZERO,
-        overload: Overload::DropNewest,
-    };
+fn an_input_that_came_too_early_waits_for_its_time_or_is_given_back() {
+    let (ms, service) = (Duration::from_millis(1), two_segments());
     let edf = Scheduling::EarliestDeadlineFirst;
     let mut machine = Machine::new(edf, vec![service.clone()]);
-    let old = machine.arrive_for(Duration::ZERO, 0, Duration::ZERO, 2).unwrap();
-    machine.replace(ms, 0, Service { budgets: vec![5 * ms, 6 * ms], ..service.clone() });
-    let run = machine.next(ms);
-    assert!(matches!(run, Next::Run { budget, .. } if budget == ms), "{run:?}");
-    assert_eq!(machine.ran(2 * ms, old.job, ms), Progress::More);
-    let rest = machine.next(2 * ms);
-    assert!(matches!(&rest, Next::Run { stages, .. } if *stages == (1..=2)), "{rest:?}");
-    assert_eq!(machine.ran(3 * ms, old.job, ms), Progress::Answered);
-    // The next input is a period later, also where the stream has moved to another core.
-    let next = machine.arrive_for(50 * ms, 0, 50 * ms, 1).unwrap();
-    assert_eq!(next.arrival, 100 * ms);
+    let first = machine.arrive(Duration::ZERO, 0, Duration::ZERO).unwrap();
+    machine.next(Duration::ZERO);
+    machine.ran(ms, first.job, ms);
+    machine.next(ms);
+    assert_eq!(machine.ran(2 * ms, first.job, ms), Progress::Answered);
+    assert!(machine.is_early(99 * ms, 0) && !machine.is_early(100 * ms, 0));
+    let early = machine.arrive(50 * ms, 0, 50 * ms).unwrap();
+    assert_eq!((early.arrival, machine.is_idle_at(99 * ms)), (100 * ms, true));
+    assert_eq!(machine.give_back(60 * ms, 0), Some(early.job));
+    // It is as if it had not come.
+    assert_eq!((machine.counts(0).arrived, machine.last_arrival(0)), (1, Some(Duration::ZERO)));
+    assert_eq!(machine.give_back(60 * ms, 0), None);
+    let again = machine.arrive(70 * ms, 0, 70 * ms).unwrap();
+    assert_eq!(again.arrival, 100 * ms);
+    // One whose time has come is not.
+    assert_eq!(machine.give_back(100 * ms, 0), None);
+    // The next one is a period later, also where the stream has moved to another core.
     let mut other = Machine::new(edf, Vec::new());
     let place = other.add(service, machine.last_arrival(0));
-    assert_eq!(other.arrive(60 * ms, place, 60 * ms).unwrap().arrival, 200 * ms);
-    // A model that ends with the second stage of three: so does its last segment.
-    let run = machine.next(100 * ms);
-    assert!(matches!(run, Next::Run { budget, .. } if budget == 5 * ms), "{run:?}");
-    assert_eq!(machine.ran(101 * ms, next.job, ms), Progress::More);
-    let rest = machine.next(101 * ms);
+    assert_eq!(other.arrive(120 * ms, place, 120 * ms).unwrap().arrival, 200 * ms);
+}
+
+#[test]
+fn a_model_that_ends_earlier_than_the_promise_runs_as_far_as_it_goes() {
+    let (ms, service) = (Duration::from_millis(1), two_segments());
+    let segments = Service { segments: vec![0..=0, 1..=2], ..service };
+    let mut machine = Machine::new(Scheduling::EarliestDeadlineFirst, vec![segments]);
+    // Of three stages it has two.
+    let job = machine.arrive_for(Duration::ZERO, 0, Duration::ZERO, 1).unwrap().job;
+    machine.next(Duration::ZERO);
+    assert_eq!(machine.ran(ms, job, ms), Progress::More);
+    let rest = machine.next(ms);
     assert!(matches!(&rest, Next::Run { stages, .. } if *stages == (1..=1)), "{rest:?}");
-    assert_eq!(machine.ran(102 * ms, next.job, ms), Progress::Answered);
-    let short = machine.arrive_for(200 * ms, 0, 200 * ms, 0).unwrap();
-    machine.next(200 * ms);
-    assert_eq!(machine.ran(201 * ms, short.job, ms), Progress::Answered);
+    assert_eq!(machine.ran(2 * ms, job, ms), Progress::Answered);
+    let short = machine.arrive_for(100 * ms, 0, 100 * ms, 0).unwrap();
+    machine.next(100 * ms);
+    assert_eq!(machine.ran(101 * ms, short.job, ms), Progress::Answered);
 }

@@ -12,6 +12,8 @@
 //! [`Runner`](super::Runner) gives it these, [`simulate`](super::simulate::simulate)
 //! gives it simulated ones.
 
+mod change;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,12 +21,14 @@ use std::time::Duration;
 use leeway_contract::{Digest, Fuel};
 use serde::Serialize;
 
+pub use self::change::Begun;
+use self::change::Change;
 use super::beliefs::{Beliefs, ProbeRule};
 use super::fog::{FogAnswer, FogError, Mismatch};
 use super::policy::{Context, Decision, Placement, Policy, Reason};
 use super::record::{DecisionRecord, FogFailure, Outcome};
 use super::subject::{Course, Moment, Subject};
-use crate::admission::{Admission, Admitted, Executor, Plan, Stream};
+use crate::admission::{Admission, Executor, Stream};
 use crate::executor::machine::{Next, Progress, Taken};
 use crate::executor::{Counts, JobId, Machine, Service, Shed};
 use crate::timing::times;
@@ -65,6 +69,9 @@ pub enum NotTaken {
     SetAside,
     /// Its stream is not served any more, or not by the model that was named.
     Superseded,
+    /// It came too early for its stream, which is about to be another one: it has to
+    /// come again.
+    Changing,
 }
 
 /// What a reply of the fog host, or its failure, meant.
@@ -131,6 +138,18 @@ pub struct Discarded {
 }
 
 impl Discarded {
+    /// Those that had not come in time.
+    pub fn not_in_time(&self) -> u64 {
+        self.late + self.timed_out + self.aborted
+    }
+
+    /// Those that were no answers, whenever they came.
+    pub fn wrong(&self) -> u64 {
+        let Self { other_module, other_request, other_outputs, other_fuel, .. } = self;
+        let answers = other_module + other_request + other_outputs + other_fuel;
+        answers + self.malformed + self.refused + self.unreachable
+    }
+
     fn count(&mut self, error: &FogError) {
         let counter = match error {
             FogError::Unreachable(_) => &mut self.unreachable,
@@ -175,6 +194,26 @@ struct Dispatched {
 }
 
 impl Dispatched {
+    /// One that is not served yet.
+    fn new(asked: Stream, core: usize, place: usize) -> Self {
+        Self {
+            asked,
+            models: Vec::new(),
+            leaving: Vec::new(),
+            core,
+            place,
+            before: Vec::new(),
+            gone: true,
+            degrade_to: None,
+            degraded: false,
+            set_aside: false,
+            handed_on: 0,
+            sent: 0,
+            compensated: 0,
+            discarded: Discarded::default(),
+        }
+    }
+
     fn has(&self, module: Digest) -> bool {
         self.models.iter().any(|model| model.digest() == module)
     }
@@ -188,9 +227,8 @@ impl Dispatched {
         self.models.iter().map(Subject::lengthened).fold(1.0, f64::max)
     }
 
-    /// These are its models from now on. True where they are the same as before.
-    fn answer_with(&mut self, models: Vec<Subject>) -> bool {
-        let same = models.len() == self.models.len() && models.iter().all(|m| self.has(m.digest()));
+    /// These are its models from now on.
+    fn answer_with(&mut self, models: Vec<Subject>) {
         let mut left: Vec<Subject> = self.models.drain(..).chain(self.leaving.drain(..)).collect();
         self.models = models;
         for model in &mut self.models {
@@ -200,7 +238,6 @@ impl Dispatched {
             }
         }
         self.leaving = left;
-        same
     }
 }
 
@@ -218,6 +255,8 @@ struct Owner {
 struct Pending {
     owner: Owner,
     arrival: Duration,
+    /// When it is due, as it was promised when it was taken.
+    deadline: Duration,
     context: Context,
     decision: Decision,
     /// When it was sent, while a reply may come.
@@ -246,6 +285,8 @@ pub struct Dispatcher {
     cores: Vec<Machine>,
     /// For each core the streams on it, in the order of their places.
     on_core: Vec<Vec<usize>>,
+    /// What is under way to be served instead.
+    change: Option<Change>,
     policy: Box<dyn Policy>,
     beliefs: Arc<Mutex<Beliefs>>,
     rule: ProbeRule,
@@ -271,6 +312,7 @@ impl Dispatcher {
             executor: *executor,
             cores: (0..executor.cores).map(machine).collect(),
             on_core: vec![Vec::new(); executor.cores],
+            change: None,
             policy,
             beliefs: Arc::default(),
             rule,
@@ -285,87 +327,6 @@ impl Dispatcher {
     /// The same, which shares what it believes with others.
     pub fn believing(self, beliefs: Arc<Mutex<Beliefs>>) -> Self {
         Self { beliefs, ..self }
-    }
-
-    /// From now on these streams are served, as `admission` admitted them, and no others.
-    /// The models of each answer its inputs; several, where each input is one's. A stream
-    /// that was served before goes on: its next input is a period after the last one, and
-    /// inputs under way are answered by the model that they were placed for. Returns what
-    /// each stream is named by.
-    pub fn change(
-        &mut self,
-        now: Duration,
-        streams: &[Stream],
-        admission: &Admission,
-        models: Vec<Vec<Subject>>,
-    ) -> Vec<usize> {
-        self.served.clear();
-        self.streams.iter_mut().for_each(|stream| stream.gone = true);
-        for ((stream, admitted), models) in streams.iter().zip(&admission.streams).zip(models) {
-            let named = self.streams.iter().position(|other| other.asked.name == stream.name);
-            let index = match named {
-                Some(index) => self.go_on(now, index, stream, admitted, models),
-                None => self.begin(stream, admitted, models),
-            };
-            self.served.push(index);
-        }
-        for index in self.served.clone() {
-            let to = self.streams[index].asked.degrade_to.as_deref();
-            self.streams[index].degrade_to = to.and_then(|to| self.named(to));
-        }
-        self.forget_models();
-        self.served.clone()
-    }
-
-    /// A stream of a new name.
-    fn begin(&mut self, stream: &Stream, admitted: &Admitted, models: Vec<Subject>) -> usize {
-        let (index, core) = (self.streams.len(), admitted.core);
-        let place = self.cores[core].add(Service::of(stream, admitted, &self.executor), None);
-        self.on_core[core].push(index);
-        self.streams.push(Dispatched {
-            asked: stream.clone(),
-            models,
-            leaving: Vec::new(),
-            core,
-            place,
-            before: Vec::new(),
-            gone: false,
-            degrade_to: None,
-            degraded: false,
-            set_aside: false,
-            handed_on: 0,
-            sent: 0,
-            compensated: 0,
-            discarded: Discarded::default(),
-        });
-        index
-    }
-
-    /// A stream that has been served before, maybe otherwise.
-    fn go_on(
-        &mut self,
-        now: Duration,
-        index: usize,
-        stream: &Stream,
-        admitted: &Admitted,
-        models: Vec<Subject>,
-    ) -> usize {
-        let service = Service::of(stream, admitted, &self.executor);
-        let of = &mut self.streams[index];
-        let same = of.answer_with(models);
-        (of.gone, of.set_aside, of.asked) = (false, false, stream.clone());
-        let core = admitted.core;
-        match (of.core == core, same) {
-            (true, true) => self.cores[core].serve(now, of.place, service),
-            (true, false) => self.cores[core].replace(now, of.place, service),
-            (false, _) => {
-                let last_arrival = self.cores[of.core].last_arrival(of.place);
-                of.before.push((of.core, of.place));
-                (of.core, of.place) = (core, self.cores[core].add(service, last_arrival));
-                self.on_core[core].push(index);
-            }
-        }
-        index
     }
 
     /// Models that answer nothing any more are forgotten with their last input.
@@ -462,19 +423,6 @@ impl Dispatcher {
         &self.executor
     }
 
-    /// From now on this is promised, to the streams of [`Self::present`].
-    pub fn adopt(&mut self, now: Duration, plan: &Plan) {
-        for (&index, &set_aside) in self.served.iter().zip(&plan.set_aside) {
-            self.streams[index].set_aside = set_aside;
-        }
-        for (present, stream, admitted) in &plan.admitted {
-            let Dispatched { core, place, ref asked, .. } = self.streams[self.served[*present]];
-            let service = Service::of(stream, admitted, &self.executor);
-            let service = Service { overload: asked.overload, ..service };
-            self.cores[core].serve(now, place, service);
-        }
-    }
-
     /// How long an offloaded input of a stream is waited for, and the time that is
     /// counted on for each of its segments.
     pub fn service(&self, stream: usize) -> &Service {
@@ -522,11 +470,11 @@ impl Dispatcher {
             _ => {}
         }
         match (self.take(now, stream, module, arrived), smaller) {
-            (Err(Shed::Degraded), Some(smaller)) => {
+            (Err(NotTaken::Shed(Shed::Degraded)), Some(smaller)) => {
                 self.streams[stream].handed_on += 1;
                 self.hand_on(now, smaller, arrived)
             }
-            (taken, _) => taken.map_err(NotTaken::Shed),
+            (taken, _) => taken,
         }
     }
 
@@ -538,9 +486,9 @@ impl Dispatcher {
         arrived: Duration,
     ) -> Result<Placed, NotTaken> {
         let to = &self.streams[smaller];
-        let model = to.models.first().filter(|_| !to.set_aside).ok_or(NotTaken::SetAside)?;
-        let module = model.digest();
-        self.take(now, smaller, module, arrived).map_err(NotTaken::Shed)
+        let model = to.models.first().filter(|_| !to.set_aside && !to.gone);
+        let module = model.ok_or(NotTaken::SetAside)?.digest();
+        self.take(now, smaller, module, arrived)
     }
 
     fn take(
@@ -549,13 +497,16 @@ impl Dispatcher {
         stream: usize,
         module: Digest,
         arrived: Duration,
-    ) -> Result<Placed, Shed> {
+    ) -> Result<Placed, NotTaken> {
         let Dispatched { core, place, .. } = self.streams[stream];
+        if self.becomes_another(stream) && self.cores[core].is_early(now, place) {
+            return Err(NotTaken::Changing);
+        }
         let owner = Owner { stream, module, place };
         let last = self.streams[stream].subject(module).map_or(u32::MAX, |s| s.last_stage());
         let machine = &mut self.cores[core];
         let backlog = machine.backlog(now, place);
-        let taken = machine.arrive_for(now, place, arrived, last)?;
+        let taken = machine.arrive_for(now, place, arrived, last).map_err(NotTaken::Shed)?;
         let input = InputId { core, job: taken.job };
         let dropped = taken.dropped.map(|job| InputId { core, job });
         if let Some(dropped) = dropped {
@@ -571,6 +522,7 @@ impl Dispatcher {
         let pending = Pending {
             owner,
             arrival,
+            deadline,
             context,
             decision,
             sent,
@@ -601,9 +553,10 @@ impl Dispatcher {
             backlog,
         };
         let context = of.context(&lock(&self.beliefs), moment);
-        let decision = match offloads {
-            true => self.policy.decide(&context),
-            false => Decision::local(Reason::NotAllowed),
+        let decision = match (offloads, &self.change) {
+            (true, None) => self.policy.decide(&context),
+            (true, Some(_)) => Decision::local(Reason::SetChanges),
+            (false, _) => Decision::local(Reason::NotAllowed),
         };
         (context, decision)
     }
@@ -674,6 +627,7 @@ impl Dispatcher {
             outcome: Outcome::Fog,
             released: pending.arrival,
             latency: now.saturating_sub(pending.arrival),
+            deadline: Some(pending.deadline.saturating_sub(pending.arrival)),
             offloaded: Some(offloaded),
             fog_failure: None,
             unanswered: None,
@@ -726,8 +680,9 @@ impl Dispatcher {
     }
 
     /// What a core, which is free, should do. A segment belongs to the input that is
-    /// named with it.
+    /// named with it. Where the core is to go over to something else and can, it does.
     pub fn next(&mut self, core: usize, now: Duration) -> Next {
+        self.go_over(now);
         self.cores[core].next(now)
     }
 
@@ -782,6 +737,7 @@ impl Dispatcher {
             outcome,
             released: pending.arrival,
             latency: now.saturating_sub(pending.arrival),
+            deadline: Some(pending.deadline.saturating_sub(pending.arrival)),
             offloaded: None,
             fog_failure: pending.fog_failure,
             unanswered: pending.sent.map(|sent| now.saturating_sub(sent)),

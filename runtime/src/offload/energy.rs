@@ -6,20 +6,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::fog::Traffic;
-use crate::power::Basis;
+use crate::power::Computing;
 
 /// Tells what the device spends, in joules over what it would spend idle. The
 /// fog host's energy is not the device's.
 pub trait EnergyModel: Send + Sync + fmt::Debug {
-    /// A run on the device that takes this time.
-    fn local_joules(&self, execution: Duration) -> f64;
+    /// A core that runs a model of which nothing was measured.
+    fn computing(&self) -> Computing;
 
     /// An exchange with the fog host: sending, receiving, and waiting for it.
     fn exchange_joules(&self, traffic: Traffic, transfer: Duration, fog: Duration) -> f64;
-
-    /// How the joules of a run on the device are known, or of an exchange with or
-    /// without one.
-    fn basis(&self, with_exchange: bool) -> Basis;
 }
 
 /// What each choice is expected to take of the device's energy. An input that is

@@ -40,7 +40,9 @@ mod subject;
 
 pub use allowance::ProbeBudget;
 pub use beliefs::{Beliefs, Due, ProbeRule};
-pub use dispatcher::{Discarded, Dispatcher, InputId, NotTaken, Placed, Ran, Replied, Stopped};
+pub use dispatcher::{
+    Begun, Discarded, Dispatcher, InputId, NotTaken, Placed, Ran, Replied, Stopped,
+};
 pub use host::Host;
 pub use offloader::{Answer, InferError, Offloader, Options, Task, TaskId, WaitRule};
 pub use prober::{ProbeThread, Probed, Prober};

@@ -291,8 +291,17 @@ impl Offloader {
             (None, None) => Outcome::Local,
         };
         let unanswered = None;
-        let course =
-            Course { outcome, released, latency, offloaded, fog_failure, unanswered, local, fuel };
+        let course = Course {
+            outcome,
+            released,
+            latency,
+            deadline: state.subject.deadline(),
+            offloaded,
+            fog_failure,
+            unanswered,
+            local,
+            fuel,
+        };
         let policy = self.policy.name();
         let record = state.subject.record(&host.beliefs(), policy, &context, decision, course);
         self.policy.observe(&record);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use leeway_contract::Fuel;
 
 use super::beliefs::{Beliefs, Due};
-use super::dispatcher::{Dispatcher, InputId, Placed, Ran, Replied};
+use super::dispatcher::{Dispatcher, InputId, NotTaken, Placed, Ran, Replied};
 use super::fog::{FogAnswer, FogError, Traffic};
 use super::record::DecisionRecord;
 use crate::executor::machine::Next;
@@ -27,11 +27,23 @@ pub struct Arrival {
 /// What is around the dispatcher: the models' execution, the link, the fog host.
 /// Each function is told the time and returns how long what it stands for takes.
 pub trait World {
-    /// An input is about to be placed; it is the `number`-th arrival.
-    fn arrives(&mut self, _now: Duration, _number: usize, _arrival: Arrival) {}
+    /// An input is about to be placed; it is the `number`-th arrival. What is served may
+    /// be changed before; returns the inputs that this gives back.
+    fn arrives(
+        &mut self,
+        _now: Duration,
+        _number: usize,
+        _arrival: Arrival,
+        _dispatcher: &mut Dispatcher,
+    ) -> Vec<InputId> {
+        Vec::new()
+    }
 
     /// It was taken and placed.
     fn placed(&mut self, _placed: &Placed) {}
+
+    /// It was not.
+    fn not_taken(&mut self, _now: Duration, _arrival: Arrival, _why: NotTaken) {}
 
     /// An input is sent. A reply that takes longer than `limit` is a timeout.
     fn infer(
@@ -169,13 +181,18 @@ impl Simulation<'_> {
             Event::Arrival(number) => {
                 self.arrivals_left -= 1;
                 let arrival = arrivals[number];
-                self.world.arrives(now, number, arrival);
-                if let Ok(placed) = self.dispatcher.arrive(now, arrival.stream, arrival.arrived) {
-                    if let Some(dropped) = placed.dropped {
-                        self.abort(now, dropped);
+                for input in self.world.arrives(now, number, arrival, self.dispatcher) {
+                    self.abort(now, input);
+                }
+                match self.dispatcher.arrive(now, arrival.stream, arrival.arrived) {
+                    Ok(placed) => {
+                        if let Some(dropped) = placed.dropped {
+                            self.abort(now, dropped);
+                        }
+                        self.world.placed(&placed);
+                        self.send(now, &placed);
                     }
-                    self.world.placed(&placed);
-                    self.send(now, &placed);
+                    Err(why) => self.world.not_taken(now, arrival, why),
                 }
             }
             Event::Reply(input, reply) => {

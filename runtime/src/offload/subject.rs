@@ -12,6 +12,7 @@ use super::fog::{FogAnswer, FogError, Traffic};
 use super::health::BackOffRule;
 use super::policy::{Context, Decision};
 use super::record::{DecisionRecord, Estimates, FogFailure, Offloaded, Outcome};
+use crate::power::{Basis, Computing};
 use crate::timing::Watch;
 
 /// What an exchange is taken to move over the tensors' own bytes, before the
@@ -27,6 +28,8 @@ pub struct Subject {
     fuel: Fuel,
     wcet: Duration,
     watch: Option<Arc<Watch>>,
+    /// Its power on the device, where that was measured.
+    computing: Option<Computing>,
     /// The watch's bound to begin with.
     promised: Duration,
     deadline: Option<Duration>,
@@ -57,6 +60,8 @@ pub struct Course {
     pub released: Duration,
     /// From then to the answer.
     pub latency: Duration,
+    /// From then to when it was due, as it was promised when it was taken.
+    pub deadline: Option<Duration>,
     /// Where the fog host answered.
     pub offloaded: Option<Offloaded>,
     /// Where it was asked and failed.
@@ -89,6 +94,9 @@ impl Subject {
         };
         let (fuel, last_stage) = (certificate.total_fuel(), certificate.last_stage());
         let promised = watch.as_ref().map_or(wcet, |watch| watch.bound().time);
+        let energy = watch.as_ref().and_then(|watch| watch.energy());
+        let computing = energy.map(|energy| energy.computing());
+        let computing = computing.filter(|computing| computing.basis != Basis::Modelled);
         let next_sequence = 0;
         Self {
             name,
@@ -97,6 +105,7 @@ impl Subject {
             fuel,
             wcet,
             watch,
+            computing,
             promised,
             deadline,
             next_sequence,
@@ -125,6 +134,11 @@ impl Subject {
         self.digest
     }
 
+    /// From an input's release to its answer, at most.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
     /// The last of its stages.
     pub fn last_stage(&self) -> u32 {
         self.last_stage
@@ -148,7 +162,7 @@ impl Subject {
         let transfer = beliefs.transfer(self.traffic);
         let fog = beliefs.fog(self.digest, self.fuel);
         let energy = beliefs.energy().map(|model| ChoiceEnergy {
-            local_joules: model.local_joules(self.wcet),
+            local_joules: self.computing.unwrap_or_else(|| model.computing()).joules(self.wcet),
             exchange_joules: model.exchange_joules(
                 self.traffic,
                 transfer.unwrap_or_default(),
@@ -218,6 +232,26 @@ impl Subject {
         FogFailure::new(error, elapsed)
     }
 
+    /// What the device spent on an input: on running it for this time, and on an exchange
+    /// of which this was moved, in this time on the link and on the fog host. Unknown where
+    /// a part is.
+    fn joules(
+        &self,
+        beliefs: &Beliefs,
+        local: Duration,
+        exchange: Option<(Traffic, Duration, Duration)>,
+    ) -> Option<(f64, Basis)> {
+        let model = beliefs.energy();
+        let computing = self.computing.or_else(|| model.map(|model| model.computing()))?;
+        let here = computing.joules(local);
+        match exchange {
+            Some((traffic, transfer, fog)) => {
+                Some((here + model?.exchange_joules(traffic, transfer, fog), Basis::Modelled))
+            }
+            None => Some((here, computing.basis)),
+        }
+    }
+
     /// Writes down what came of an input.
     pub fn record(
         &mut self,
@@ -227,22 +261,28 @@ impl Subject {
         decision: Decision,
         course: Course,
     ) -> DecisionRecord {
-        let Course { outcome, released, latency, offloaded, fog_failure, unanswered, local, fuel } =
-            course;
-        let joules = beliefs.energy().map(|model| {
-            let here = local.map_or(0.0, |time| model.local_joules(time));
-            let in_vain = fog_failure.as_ref().map(|failure| failure.elapsed).or(unanswered);
-            let exchange = match (&offloaded, in_vain) {
-                (Some(o), _) => model.exchange_joules(o.traffic, o.transfer, o.fog),
-                // What was sent was sent in vain, and the radio was on meanwhile.
-                (None, Some(elapsed)) => {
-                    let traffic = Traffic { down_bytes: 0, ..context.traffic };
-                    model.exchange_joules(traffic, elapsed, Duration::ZERO)
-                }
-                (None, None) => 0.0,
-            };
-            (here + exchange, model.basis(offloaded.is_some() || in_vain.is_some()))
-        });
+        let Course {
+            outcome,
+            released,
+            latency,
+            deadline,
+            offloaded,
+            fog_failure,
+            unanswered,
+            local,
+            fuel,
+        } = course;
+        let in_vain = fog_failure.as_ref().map(|failure| failure.elapsed).or(unanswered);
+        let exchange = match (&offloaded, in_vain) {
+            (Some(o), _) => Some((o.traffic, o.transfer, o.fog)),
+            // What was sent was sent in vain, and the radio was on meanwhile.
+            (None, Some(elapsed)) => {
+                let traffic = Traffic { down_bytes: 0, ..context.traffic };
+                Some((traffic, elapsed, Duration::ZERO))
+            }
+            (None, None) => None,
+        };
+        let joules = self.joules(beliefs, local.unwrap_or_default(), exchange);
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         DecisionRecord {
@@ -255,7 +295,7 @@ impl Subject {
             decision,
             outcome,
             latency,
-            deadline: self.deadline,
+            deadline,
             offloaded,
             fog_failure,
             local,

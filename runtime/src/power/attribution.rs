@@ -37,6 +37,22 @@ impl fmt::Display for Basis {
     }
 }
 
+/// The power above idle of one core that computes, and how it is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Computing {
+    /// Watts.
+    pub watts: f64,
+    /// How they are known.
+    pub basis: Basis,
+}
+
+impl Computing {
+    /// The joules of computing for this time.
+    pub fn joules(&self, time: Duration) -> f64 {
+        self.watts * time.as_secs_f64()
+    }
+}
+
 /// The energy of one inference on the device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PerInference {
@@ -212,8 +228,9 @@ impl PerInference {
     }
 
     /// The power above idle of computing, by which joules follow from a time.
-    pub fn watts_of_computing(&self) -> f64 {
-        self.busy_watts - self.idle_watts.unwrap_or(0.0)
+    pub fn computing(&self) -> Computing {
+        let watts = self.busy_watts - self.idle_watts.unwrap_or(0.0);
+        Computing { watts, basis: self.basis }
     }
 }
 
@@ -273,7 +290,7 @@ mod tests {
             receive_watts: 2.0,
         };
         let one = PerInference::modelled(&model, LOAD, "no sensor".into());
-        assert_eq!((one.basis, one.watts_of_computing()), (Basis::Modelled, 2.0));
+        assert_eq!(one.computing(), Computing { watts: 2.0, basis: Basis::Modelled });
         assert!((one.joules - 0.018).abs() < 1e-12);
     }
 }

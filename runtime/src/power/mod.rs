@@ -9,7 +9,8 @@
 //! - [`model`]: the declared power of a device.
 //! - [`attribution`]: the joules of one inference.
 //! - [`measure`]: measures them.
-//! - [`prices`]: the joules of running here and of an exchange, for the offloader.
+//! - [`prices`]: the declared joules of running here and of an exchange, for the
+//!   offloader.
 //!
 //! Joules of an inference are those above what the device takes when idle, as far
 //! as that is known: idle power is spent whatever is decided. What is not measured
@@ -26,7 +27,7 @@ pub mod prices;
 mod rapl;
 pub mod sensor;
 
-pub use attribution::{Basis, PerInference, Unresolved};
+pub use attribution::{Basis, Computing, PerInference, Unresolved};
 pub use discover::{Chosen, Found, NoSuchSensor};
 pub use measure::{MeasureError, MeasureRule, joules};
 pub use meter::Meter;

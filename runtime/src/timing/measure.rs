@@ -40,6 +40,9 @@ pub struct MeasureOptions {
     /// the inputs are too many for it, evenly spaced ones are taken, and at least
     /// eight.
     pub budget: Option<Duration>,
+    /// How often at most a run is made again that a more urgent thread interrupted: where
+    /// the measuring thread gives way to others, and what is measured will not have to.
+    pub again: u32,
     /// Of the order.
     pub seed: u64,
 }
@@ -48,7 +51,8 @@ impl Default for MeasureOptions {
     fn default() -> Self {
         let rest = Duration::from_millis(2);
         let (warm_up, repetitions, cold_runs, seed) = (5, 5, 0, 1);
-        Self { warm_up, repetitions, cold_runs, stages: false, rest, budget: None, seed }
+        let (stages, budget, again) = (false, None, 0);
+        Self { warm_up, repetitions, cold_runs, stages, rest, budget, again, seed }
     }
 }
 
@@ -134,7 +138,7 @@ pub fn measure(
         return Err(MeasureError::NoInputs);
     }
     let last = local.certificate().last_stage();
-    let mut bench = Bench { local, last, stages: options.stages };
+    let mut bench = Bench { local, last, stages: options.stages, again: options.again };
     let mut before = |_: bool| ();
     let mut each = bench.run(0, 0, last, &inputs[0], &mut before)?.1;
     for i in 0..options.warm_up {
@@ -189,6 +193,7 @@ struct Bench<'a> {
     local: &'a mut dyn Local,
     last: u32,
     stages: bool,
+    again: u32,
 }
 
 impl Bench<'_> {
@@ -223,6 +228,23 @@ impl Bench<'_> {
     }
 
     fn run(
+        &mut self,
+        input: usize,
+        first: u32,
+        last: u32,
+        tensors: &[Tensor],
+        before: &mut dyn FnMut(bool),
+    ) -> Result<(Vec<Tensor>, RunSample, Fuel), MeasureError> {
+        for _ in 0..self.again {
+            let ran = self.run_once(input, first, last, tensors, before)?;
+            if !ran.1.causes.contains(&Cause::Preempted) {
+                return Ok(ran);
+            }
+        }
+        self.run_once(input, first, last, tensors, before)
+    }
+
+    fn run_once(
         &mut self,
         input: usize,
         first: u32,

@@ -61,6 +61,7 @@ const QUICK: MeasureOptions = MeasureOptions {
     stages: false,
     rest: Duration::ZERO,
     budget: None,
+    again: 0,
     seed: 1,
 };
 
@@ -137,4 +138,65 @@ fn a_failing_input_is_named_and_no_inputs_are_an_error() {
     let error = run(&[1.0, -1.0]).unwrap_err();
     assert!(matches!(error, MeasureError::Run { input: 1, .. }), "{error}");
     assert!(matches!(run(&[]), Err(MeasureError::NoInputs)));
+}
+
+/// A model whose first runs take until another thread has interrupted them.
+struct Interrupted {
+    model: Scripted,
+    still: u32,
+}
+
+impl Local for Interrupted {
+    fn digest(&self) -> Digest {
+        self.model.digest()
+    }
+
+    fn certificate(&self) -> &Certificate {
+        &self.model.certificate
+    }
+
+    fn run(
+        &mut self,
+        stages: RangeInclusive<u32>,
+        inputs: &[Tensor],
+    ) -> Result<LocalRun, LocalError> {
+        let before = ThreadUsage::now().preemptions;
+        while self.still > 0 && ThreadUsage::now().preemptions == before {
+            std::hint::spin_loop();
+        }
+        self.still = self.still.saturating_sub(1);
+        self.model.run(stages, inputs)
+    }
+}
+
+#[test]
+fn a_run_that_was_interrupted_is_made_again_where_that_is_asked_for_and_no_more_often() {
+    let cpu = *crate::realtime::allowed_cpus().last().expect("a thread runs somewhere");
+    let pin = move || crate::realtime::RealTime { cpu: Some(cpu), ..Default::default() }.apply();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            pin();
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let measuring = scope.spawn(|| {
+            pin();
+            let runs = |again| {
+                let mut local = Interrupted { model: Scripted::new(1), still: 3 };
+                let options = MeasureOptions { warm_up: 0, repetitions: 1, again, ..QUICK };
+                let measured = measure(&mut local, &inputs(&[1_000.0]), &options, &mut |_| ());
+                assert_eq!(measured.unwrap().warm.whole.samples.len(), 1);
+                local.model.ranges.len()
+            };
+            // One to begin with, and the one that counts.
+            assert_eq!(runs(0), 2);
+            // Three are interrupted and made again; more may be, by chance.
+            assert!((5..=2 * 6).contains(&runs(5)));
+        });
+        let measured = measuring.join();
+        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        measured.unwrap();
+    });
 }

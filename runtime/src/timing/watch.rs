@@ -12,6 +12,8 @@ use super::calibration::{Calibration, Claims, Seen};
 use super::store::Store;
 use super::summary::times;
 use crate::nanos;
+use crate::power::PerInference;
+use crate::realtime::RealTimeReport;
 
 /// The longest time that the histogram tells from a longer one: an hour.
 const LONGEST_NS: u64 = 3_600_000_000_000;
@@ -136,6 +138,16 @@ impl Watch {
     /// The execution time of the worst input, as it was calibrated.
     pub fn worst_input(&self) -> Duration {
         self.state().calibration.warm.whole.worst_input
+    }
+
+    /// The joules of one inference, as they were found when it was calibrated.
+    pub fn energy(&self) -> Option<PerInference> {
+        self.state().calibration.energy.clone()
+    }
+
+    /// The real-time set-up under which it was calibrated.
+    pub fn real_time(&self) -> RealTimeReport {
+        self.state().calibration.real_time.clone()
     }
 
     /// A run took longer than `at_least` when it was stopped: more than was promised of

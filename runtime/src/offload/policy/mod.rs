@@ -132,6 +132,8 @@ pub enum Reason {
     ForcedSample,
     /// Inputs of this stream stay on the device.
     NotAllowed,
+    /// The streams are about to be others: until then nothing is waited for.
+    SetChanges,
 }
 
 impl fmt::Display for Reason {
@@ -150,6 +152,7 @@ impl fmt::Display for Reason {
             Reason::UnlikelyInTime => "the fog host is not likely to answer in time",
             Reason::NoSlack => "the deadline leaves no time to wait",
             Reason::NotAllowed => "the stream's inputs stay on the device",
+            Reason::SetChanges => "the streams are about to be others",
             Reason::FogIsCheaper => "the fog host costs the device fewer joules",
             Reason::DeviceIsCheaper => "the fog host costs the device no fewer joules",
             Reason::EnergyUnknown => "nothing is known of the device's energy",

@@ -14,7 +14,12 @@ impl Shared {
         let mut state = self.state();
         while !state.ended {
             let now = self.now();
-            let (job, stages, limit) = match state.dispatcher.next(core, now) {
+            let changing = state.dispatcher.is_changing();
+            let next = state.dispatcher.next(core, now);
+            if changing && !state.dispatcher.is_changing() {
+                self.gone_over.notify_all();
+            }
+            let (job, stages, limit) = match next {
                 Next::Run { job, stages, limit, .. } => (job, stages, limit),
                 Next::Wait(None) => {
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);

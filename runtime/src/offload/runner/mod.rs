@@ -101,6 +101,9 @@ pub enum RunnerError {
     /// Its stream is not served any more, or not by that model.
     #[error("the stream is not served by that model any more")]
     Superseded,
+    /// It came too early for its stream, which is about to be another one.
+    #[error("the input came before its period was over, while its stream changes: ask again")]
+    Changing,
     /// The model failed on the device, and the fog host has not answered.
     #[error("the model failed on the device: {0}")]
     Run(#[from] RunError),
@@ -121,6 +124,7 @@ impl From<NotTaken> for RunnerError {
             NotTaken::Shed(shed) => RunnerError::Shed(shed),
             NotTaken::SetAside => RunnerError::SetAside,
             NotTaken::Superseded => RunnerError::Superseded,
+            NotTaken::Changing => RunnerError::Changing,
         }
     }
 }
@@ -175,6 +179,8 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// The cores have gone over to another set, or the runner ends.
+    gone_over: Condvar,
     /// There is something for the upkeep to do, or the runner ends.
     raised: Condvar,
     host: Arc<Host>,
@@ -202,6 +208,13 @@ impl State {
         }
     }
 
+    /// These came too early, and have to come again.
+    fn give_back(&mut self, inputs: Vec<InputId>) {
+        for input in inputs {
+            self.answer(input, |_| Err(RunnerError::Changing));
+        }
+    }
+
     fn give_up(&mut self, input: InputId) {
         self.answer(input, |failure| Err(failure.map_or(RunnerError::Ended, RunnerError::Run)));
     }
@@ -214,6 +227,8 @@ pub struct Runner {
     executor: Executor,
     exchanges: Option<Sender<Exchange>>,
     asking: Mutex<Exchanges>,
+    /// Held while the set changes.
+    serving: Mutex<()>,
     threads: Vec<JoinHandle<()>>,
     real_time: Vec<RealTimeReport>,
 }
@@ -242,14 +257,16 @@ impl Runner {
             raised: false,
             ended: false,
         };
-        let (changed, raised) = (Condvar::new(), Condvar::new());
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed, raised, host });
+        let (changed, gone_over, raised) = (Condvar::new(), Condvar::new(), Condvar::new());
+        let state = Mutex::new(state);
+        let shared = Arc::new(Shared { state, changed, gone_over, raised, host });
         let (sender, asking) = Exchanges::new();
         let mut runner = Self {
             shared,
             executor,
             exchanges: Some(sender),
             asking: Mutex::new(asking),
+            serving: Mutex::new(()),
             threads: Vec::new(),
             real_time: Vec::new(),
         };
@@ -381,6 +398,7 @@ impl Drop for Runner {
         drop(state);
         self.exchanges = None;
         self.shared.changed.notify_all();
+        self.shared.gone_over.notify_all();
         self.shared.raised.notify_all();
         let asking = self.asking.get_mut().unwrap_or_else(PoisonError::into_inner);
         for thread in self.threads.drain(..).chain(asking.threads.drain(..)) {

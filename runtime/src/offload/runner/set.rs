@@ -1,16 +1,17 @@
 //! What is served: the streams, what was promised to them, and their models. The set
-//! changes as a whole, within one turn of the lock; whatever takes time has been done
-//! before.
+//! changes as a whole, at an instant at which the cores are idle; whatever takes time has
+//! been done before.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use leeway_contract::Digest;
 
-use super::{Runner, RunnerError};
+use super::{Runner, RunnerError, State};
 use crate::admission::{Admission, Standing, Stream};
+use crate::offload::dispatcher::Begun;
 use crate::offload::subject::Subject;
 use crate::sandbox::{Instance, Module};
 use crate::timing::Watch;
@@ -107,8 +108,12 @@ impl Runner {
         served.is_some_and(|index| state.models.contains_key(&(index, module)))
     }
 
-    /// From now on this is served and nothing else. What was taken before is answered as
-    /// it was to be. Returns what each stream is named by.
+    /// Serves this and nothing else, as soon as what was taken before is answered as it
+    /// was promised: until then all goes on as before, and this waits. That is no longer
+    /// than the cores may be busy without a break. Returns what each stream is named by.
+    ///
+    /// # Errors
+    /// Also where the runner ends meanwhile.
     pub fn serve(&self, set: Set<'_>) -> Result<Vec<usize>, RunnerError> {
         let Set { streams, admission, mut models } = set;
         check_tensors(streams, &models)?;
@@ -118,29 +123,40 @@ impl Runner {
         let subjects = pairs.map(|(s, models)| models.iter().map(|m| m.subject(s)).collect());
         let subjects = subjects.collect();
         let watches = models.iter().flatten().filter_map(|model| model.watch.clone()).collect();
+        // One change at a time.
+        let _serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.shared.state();
         let now = self.shared.now();
-        let named = state.dispatcher.change(now, streams, admission, subjects);
-        let mut before = std::mem::take(&mut state.models);
-        let mut loaded = HashMap::new();
+        let Begun { named, given_back } =
+            state.dispatcher.change(now, streams, admission, subjects);
+        state.give_back(given_back);
+        let mut served = HashSet::new();
         for (&index, model) in named
             .iter()
             .zip(&mut models)
             .flat_map(|(i, models)| models.iter_mut().map(move |m| (i, m)))
         {
             let key = (index, model.module.digest());
-            let known = before.remove(&key);
-            let new = |instance| {
+            served.insert(key);
+            if let (Some(instance), false) =
+                (model.instance.take(), state.models.contains_key(&key))
+            {
                 let instance = Mutex::new(instance);
-                Arc::new(Loaded { module: model.module.clone(), instance })
-            };
-            match known.or_else(|| model.instance.take().map(new)) {
-                Some(model) => loaded.insert(key, model),
-                None => unreachable!("a model that is new comes with its instance"),
-            };
+                let new = Arc::new(Loaded { module: model.module.clone(), instance });
+                state.models.insert(key, new);
+            }
+            debug_assert!(state.models.contains_key(&key), "a new model comes with its instance");
         }
-        state.models = loaded;
-        state.left.extend(before.into_values());
+        self.shared.changed.notify_all();
+        let changing = |state: &mut State| state.dispatcher.is_changing() && !state.ended;
+        let waited = self.shared.gone_over.wait_while(state, changing);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.ended {
+            return Err(RunnerError::Ended);
+        }
+        let left: Vec<_> =
+            state.models.extract_if(|key, _| !served.contains(key)).map(|(_, left)| left).collect();
+        state.left.extend(left);
         let generation = state.planned.generation + 1;
         let watches = Some(watches);
         state.planned = Planned { stages: stages(streams), degraded: 0, generation, watches };
@@ -148,7 +164,6 @@ impl Runner {
         state.standing = Standing { admitted, ..Standing::default() };
         state.raised = true;
         drop(state);
-        self.shared.changed.notify_all();
         self.shared.raised.notify_all();
         Ok(named)
     }

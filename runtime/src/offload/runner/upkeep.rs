@@ -71,21 +71,24 @@ impl Shared {
         beliefs.lock().unwrap_or_else(PoisonError::into_inner).set_heat(advice.level);
         let (streams, executor) = (state.dispatcher.present(), *state.dispatcher.executor());
         let (wanted, generation) = (stages(&streams), state.planned.generation);
-        if (&wanted, advice.degraded) == (&state.planned.stages, state.planned.degraded) {
+        let planned = (&state.planned.stages, state.planned.degraded);
+        // What is on its way to another set is planned for when it is there.
+        if (&wanted, advice.degraded) == planned || state.dispatcher.is_changing() {
             return;
         }
         drop(state);
         let plan = plan(&streams, &executor, &upkeep.order, advice.degraded);
         let standing = plan.standing(&streams);
         let mut state = self.state();
-        if state.planned.generation != generation {
+        if state.planned.generation != generation || state.dispatcher.is_changing() {
             // It was for another set. The next turn comes at once.
             state.raised = true;
             return;
         }
         (state.planned.stages, state.planned.degraded) = (wanted, advice.degraded);
         tell(&plan, &standing);
-        state.dispatcher.adopt(self.now(), &plan);
+        let given_back = state.dispatcher.adopt(self.now(), &plan);
+        state.give_back(given_back);
         state.standing = standing;
         drop(state);
         self.changed.notify_all();

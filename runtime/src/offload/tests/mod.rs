@@ -1,5 +1,6 @@
 //! The offloader in simulated time, and against real sockets with faults.
 
+mod changes;
 mod faults;
 mod runner;
 mod simulated;
@@ -13,23 +14,29 @@ use leeway_contract::{
 /// Of a model `FP32[1,4] -> FP32[1,4]` with one stage, whose run burns 1,000
 /// units of fuel.
 pub(crate) fn certificate() -> Certificate {
+    certificate_with(1)
+}
+
+/// The same with so many stages, whose runs burn 1,000 units together.
+pub(crate) fn certificate_with(stages: usize) -> Certificate {
     let spec = |name: &str| TensorSpec { name: name.into(), dtype: DType::F32, shape: vec![1, 4] };
+    let stage = |index: usize| Stage {
+        name: format!("s{index}"),
+        inputs: vec![spec("x")],
+        outputs: vec![spec("y")],
+        fuel: StageFuel { compute: Fuel(1_000 / stages as u64), ..StageFuel::default() },
+        bound: Bound::Static,
+        macs: 16,
+        weight_bytes: 64,
+        layers: vec![],
+    };
     Certificate {
         format: FORMAT,
         model: Model { name: "m".into(), version: "1".into(), source: Digest::of(b"onnx") },
         compiler: Compiler { name: "test".into(), version: "0".into() },
         engine: EngineClaim::of_compiled("48.0.0", "table"),
         call_fuel: Fuel(0),
-        stages: vec![Stage {
-            name: "s".into(),
-            inputs: vec![spec("x")],
-            outputs: vec![spec("y")],
-            fuel: StageFuel { compute: Fuel(1_000), ..StageFuel::default() },
-            bound: Bound::Static,
-            macs: 16,
-            weight_bytes: 64,
-            layers: vec![],
-        }],
+        stages: (0..stages).map(stage).collect(),
         memory_bytes: 65_536,
         activation_bytes: 32,
         golden: vec![],

@@ -368,17 +368,19 @@ fn what_was_taken_before_a_swap_is_answered_by_the_model_of_before() {
     let slow = Stream { period: 400 * MS, ..stream("double", 1) };
     let bench = Bench::new(AllLocal, &[(slow.clone(), TestModel::scaling(2.0))]);
     let before = bench.submit(0, 1.0).unwrap();
-    // It waits for the period after the first.
-    let waiting = bench.submit(0, 1.0).unwrap();
+    // It is too early, and waits for the period after the first; the swap does not.
+    let early = bench.submit(0, 1.0).unwrap();
     serve_alone(&bench, &slow, &[3.0]);
     let first = |ticket: Ticket| ticket.wait().unwrap().outputs[0].to_f32().unwrap()[0];
+    let first_deadline = before.placed.deadline;
     assert_eq!(first(before), 2.0);
-    assert_eq!(first(waiting), 2.0);
-    // The new model's input is a period after that one.
-    let next = bench.submit(0, 1.0).unwrap();
-    assert!(next.placed.deadline >= slow.deadline + 2 * slow.period);
-    assert_eq!(first(next), 3.0);
-    assert_eq!(bench.runner.counts(0).0.by_device, 3);
+    assert!(matches!(early.wait(), Err(RunnerError::Changing)));
+    // Asked again, it has the place that it had before.
+    let again = bench.submit(0, 1.0).unwrap();
+    assert_eq!(again.placed.deadline, first_deadline + slow.period);
+    assert_eq!(first(again), 3.0);
+    let counts = bench.runner.counts(0).0;
+    assert_eq!((counts.arrived, counts.by_device), (2, 2));
 }
 
 #[test]

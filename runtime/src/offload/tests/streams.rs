@@ -12,7 +12,7 @@ use leeway_contract::{Certificate, Digest, Fuel, Tensor};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::certificate;
+use super::{certificate, certificate_with};
 use crate::admission::{Executor, Offloading, Overload, Scheduling, Stream, admit, plan};
 use crate::executor::Counts;
 use crate::offload::estimate::FogTime;
@@ -23,13 +23,14 @@ use crate::offload::simulate::{Arrival, World, simulate};
 use crate::offload::{
     Discarded, Dispatcher, Due, InputId, Placed, ProbeBudget, ProbeRule, Replied, Subject,
 };
+use crate::power::{Basis, Computing};
 
 const MS: Duration = Duration::from_millis(1);
 const END: Duration = Duration::from_secs(10);
 
 /// What the fog host makes of a request; times until the device knows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
+pub(super) enum Fate {
     Answer(Duration),
     Refuse(Duration),
     Garbage(Duration),
@@ -41,9 +42,9 @@ enum Fate {
 }
 
 /// The fate of what is sent at a time; `true` for an inference.
-type Weather<'a> = &'a dyn Fn(Duration, bool, &mut ChaCha8Rng) -> Fate;
+pub(super) type Weather<'a> = &'a dyn Fn(Duration, bool, &mut ChaCha8Rng) -> Fate;
 
-struct Sky<'a> {
+pub(super) struct Sky<'a> {
     weather: Weather<'a>,
     rng: ChaCha8Rng,
     certificate: Certificate,
@@ -57,7 +58,7 @@ struct Sky<'a> {
 }
 
 impl<'a> Sky<'a> {
-    fn new(weather: Weather<'a>, seed: u64) -> Self {
+    pub(super) fn new(weather: Weather<'a>, seed: u64) -> Self {
         Self {
             weather,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -155,7 +156,7 @@ impl World for Sky<'_> {
     }
 }
 
-fn random_set(rng: &mut ChaCha8Rng) -> Vec<Stream> {
+pub(super) fn random_set(rng: &mut ChaCha8Rng) -> Vec<Stream> {
     (0..rng.random_range(2..=4))
         .map(|index| {
             let stages: Vec<Duration> =
@@ -199,13 +200,14 @@ fn arrivals(set: &[Stream], too_often: f64, rng: &mut ChaCha8Rng) -> Vec<Arrival
     arrivals
 }
 
+/// The model of a stream, of these bytes.
+pub(super) fn subject(of: &Stream, bytes: &[u8]) -> Subject {
+    let (digest, certificate) = (Digest::of(bytes), certificate_with(of.stages.len()));
+    Subject::new(of.name.clone(), digest, &certificate, of.wcet(), None, Some(of.deadline))
+}
+
 fn subjects(set: &[Stream]) -> Vec<Subject> {
-    let subject = |of: &Stream| {
-        let digest = Digest::of(b"module");
-        let deadline = Some(of.deadline);
-        Subject::new(of.name.clone(), digest, &certificate(), of.wcet(), None, deadline)
-    };
-    set.iter().map(subject).collect()
+    set.iter().map(|of| subject(of, b"module")).collect()
 }
 
 fn policies() -> [Box<dyn Policy>; 4] {
@@ -217,7 +219,7 @@ fn policies() -> [Box<dyn Policy>; 4] {
     ]
 }
 
-fn seeds() -> u64 {
+pub(super) fn seeds() -> u64 {
     std::env::var("LEEWAY_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(16)
 }
 
@@ -510,15 +512,12 @@ fn an_energy_model_reaches_policies_and_records() {
     #[derive(Debug)]
     struct Watts;
     impl crate::offload::energy::EnergyModel for Watts {
-        fn local_joules(&self, execution: Duration) -> f64 {
-            2.0 * execution.as_secs_f64()
+        fn computing(&self) -> Computing {
+            Computing { watts: 2.0, basis: Basis::Modelled }
         }
         fn exchange_joules(&self, traffic: Traffic, transfer: Duration, fog: Duration) -> f64 {
             let waiting = transfer + fog;
             1e-6 * traffic.up_bytes as f64 + 0.5 * waiting.as_secs_f64()
-        }
-        fn basis(&self, _: bool) -> crate::power::Basis {
-            crate::power::Basis::Modelled
         }
     }
     let weather = |now: Duration, _: bool, _: &mut ChaCha8Rng| match now.as_secs() {
@@ -592,7 +591,7 @@ fn answered_by_the_smaller(
 }
 
 /// Some answer, some refuse, some never do.
-fn bad_weather(_: Duration, _: bool, rng: &mut ChaCha8Rng) -> Fate {
+pub(super) fn bad_weather(_: Duration, _: bool, rng: &mut ChaCha8Rng) -> Fate {
     match rng.random_range(0..4) {
         0 => Fate::Silence,
         1 => Fate::Refuse(up_to(60, rng)),
@@ -645,7 +644,7 @@ fn a_stream_that_the_plan_sets_aside_goes_to_its_smaller_model_until_it_is_back(
             let from = END * from;
             let planned = plan(&dispatcher.present(), &executor, &[set[0].name.clone()], hot);
             assert!(planned.holds() && planned.set_aside[0] == (hot == 1), "seed {seed}");
-            dispatcher.adopt(from, &planned);
+            assert!(dispatcher.adopt(from, &planned).is_empty(), "nothing waits");
             let mut arrivals = arrivals(&of_large, 1.0, &mut rng);
             for arrival in &mut arrivals {
                 (arrival.ready, arrival.arrived) = (arrival.ready + from, arrival.arrived + from);

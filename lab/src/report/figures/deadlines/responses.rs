@@ -26,7 +26,7 @@ pub(in super::super::super) fn responses(study: &DeadlineStudy, policy: &str, mo
         svg.text([LEFT - 7.0, y.at(tick) + 4.0], Anchor::End, "tick", &count(tick as u64));
     }
     let parts = bins.len() / 4;
-    let ticks = ["0.1 %", "1 %", "10 %", "the deadline", "10 times"];
+    let ticks = ["≤ 0.1 %", "1 %", "10 %", "the deadline", "10 times"];
     for (i, text) in ticks.iter().enumerate() {
         let at = x.at((i * parts) as f64);
         svg.line([at, BOTTOM, at, BOTTOM + 4.0], "axis", "");
