@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs a package of the device agent here, runs the agent from it, removes it and
-# purges it: packaging/deb_check.sh PACKAGE.deb. As root, on a machine to try things on;
-# without systemd as its first process the agent is started by hand.
+# purges it: packaging/deb_check.sh PACKAGE.deb. As root, on a machine to try things on,
+# with Debian's libfaketime; without systemd as its first process the agent is started by
+# hand.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 package=$1
@@ -34,7 +35,7 @@ grep --quiet -E 'level for leeway-device.service: [01]\.' <<<"$exposure" || fail
 "$leeway" sign "$work/m.wasm" --key "$work/release.pem"
 run_agent() {
     mkdir -p /run/leeway
-    leeway-device 2>>"$work/log" &
+    env "$@" leeway-device 2>>"$work/log" &
     agent=$!
     for _ in $(seq 200); do
         ! "$leeway" status >/dev/null 2>&1 || return 0
@@ -64,6 +65,19 @@ dpkg --install --force-confold "$package"
 [[ $before == "$(sha256sum </etc/leeway/device.toml)" ]] || fail "the configuration was lost"
 run_agent
 "$leeway" status | grep --quiet "digits: " || fail "the model was lost"
+stop_agent
+
+# A device that has no battery wakes up in 1970: it serves, and takes the next release.
+faketime=$(dpkg --listfiles libfaketime | grep '/libfaketimeMT\.so' || fail "needs libfaketime")
+"$leeway" build guest-models/mlp-digits/model.onnx -o "$work/2.wasm" --name digits --version 2
+"$leeway" sign "$work/2.wasm" --key "$work/release.pem"
+run_agent LD_PRELOAD="$faketime" FAKETIME="@1970-01-02 00:00:00" DONT_FAKE_MONOTONIC=1
+"$leeway" deploy "$work/2.wasm"
+"$leeway" status --json >"$work/status"
+grep --quiet '"at": *[0-9]\{1,6\}[,}]' "$work/status" || fail "its clock is not in 1970"
+stop_agent
+run_agent
+"$leeway" status | grep --quiet "active     2 " || fail "the release of 1970 was lost"
 stop_agent
 dpkg --remove leeway-device
 [[ -e /etc/leeway/device.toml && -d /var/lib/leeway ]] || fail "removing took configuration or state"

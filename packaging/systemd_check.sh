@@ -25,7 +25,7 @@ fail() {
 }
 
 if ! [[ -x $root/lib/systemd/systemd ]]; then
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus \
+    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps \
         bookworm "$root" "${MIRROR:-http://deb.debian.org/debian}" >"$work/debootstrap" ||
         { tail "$work/debootstrap" >&2 && exit 1; }
 fi
@@ -110,6 +110,7 @@ agent_sees() {
 ! agent_sees touch /usr/touched 2>/dev/null || fail "/usr can be written"
 ! agent_sees touch /etc/leeway/touched 2>/dev/null || fail "/etc can be written"
 agent_sees test -d /var/lib/leeway/blobs || fail "no directory of its own"
+[[ $(unit OOMPolicy) == continue ]] || fail "a compilation without memory ends the agent"
 echo "ready as user $(process Uid | cut -f 1), confined"
 
 # A key comes with a reload, and a module that it signed is taken.

@@ -127,6 +127,9 @@ pub struct Status {
     /// How far it is with what it shall be, where that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<DesiredStatus>,
+    /// Whether something is left out, as a channel has no room for all of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 /// How a model is.

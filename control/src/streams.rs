@@ -19,6 +19,10 @@ pub struct StreamStatus {
     /// Why nothing is promised to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Why inputs are dropped that would be handed on to a smaller model's stream, where
+    /// that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_smaller: Option<String>,
     /// What is promised of its model's time on the device, alone.
     pub bound_ms: Option<f64>,
     /// Runs that took longer than what was promised then.

@@ -6,6 +6,7 @@
 //! - [`store`]: modules on disk, by digest.
 //! - [`state`]: which module is active, and what it would fall back to.
 //! - [`trust`]: who may say so.
+//! - [`compile`]: compiling in a program of its own, within limits.
 //! - [`transaction`]: what a version goes through.
 //! - [`serving`]: what answers, behind one pointer for each model.
 //! - [`probation`]: whether what has just begun to answer is healthy.
@@ -14,6 +15,7 @@
 //!
 //! There is no HTTP here and nothing asynchronous: the agent around it has that.
 
+pub mod compile;
 pub mod deployer;
 pub mod desired;
 pub mod files;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
+use leeway_deploy::compile::Compiler;
 use leeway_deploy::desired::Reconciler;
 use leeway_deploy::desired::machine::RetryRule;
 use leeway_deploy::files::RealFiles;
@@ -17,6 +18,7 @@ use leeway_runtime::offload::report::{ReportRule, ReportThread, Reports};
 use leeway_runtime::sandbox::SandboxConfig;
 use leeway_runtime::timing::BoundRule;
 use leeway_telemetry::{EndpointError, Exporter};
+use leeway_tls::server::{ConnectionLimits, Connections};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -92,13 +94,16 @@ pub struct Agent {
     reconciler: Arc<Reconciler>,
     desired: Option<DesiredFile>,
     tcp: Option<Arc<Tcp>>,
+    /// While it serves.
+    mqtt: Option<Mqtt>,
     _reporting: Option<ReportThread>,
     _probing: Option<ProbeThread>,
 }
 
 impl Agent {
-    /// Begins, by this configuration file.
-    pub fn open(path: &Path) -> Result<Self, AgentError> {
+    /// Begins, by this configuration file. Candidates are compiled by this program, called
+    /// with `compile`; in this process, which nothing stops, where there is none.
+    pub fn open(path: &Path, program: Option<PathBuf>) -> Result<Self, AgentError> {
         let config = Config::read(path)?;
         if !config.root.is_dir() {
             fs::create_dir_all(&config.root).map_err(using(config.root.display()))?;
@@ -123,6 +128,9 @@ impl Agent {
                 limits: config.store.limits(),
                 trust: config.trust()?,
                 sandbox: SandboxConfig::with_engine(config.engine),
+                compiler: program
+                    .map(|program| Compiler { program, limits: config.limits.compile() }),
+                instance_bytes: config.limits.instance_bytes(),
                 trial: config.trial()?,
                 bound: BoundRule::default(),
                 offloading: config.offloading()?,
@@ -145,6 +153,7 @@ impl Agent {
             reconciler,
             desired,
             tcp,
+            mqtt: None,
             _reporting: reporting,
             _probing: running.probing,
         })
@@ -161,7 +170,7 @@ impl Agent {
     }
 
     /// Serves until SIGTERM or SIGINT; SIGHUP reads again whom to believe, who is let in
-    /// by TCP, and what the device shall be.
+    /// by TCP, how the broker is reached, and what the device shall be.
     pub async fn serve(mut self) -> Result<(), AgentError> {
         let notify = Notify::from_environment();
         let (end, ended) = watch::channel(());
@@ -169,11 +178,11 @@ impl Agent {
         let (deployer, reconciler) = (Arc::clone(&self.deployer), Arc::clone(&self.reconciler));
         let both = api::Both { deployer, reconciler };
         let router = api::router(both.clone(), None);
-        let unix = axum::serve(unix, router).with_graceful_shutdown(until(ended.clone()));
+        let unix = Connections { router, limits: LOCAL }.serve_unix(unix, until(ended.clone()));
         let mut servers = tokio::task::JoinSet::new();
-        servers.spawn(async move { unix.await });
+        servers.spawn(unix);
         let mqtt = self.config.mqtt.as_ref().map(|config| Mqtt::start(config, both.clone()));
-        let mqtt = mqtt.transpose().map_err(ConfigError::from)?;
+        self.mqtt = mqtt.transpose().map_err(ConfigError::from)?;
         if let Some((tcp, config)) = self.tcp.clone().zip(self.config.tcp.as_ref()) {
             let listener = TcpListener::bind(config.listen).await.map_err(using(config.listen))?;
             let router = api::router(both, Some(tcp.door()));
@@ -184,7 +193,7 @@ impl Agent {
         self.live(&notify).await?;
         notify.tell("STOPPING=1");
         drop(end);
-        if let Some(mqtt) = mqtt {
+        if let Some(mqtt) = self.mqtt.take() {
             mqtt.stop().await;
         }
         while servers.join_next().await.is_some() {}
@@ -237,7 +246,7 @@ impl Agent {
         }
     }
 
-    /// Reads again whom to believe, and who is let in. What is wrong leaves what was.
+    /// Reads again whom to believe, who is let in, and how the broker is reached. What is wrong leaves what was.
     fn reload(&mut self, notify: &Notify) {
         notify.tell_reloading();
         match self.read_again() {
@@ -249,16 +258,30 @@ impl Agent {
         notify.tell("READY=1");
     }
 
-    fn read_again(&self) -> Result<(), ConfigError> {
+    fn read_again(&mut self) -> Result<(), ConfigError> {
         let config = Config::read(&self.path)?;
         let trust = config.trust()?;
+        let mqtt = self.mqtt.as_mut().zip(config.mqtt.as_ref());
+        let mqtt = mqtt.map(|(mqtt, config)| mqtt.read(config).map(|settings| (mqtt, settings)));
+        let mqtt = mqtt.transpose()?;
         if let Some((tcp, config)) = self.tcp.as_ref().zip(config.tcp.as_ref()) {
             tcp.reload(config)?;
+        }
+        if let Some((mqtt, settings)) = mqtt {
+            mqtt.renew(settings);
         }
         self.deployer.set_trust(trust);
         Ok(())
     }
 }
+
+/// What the connections of local programs may take: those that may use the socket at all
+/// are believed to mean well, and none can keep the others out for long.
+const LOCAL: ConnectionLimits = ConnectionLimits {
+    most: 256,
+    idle_time: Duration::from_secs(600),
+    head_time: Duration::from_secs(10),
+};
 
 /// How often the file is looked at that says what the device shall be.
 const LOOK: Duration = Duration::from_secs(2);

@@ -20,6 +20,11 @@
 //! module_mib = 256
 //! reserve_mib = 4
 //!
+//! [limits]                            # of what one module may take while it is brought in
+//! compile_s = 300                     # the time of compiling it, and of each processor
+//! compile_mib = 384                   # the memory of that
+//! instance_mib = 256                  # the memory that the model may be certified for
+//!
 //! [tcp]                               # optional; src/tcp/config.rs describes it
 //! listen = "127.0.0.1:8090"
 //! token_file = "token"
@@ -46,8 +51,10 @@ mod promise;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use leeway_contract::Digest;
+use leeway_deploy::compile::CompileLimits;
 use leeway_deploy::store::Limits;
 use leeway_deploy::trust::{KeyError, KeyId, PublicKey, Trust, TrustedKey};
 use leeway_runtime::offload::fog::{FogAccess, FogAccessError};
@@ -79,6 +86,9 @@ pub struct Config {
     /// How much modules may take.
     #[serde(default)]
     pub store: StoreConfig,
+    /// What bringing a module in may take.
+    #[serde(default)]
+    pub limits: LimitsConfig,
     /// Where it listens besides.
     pub tcp: Option<TcpConfig>,
     /// The broker by which it is told what it shall be.
@@ -158,13 +168,61 @@ impl Default for StoreConfig {
 impl StoreConfig {
     /// As the store wants it.
     pub fn limits(&self) -> Limits {
-        let bytes = |mib: u64| mib.saturating_mul(1 << 20);
         Limits {
             quota_bytes: bytes(self.quota_mib),
             module_bytes: bytes(self.module_mib),
             reserve_bytes: bytes(self.reserve_mib),
         }
     }
+}
+
+/// What one module may take while it is brought in: the agent goes on whatever it is.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    compile_s: u64,
+    compile_mib: u64,
+    instance_mib: u64,
+}
+
+impl Default for LimitsConfig {
+    /// For a board with 512 MB and more. Most models want a small part of it.
+    fn default() -> Self {
+        Self { compile_s: 300, compile_mib: 384, instance_mib: 256 }
+    }
+}
+
+impl LimitsConfig {
+    /// Whether anything can be brought in within them.
+    fn check(&self) -> Result<(), ConfigError> {
+        let Self { compile_s, compile_mib, instance_mib } = *self;
+        let limits = [
+            ("compile_s", compile_s),
+            ("compile_mib", compile_mib),
+            ("instance_mib", instance_mib),
+        ];
+        match limits.into_iter().find(|(_, limit)| *limit == 0) {
+            None => Ok(()),
+            Some((name, _)) => {
+                Err(ConfigError::Value(format!("[limits] {name} is 0, wanted 1 or more")))
+            }
+        }
+    }
+
+    /// What compiling a module may take.
+    pub fn compile(&self) -> CompileLimits {
+        let time = Duration::from_secs(self.compile_s);
+        CompileLimits { time, memory_bytes: bytes(self.compile_mib) }
+    }
+
+    /// The most memory that an instance of a model may have.
+    pub fn instance_bytes(&self) -> u64 {
+        bytes(self.instance_mib)
+    }
+}
+
+fn bytes(mib: u64) -> u64 {
+    mib.saturating_mul(1 << 20)
 }
 
 /// The fog host.
@@ -263,6 +321,7 @@ impl Config {
             tcp.check()?;
         }
         config.check_promise()?;
+        config.limits.check()?;
         if let Some(mqtt) = &config.mqtt {
             mqtt.check()?;
         }

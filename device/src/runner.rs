@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use leeway_contract::{Certificate, Digest, Tensor};
-use leeway_deploy::serving::{Instances, Launch, Ran, RunFailure, Runner, Times};
+use leeway_deploy::serving::{Fault, Instances, Launch, Ran, RunFailure, Runner, Times};
 use leeway_runtime::offload::clock::MonotonicClock;
 use leeway_runtime::offload::energy::EnergyModel;
 use leeway_runtime::offload::fog::HttpFog;
@@ -17,7 +17,7 @@ use leeway_runtime::offload::{
     TaskId,
 };
 use leeway_runtime::power::Prices;
-use leeway_runtime::sandbox::{Instance, Module};
+use leeway_runtime::sandbox::{Instance, Module, RunError};
 use leeway_runtime::timing::Store;
 
 use crate::config::{Config, ConfigError, PolicyName, nowhere_else};
@@ -161,15 +161,13 @@ impl Local for Lazy {
     }
 }
 
-/// A wrong input is not the model's fault.
+/// A run's own error says what is at fault; all else is wrong before anything ran.
 fn failure(error: InferError) -> RunFailure {
-    use leeway_runtime::sandbox::RunError;
-    let wrong_input = match &error {
-        InferError::Local { source, .. } => source
-            .0
-            .downcast_ref::<RunError>()
-            .is_some_and(|e| matches!(e, RunError::Input(_) | RunError::InputCount { .. })),
-        _ => true,
+    let fault = match &error {
+        InferError::Local { source, .. } => {
+            source.0.downcast_ref::<RunError>().map_or(Fault::Model, Fault::of_run)
+        }
+        _ => Fault::Input,
     };
-    RunFailure::new(error, !wrong_input)
+    RunFailure::of(fault, error)
 }

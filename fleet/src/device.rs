@@ -178,6 +178,7 @@ mod tests {
             streams: Default::default(),
             conditions: Default::default(),
             desired: None,
+            cut: false,
         }
     }
 

@@ -4,12 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use leeway_deploy::compile::{CompileLimits, Compiler};
 use leeway_runtime::sandbox::EngineKind;
 use leeway_telemetry::Collector;
 use leeway_tls::server::TlsFiles;
 
 use crate::clients::ClientLimits;
-use crate::compile::CompileLimits;
 use crate::preload::Preload;
 
 /// Where modules and aliases are stored.
@@ -82,11 +82,9 @@ pub struct FogConfig {
     pub without_tls: bool,
     /// Whether such an address may be listened on without `access`. Default: no.
     pub without_authentication: bool,
-    /// The program that compiles pushed modules: `leeway-fog`. Default: none, they
+    /// What compiles pushed modules, by the program `leeway-fog`. Default: none, they
     /// are compiled in this process, which cannot stop one that takes too long.
-    pub compiler: Option<PathBuf>,
-    /// What compiling a module may take in that program.
-    pub compile_limits: CompileLimits,
+    pub compiler: Option<Compiler>,
     /// The collector of spans, by OTLP over HTTP. Default: none, and no span is made.
     pub traces: Option<Collector>,
     /// The connections that there may be at once. Default: 4096.
@@ -108,6 +106,12 @@ pub struct FogConfig {
     pub max_module_bytes: usize,
     /// The largest body of any other request, in bytes. Default: 64 MiB.
     pub max_request_bytes: usize,
+}
+
+impl FogConfig {
+    /// What compiling a module may take, where nothing else is said.
+    pub const COMPILE_LIMITS: CompileLimits =
+        CompileLimits { time: Duration::from_secs(120), memory_bytes: 4 << 30 };
 }
 
 impl Default for FogConfig {
@@ -132,7 +136,6 @@ impl Default for FogConfig {
             without_tls: false,
             without_authentication: false,
             compiler: None,
-            compile_limits: CompileLimits::default(),
             traces: None,
             connections: 4096,
             idle_time: Duration::from_secs(75),

@@ -19,7 +19,6 @@ use leeway_runtime::sandbox::RunError;
 use crate::access::Scope;
 use crate::catalog::{ModelName, Older};
 use crate::clients::TooMany;
-use crate::compile::CompileError;
 use crate::modules::LoadFailure;
 use crate::pool::{JobError, SubmitError};
 use crate::quota::NoRoom;
@@ -154,14 +153,14 @@ impl HttpError {
     /// not keep the contract.
     pub(crate) fn refused_module(error: LoadFailure) -> Self {
         let status = match &error {
-            LoadFailure::Stopped | LoadFailure::Compile(CompileError::Program(_)) => {
-                return Self::internal(error);
-            }
+            LoadFailure::Stopped => return Self::internal(error),
             LoadFailure::Refused(_) if error.is_of_bytes() => StatusCode::BAD_REQUEST,
             LoadFailure::Refused(Refusal { step: Step::Signature, .. }) => StatusCode::FORBIDDEN,
-            LoadFailure::Refused(_) | LoadFailure::Memory { .. } | LoadFailure::Compile(_) => {
-                StatusCode::UNPROCESSABLE_ENTITY
+            // What is wrong is wrong with this host.
+            LoadFailure::Refused(Refusal { cause, .. }) if cause.is_transient() => {
+                return Self::internal(error);
             }
+            LoadFailure::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self::new(status, format!("refused: {error}"))
     }

@@ -14,8 +14,6 @@
 //! | `running`     | a host on a thread of its own, for synchronous code |
 //! | `api`         | the routes, one file for each group                 |
 //! | `grpc`        | the same over gRPC                                  |
-//! | `listener`    | connections: TLS (`leeway-tls`), HTTP/1.1 and HTTP/2 |
-//! | `pace`        | how fast a request's head must come                 |
 //! | `stamp`       | when bytes arrived                                  |
 //! | `access`      | who may do what                                     |
 //! | `clients`     | fairness between clients                            |
@@ -28,7 +26,6 @@
 //! | `seen`        | the last minutes of clients and devices             |
 //! | `overview`    | what the page at `/` shows                          |
 //! | `traced`      | the spans of an inference                           |
-//! | `compile`     | compiling in a program of its own                   |
 //! | `host`        | what the routes share                               |
 //! | `about`       | what the host says of itself and its models         |
 //! | `modules`     | loaded modules, by digest                           |
@@ -47,7 +44,6 @@ mod api;
 mod audit;
 mod catalog;
 mod clients;
-mod compile;
 mod config;
 mod error;
 mod file;
@@ -55,11 +51,9 @@ mod follow;
 mod grpc;
 mod host;
 mod inference;
-mod listener;
 mod modules;
 mod observe;
 mod overview;
-mod pace;
 mod pool;
 mod preload;
 mod quota;
@@ -75,7 +69,6 @@ mod uploads;
 
 pub use access::Scope;
 pub use clients::ClientLimits;
-pub use compile::{CompileLimits, compile_here};
 pub use config::{FogConfig, StoreLocation};
 pub use file::FileError;
 pub use leeway_telemetry::Collector;

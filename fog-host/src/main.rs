@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use leeway_deploy::compile::{Compiler, compile_here, this_program};
 use leeway_fog_host::{
-    ClientLimits, Collector, CompileLimits, FogConfig, FogHost, Preload, Reload, StoreLocation,
-    TlsFiles, compile_here,
+    ClientLimits, Collector, FogConfig, FogHost, Preload, Reload, StoreLocation, TlsFiles,
 };
 use leeway_runtime::sandbox::EngineKind;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,7 +36,7 @@ enum Command {
     Token(token::Token),
     /// Compile the component on standard input: what the host calls itself.
     #[command(hide = true)]
-    Compile(Compile),
+    Compile { order: String },
 }
 
 #[derive(Args)]
@@ -162,18 +162,6 @@ struct Trust {
     without_authentication: bool,
 }
 
-#[derive(Args)]
-struct Compile {
-    #[arg(long)]
-    code: PathBuf,
-    #[arg(long)]
-    engine: EngineKind,
-    #[arg(long)]
-    seconds: u64,
-    #[arg(long)]
-    memory_bytes: u64,
-}
-
 impl Serve {
     fn into_config(self) -> anyhow::Result<FogConfig> {
         let default = FogConfig::default();
@@ -184,7 +172,6 @@ impl Serve {
             key,
             client_authority: tls_client_authority,
         });
-        let program = std::env::current_exe().context("cannot find this program's file")?;
         Ok(FogConfig {
             listen: self.listen,
             listen_grpc: self.listen_grpc,
@@ -208,7 +195,7 @@ impl Serve {
             trust,
             without_tls: self.trust.without_tls,
             without_authentication: self.trust.without_authentication,
-            compiler: Some(program),
+            compiler: Some(Compiler { program: this_program(), limits: FogConfig::COMPILE_LIMITS }),
             ..default
         })
     }
@@ -246,25 +233,12 @@ fn main() -> ExitCode {
     let result = match command {
         None => serve.into_config().and_then(run),
         Some(Command::Token(token)) => token.make(),
-        Some(Command::Compile(compile)) => return self::compile(&compile),
+        Some(Command::Compile { order }) => return compile_here(&order),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("leeway-fog: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// The message goes to standard output, where the host reads it.
-fn compile(arguments: &Compile) -> ExitCode {
-    let Compile { code, engine, seconds, memory_bytes } = arguments;
-    let limits = CompileLimits { time: Duration::from_secs(*seconds), memory_bytes: *memory_bytes };
-    match compile_here(code, *engine, limits) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            print!("{message}");
             ExitCode::FAILURE
         }
     }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use leeway_contract::Digest;
+use leeway_deploy::compile::Compiler;
 use leeway_deploy::transaction::{Cancel, Cause, Refusal, Step, TrialOptions, examine};
 use leeway_deploy::trust::{Accepted, Memory, Trust};
 use leeway_runtime::sandbox::{LoadError, Module, Sandbox};
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::compile::{CompileError, Compiler};
 use crate::error::HttpError;
 use crate::host::unknown_module;
 use crate::repository::Repository;
@@ -30,21 +30,6 @@ pub(crate) enum LoadFailure {
     /// A step of the transaction refused it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Its instances want more memory than they may have here.
-    #[error(
-        "{step}: an instance wants {wanted_bytes} bytes of memory by the certificate, and may \
-         have {most_bytes} here",
-        step = Step::Certificate
-    )]
-    Memory {
-        /// By the certificate.
-        wanted_bytes: u64,
-        /// What each may have.
-        most_bytes: u64,
-    },
-    /// The program that compiles did not.
-    #[error("{step}: {0}", step = Step::Compile)]
-    Compile(#[from] CompileError),
     /// Loading did not come to an end: the host stops, or has a defect.
     #[error("loading the module was cut short")]
     Stopped,
@@ -80,11 +65,8 @@ impl Incoming {
             let error = LoadError::Digest { wanted: *wanted, seen };
             return Err(self.refused(Step::Fetch)(error.into()).into());
         }
-        let certificate = examine::certificate(bytes).map_err(self.refused(Step::Certificate))?;
-        let (wanted_bytes, most_bytes) = (certificate.memory_bytes, rules.instance_bytes);
-        if wanted_bytes > most_bytes {
-            return Err(LoadFailure::Memory { wanted_bytes, most_bytes });
-        }
+        let certificate = examine::certificate(bytes, rules.instance_bytes)
+            .map_err(self.refused(Step::Certificate))?;
         let Some(trust) = &rules.trust else { return Ok(Accepted::default()) };
         let (module, envelope) = ((*wanted, &**bytes), envelope.as_deref());
         let accepted =
@@ -93,14 +75,17 @@ impl Incoming {
     }
 
     /// The steps from compiling on; what was compiled before is taken from the cache.
-    fn load(&self, sandbox: &Sandbox) -> Result<Module, Refusal> {
-        let module = sandbox
-            .load_expecting(&self.bytes, self.digest)
-            .map_err(|error| self.refused(Step::Compile)(error.into()))?;
+    fn load(
+        &self,
+        sandbox: &Sandbox,
+        compiler: Option<&Compiler>,
+        cancel: &Cancel,
+    ) -> Result<Module, Refusal> {
+        let (module, _) = examine::compile(sandbox, compiler, (self.digest, &*self.bytes), cancel)
+            .map_err(self.refused(Step::Compile))?;
         let options = TrialOptions { limit: REPLAY_TIME, ..TrialOptions::default() };
         if !module.golden().is_empty() {
-            examine::golden(&module, &options, &Cancel::default())
-                .map_err(self.refused(Step::Golden))?;
+            examine::golden(&module, &options, cancel).map_err(self.refused(Step::Golden))?;
         }
         Ok(module)
     }
@@ -203,14 +188,13 @@ impl Modules {
         let rules = self.rules();
         let examine = move || incoming.examine(&rules).map(|_| incoming);
         let incoming = blocking(examine).await??;
-        if let Some(compiler) = &self.compiler {
-            compiler.compile(&incoming.bytes).await?;
-        }
-        let sandbox = self.sandbox.clone();
+        let (sandbox, compiler) = (self.sandbox.clone(), self.compiler.clone());
+        let cancel = Cancel::default();
+        let _wanted = Wanted(cancel.clone());
         let load = move || {
             // Until it is done, even where nobody waits for it any more.
             let _permit = permit;
-            incoming.load(&sandbox)
+            incoming.load(&sandbox, compiler.as_ref(), &cancel)
         };
         Ok(blocking(load).await??)
     }
@@ -261,6 +245,15 @@ impl Modules {
     /// Forgets a module.
     pub(crate) fn forget(&self, digest: Digest) {
         self.lock().remove(&digest);
+    }
+}
+
+/// Asks a load to stop when nobody waits for it any more.
+struct Wanted(Cancel);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 

@@ -7,33 +7,35 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
+use http::Extensions;
+use leeway_contract::Digest;
 use leeway_deploy::trust::Trust;
 use leeway_runtime::sandbox::{InstancePool, Sandbox, SandboxConfig, SandboxError};
 use leeway_telemetry::{EndpointError, Exporter};
 use leeway_tls::TlsError;
-use leeway_tls::server::{ClientCertificate, Tls};
+use leeway_tls::server::{ClientCertificate, ConnectionLimits, Connections, Tls};
+use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
-use crate::access::Access;
+use crate::access::{Access, Peer};
 use crate::api;
 use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::clients::Clients;
-use crate::compile::Compiler;
 use crate::config::{FogConfig, StoreLocation};
 use crate::file::FileError;
 use crate::follow::follow;
 use crate::grpc;
 use crate::host::{Host, Standing};
-use crate::listener::Connections;
 use crate::modules::{Modules, Rules};
 use crate::observe::Observations;
 use crate::pool::{Pool, PoolSize};
 use crate::preload::{PreloadError, preload};
 use crate::repository::{Repository, RepositoryError};
 use crate::seen::Seen;
+use crate::stamp::Stamped;
 use crate::store::Store;
 use crate::trusted;
 use crate::uploads::Uploads;
@@ -239,8 +241,10 @@ impl FogHost {
         let (idle_time, head_time) = (config.idle_time, config.head_time);
         let (engine, tls) = (config.engine, self.tls.is_some());
         tracing::info!(address = %self.address, %engine, tls, "serving");
-        let serving = |router, tls| Connections { router, tls, most, idle_time, head_time };
-        let http = serving(api::router(Arc::clone(&self.host)), self.tls.clone());
+        let limits = ConnectionLimits { most, idle_time, head_time };
+        let serving = |router| Connections { router, limits };
+        let http = serving(api::router(Arc::clone(&self.host)));
+        let http = http.serve_tcp(self.listener, self.tls.clone(), opened, shutdown);
         let grpc = async {
             let Some((listener, address)) = self.grpc else { return };
             tracing::info!(%address, "serving gRPC");
@@ -248,9 +252,10 @@ impl FogHost {
                 // It never changes, it ends.
                 while grpc_shutdown.changed().await.is_ok() {}
             };
-            serving(grpc::router(self.host), self.tls).serve(listener, shutdown).await;
+            let grpc = serving(grpc::router(self.host));
+            grpc.serve_tcp(listener, self.tls, opened, shutdown).await;
         };
-        let server = async { tokio::join!(http.serve(self.listener, shutdown), grpc) };
+        let server = async { tokio::join!(http, grpc) };
         let too_late = async {
             if shutdown_began.await.is_err() {
                 std::future::pending::<()>().await;
@@ -266,17 +271,33 @@ impl FogHost {
     }
 }
 
+/// A connection: its requests are known by when they arrived, and from whom.
+fn opened(
+    stream: TcpStream,
+    address: SocketAddr,
+) -> (Stamped, impl FnOnce(Option<&CertificateDer<'static>>) -> Mark) {
+    let stream = Stamped::new(stream);
+    let stamp = stream.stamp();
+    (stream, move |shown| {
+        let peer = Peer { address, certificate: shown.map(|der| Digest::of(der)) };
+        Box::new(move |extensions| {
+            extensions.insert(peer);
+            extensions.insert(stamp.arrival());
+        })
+    })
+}
+
+/// What marks each request of a connection.
+type Mark = Box<dyn Fn(&mut Extensions) + Send>;
+
 /// What loads modules, with compiled code in this directory.
 fn modules(config: &FogConfig, code: PathBuf, trust: Option<Trust>) -> Result<Modules, BindError> {
     let sandbox = Sandbox::new(SandboxConfig {
-        cache_dir: Some(code.clone()),
+        cache_dir: Some(code),
         pool: config.pool.then(|| instances(config)),
         ..SandboxConfig::with_engine(config.engine)
     })?;
-    let compiler = config.compiler.clone().map(|program| {
-        let (engine, limits) = (config.engine, config.compile_limits);
-        Compiler { program, code, engine, limits }
-    });
+    let compiler = config.compiler.clone();
     let instance_bytes = config.max_instance_bytes;
     let rules = Rules { trust: trust.map(Arc::new), instance_bytes };
     Ok(Modules::new(sandbox, compiler, rules))

@@ -35,6 +35,9 @@ pub enum Behaviour {
     Grow,
     /// It answers `failed("no")`.
     Fail,
+    /// It returns its input, and answers `invalid-input("no")` to one that begins with a
+    /// negative number.
+    Picky,
     /// It counts its calls in its memory and adds the count to each element.
     Count,
     /// It returns tensors that lie outside of its memory.
@@ -222,6 +225,16 @@ impl TestModel {
                     (local.tee $i (i32.add (local.get $i) (i32.const 4))) (i32.const 16))))"#
             )
         };
+        // The error of this number in the contract, with the text "no".
+        let no = |error: u8| {
+            format!(
+                "(i32.store8 (i32.const 64) (i32.const 1))
+                 (i32.store8 offset=4 (i32.const 64) (i32.const {error}))
+                 (i32.store offset=8 (i32.const 64) (i32.const 16))
+                 (i32.store offset=12 (i32.const 64) (i32.const 2))
+                 (return (i32.const 64))"
+            )
+        };
         let element = "(f32.load (i32.add (local.get $in) (local.get $i)))";
         match self.behaviour {
             Behaviour::Scale(factor) => {
@@ -254,12 +267,10 @@ impl TestModel {
                 "(if (i32.eq (memory.grow (i32.const 100)) (i32.const -1)) (then (call $boom)))"
                     .into()
             }
-            Behaviour::Fail => "(i32.store8 (i32.const 64) (i32.const 1))
-                 (i32.store8 offset=4 (i32.const 64) (i32.const 2))
-                 (i32.store offset=8 (i32.const 64) (i32.const 16))
-                 (i32.store offset=12 (i32.const 64) (i32.const 2))
-                 (return (i32.const 64))"
-                .into(),
+            Behaviour::Fail => no(2),
+            Behaviour::Picky => {
+                format!("(if (f32.lt (f32.load (local.get $in)) (f32.const 0)) (then {}))", no(1))
+            }
             Behaviour::Count => {
                 let counted = each(&format!(
                     "(f32.add {element} (f32.convert_i32_u (i32.load (i32.const 32))))"

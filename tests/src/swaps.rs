@@ -174,6 +174,8 @@ impl Soak {
             limits: Limits::default(),
             trust: Trust { allow_unsigned: true, ..Trust::default() },
             sandbox: SandboxConfig::default(),
+            compiler: None,
+            instance_bytes: u64::MAX,
             trial: TrialOptions::default(),
             bound: BoundRule::default(),
             streams: Arc::new(Runner::start(Setup::alone(Executor::default()))?),

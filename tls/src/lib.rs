@@ -3,7 +3,7 @@
 //!
 //! | feature  | subject                                                               |
 //! |----------|-----------------------------------------------------------------------|
-//! | `server` | a server's files, read again while it serves; who has connected         |
+//! | `server` | a server's files, read again while it serves; its connections, within limits; who has connected |
 //! | `client` | what a client shows, and wants to be shown: authority, certificate, token |
 
 #[cfg(feature = "client")]

@@ -59,9 +59,12 @@ fn stream_text(name: &str, stream: &StreamStatus) -> String {
         (None, false) => "nothing is promised".to_owned(),
     };
     let reason = stream.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let no_smaller = stream.no_smaller.as_ref();
+    let dropped = no_smaller.map(|why| format!("\n  overload   inputs are dropped: {why}"));
+    let dropped = dropped.unwrap_or_default();
     let bound = stream.bound_ms.map_or("unknown".to_owned(), |ms| format!("{ms:.3} ms"));
     format!(
-        "stream {name} of {model}: {promise}{reason}\n  execution  at most {bound}, exceeded by {exceeded} \
+        "stream {name} of {model}: {promise}{reason}{dropped}\n  execution  at most {bound}, exceeded by {exceeded} \
          runs\n  inputs     {} came, {} answered here, {} by the fog host; {} offloaded, {} \
          compensated, {} degraded, {} shed, {} missed\n  fog host   {} replies not in time, {} wrong",
         counts.arrived,

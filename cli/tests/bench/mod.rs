@@ -56,7 +56,7 @@ impl Bench {
         );
         let file = self.path(&format!("{name}.toml"));
         std::fs::write(&file, config).unwrap();
-        let agent = Agent::open(&file).unwrap();
+        let agent = Agent::open(&file, None).unwrap();
         // It ends with the process.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -40,6 +40,12 @@ class Device:
                     time.sleep(0.05)
         raise AssertionError("the agent does not answer")
 
+    def build(self) -> None:
+        """A model to deploy."""
+        model = ROOT / "guest-models/mlp-digits/model.onnx"
+        build = ["build", str(model), "-o", "digits.wasm", "--name", "digits"]
+        self.leeway(*build, "--version", "1.2.0")
+
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -88,9 +94,7 @@ def device(tmp_path_factory):
     port = free_port()
     device = Device(folder, f"127.0.0.1:{port}")
     device.url = f"http://127.0.0.1:{port}"
-    model = ROOT / "guest-models/mlp-digits/model.onnx"
-    build = ["build", str(model), "-o", "digits.wasm", "--name", "digits", "--version", "1.2.0"]
-    device.leeway(*build)
+    device.build()
     device.certificate = json.loads(device.leeway("inspect", "digits.wasm", "--json"))
     device.leeway("deploy", "digits.wasm", "--to", device.address)
     yield device

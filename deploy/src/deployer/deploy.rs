@@ -261,7 +261,7 @@ impl Transaction<'_> {
 
     fn certificate(&mut self, bytes: &[u8]) -> Result<Certificate, Cause> {
         self.at(Step::Certificate)?;
-        let certificate = examine::certificate(bytes)?;
+        let certificate = examine::certificate(bytes, self.deployer.config.instance_bytes)?;
         let model = &certificate.model;
         if let Some(wanted) = self.request.model.as_ref().filter(|wanted| **wanted != model.name) {
             let (wanted, seen) = (wanted.clone(), model.name.clone());
@@ -331,9 +331,10 @@ impl Transaction<'_> {
 
     fn compile(&mut self, bytes: &[u8]) -> Result<Module, Cause> {
         self.at(Step::Compile)?;
-        let module = self.deployer.sandbox.load_expecting(bytes, self.request.digest)?;
-        let how = if module.from_cache() { "from the cache" } else { "compiled" };
-        self.done(format!("{how} in {:.1?}", module.compile_time()));
+        let (sandbox, compiler) = (&self.deployer.sandbox, self.deployer.config.compiler.as_ref());
+        let module = (self.request.digest, bytes);
+        let (module, found) = examine::compile(sandbox, compiler, module, self.cancel)?;
+        self.done(found);
         Ok(module)
     }
 
@@ -391,7 +392,7 @@ impl Transaction<'_> {
         };
         let mut next = lock(&deployer.loads).clone();
         next.insert(name.clone(), load);
-        let ready = deployer.ready(next)?;
+        let ready = deployer.ready(next, name)?;
         self.done(format!("{} streams keep their deadlines", ready.admitted()));
 
         self.at(Step::Switch)?;

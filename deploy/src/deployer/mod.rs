@@ -14,6 +14,7 @@ use leeway_runtime::realtime::RealTimeReport;
 use leeway_runtime::sandbox::{Sandbox, SandboxConfig, SandboxError};
 use leeway_runtime::timing::{self, BoundRule, Calibration, Keeper, Watch};
 
+use crate::compile::Compiler;
 use crate::desired::Kept;
 use crate::files::Files;
 use crate::serving::{Answer, Launch, ServeError, Serving};
@@ -48,6 +49,11 @@ pub struct Config {
     pub trust: Trust,
     /// The sandbox; its cache of compiled code is put into `root`.
     pub sandbox: SandboxConfig,
+    /// What compiles candidates, within its limits. Without it they are compiled in this
+    /// process, which nothing stops.
+    pub compiler: Option<Compiler>,
+    /// The most memory that an instance of a model may have.
+    pub instance_bytes: u64,
     /// How candidates are tried.
     pub trial: TrialOptions,
     /// What is promised of a calibration.

@@ -11,7 +11,7 @@ use leeway_runtime::sandbox::{Limits, RunError};
 use super::{Deployer, lock};
 use crate::serving::{Lane, Version, WARM_UP, zeros};
 use crate::transaction::Cause;
-use crate::transaction::admit::{Load, Loads};
+use crate::transaction::admit::{Load, Loads, no_smaller};
 
 /// A set that the executor can go over to at once.
 pub(super) struct Ready {
@@ -31,9 +31,9 @@ impl Ready {
 }
 
 impl Deployer {
-    /// Makes a set ready, where all of it is admitted.
-    pub(super) fn ready(&self, loads: Loads) -> Result<Ready, Cause> {
-        let asked = self.asked(&loads);
+    /// Makes a set with a candidate of this model ready, where all of it is admitted.
+    pub(super) fn ready(&self, loads: Loads, candidate: &str) -> Result<Ready, Cause> {
+        let asked = self.asked(&loads, Some(candidate));
         check_smaller(&asked)?;
         let streams = streams(&asked);
         let admission = self.admit(&streams)?;
@@ -56,7 +56,7 @@ impl Deployer {
 
     /// Makes as much of a set ready as is admitted: what serves has to go on.
     fn ready_as_far_as_admitted(&self, loads: Loads) -> Result<Ready, Cause> {
-        let asked = self.asked(&loads);
+        let asked = self.asked(&loads, None);
         let all = streams(&asked);
         let plan = admission::plan(&all, self.config.streams.executor(), &[], 0);
         let given_up = given_up(&all, &plan);
@@ -68,13 +68,23 @@ impl Deployer {
         Ok(Ready { loads, streams, admission, models, given_up })
     }
 
-    /// The streams of all models whose times are known.
-    fn asked<'a>(&self, loads: &'a Loads) -> Vec<(&'a Load, Stream)> {
-        let known = loads.values().filter(|load| load.is_known());
-        let streams = |load: &'a Load| {
-            load.asked(self.config.offloading).into_iter().map(move |stream| (load, stream))
-        };
-        known.flat_map(streams).collect()
+    /// The streams of all models whose times are known. One of a model that serves drops
+    /// inputs where there is no smaller one to hand them on to; for a candidate's there
+    /// must be.
+    fn asked<'a>(&self, loads: &'a Loads, candidate: Option<&str>) -> Vec<(&'a Load, Stream)> {
+        let mut all = Vec::new();
+        for (model, load) in loads.iter().filter(|(_, load)| load.is_known()) {
+            let serves = candidate != Some(model);
+            for (settings, mut stream) in
+                load.streams.iter().zip(load.asked(self.config.offloading))
+            {
+                if serves && no_smaller(loads, load, settings).is_some() {
+                    stream = stream.without_smaller();
+                }
+                all.push((load, stream));
+            }
+        }
+        all
     }
 
     /// The models of these streams, with instances where the executor has none yet.

@@ -13,7 +13,7 @@ use crate::files::Files;
 use crate::serving::{Serving, Version};
 use crate::state::{Release, Settings, Slots, StateFile};
 use crate::store::Store;
-use crate::transaction::{Cause, trial};
+use crate::transaction::{Cancel, Cause, examine, trial};
 
 /// The directory of compiled code.
 pub(super) const CODE: &str = "code";
@@ -130,7 +130,18 @@ impl Deployer {
         settings: &Settings,
     ) -> Result<Arc<Version>, Cause> {
         let bytes = self.store.read(release.digest)?;
-        let module = self.sandbox.load_expecting(&bytes, release.digest)?;
+        let (sandbox, module) = (&self.sandbox, (release.digest, bytes.as_slice()));
+        let compiled =
+            examine::compile(sandbox, self.config.compiler.as_ref(), module, &Cancel::default());
+        let module = match compiled {
+            // It answered here before: that it cannot be compiled apart, as on a disk that
+            // takes nothing, is no reason that it does not any more.
+            Err(error @ Cause::Compile(_)) => {
+                tracing::warn!(digest = %release.digest, %error, "it is compiled here");
+                sandbox.load_expecting(&bytes, release.digest)?
+            }
+            compiled => compiled?.0,
+        };
         drop(bytes);
         self.prepare(release, module, settings)
     }

@@ -12,6 +12,7 @@ use leeway_runtime::thermal::{Level, Validity};
 use super::{Deployer, lock};
 use crate::serving::Lane;
 use crate::state::StreamSettings;
+use crate::transaction::admit::no_smaller;
 
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
@@ -40,7 +41,8 @@ impl Deployer {
                 let bound = versions.clone().map(|watch| watch.bound().time).max();
                 let exceeded = versions.map(|watch| watch.seen().exceeded).sum();
                 let (model, bound_ms) = (model.clone(), bound.map(ms));
-                let status = StreamStatus { model, bound_ms, exceeded, ..status };
+                let no_smaller = no_smaller(&loads, load, asked);
+                let status = StreamStatus { model, bound_ms, exceeded, no_smaller, ..status };
                 told.insert(asked.name.clone(), status);
             }
         }

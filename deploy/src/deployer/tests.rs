@@ -49,6 +49,8 @@ impl Bench {
             limits: Limits::default(),
             trust: Trust { keys: vec![key], ..Trust::default() },
             sandbox: SandboxConfig::default(),
+            compiler: None,
+            instance_bytes: u64::MAX,
             trial: TrialOptions {
                 limit: Duration::from_secs(2),
                 measure,

@@ -17,7 +17,6 @@ use leeway_contract::{Digest, Tensor};
 use leeway_control::slots::{ProbationCounts, ProbationRecord};
 use leeway_runtime::offload::Runner as Streams;
 use leeway_runtime::offload::record::DecisionRecord;
-use leeway_runtime::sandbox::RunError;
 
 use crate::probation::{Observation, Probation, Verdict, drift};
 
@@ -418,19 +417,5 @@ impl Serving {
             // Without anybody to hear it, nothing changes.
             self.outcomes.send(Outcome { model: model.name.clone(), digest, verdict }).ok();
         }
-    }
-}
-
-impl From<RunError> for RunFailure {
-    fn from(error: RunError) -> Self {
-        use leeway_runtime::sandbox::GuestError;
-        let health = !matches!(
-            error,
-            RunError::InvalidRange { .. }
-                | RunError::InputCount { .. }
-                | RunError::Input(_)
-                | RunError::Guest(GuestError::InvalidInput(_) | GuestError::InvalidRange(_))
-        );
-        RunFailure::new(error, health)
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use leeway_contract::{Digest, Fuel, Tensor};
 use leeway_runtime::offload::record::DecisionRecord;
-use leeway_runtime::sandbox::{Instance, Limits, Module};
+use leeway_runtime::sandbox::{GuestError, Instance, Limits, Module, RunError};
 use leeway_runtime::timing::Watch;
 
 use crate::state::Release;
@@ -59,12 +59,29 @@ pub enum Fault {
     Superseded,
 }
 
-impl RunFailure {
-    /// A failure. `health`: it is the model's fault, not the input's.
-    pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>, health: bool) -> Self {
-        Self::of(if health { Fault::Model } else { Fault::Input }, source)
+impl Fault {
+    /// What is at fault where a run failed, wherever it ran.
+    ///
+    /// Inputs are checked against the certificate before a run. A model that refuses one
+    /// all the same, by the contract's `invalid-input`, does so for its values: a word
+    /// that is not in its vocabulary, say. That is the client's to put right, and no
+    /// reason to roll back: else a client could take a good version away from all others
+    /// by one bad input. A version that refuses all inputs does not get so far, as it does
+    /// not answer its golden vectors.
+    pub fn of_run(error: &RunError) -> Self {
+        match error {
+            RunError::InvalidRange { .. }
+            | RunError::InputCount { .. }
+            | RunError::Input(_)
+            | RunError::Guest(GuestError::InvalidInput(_) | GuestError::InvalidRange(_)) => {
+                Self::Input
+            }
+            _ => Self::Model,
+        }
     }
+}
 
+impl RunFailure {
     /// A failure by this fault.
     pub fn of(fault: Fault, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { source: source.into(), fault }
@@ -78,6 +95,12 @@ impl RunFailure {
     /// Whether it says something of the model's health.
     pub fn is_health(&self) -> bool {
         self.fault == Fault::Model
+    }
+}
+
+impl From<RunError> for RunFailure {
+    fn from(error: RunError) -> Self {
+        Self::of(Fault::of_run(&error), error)
     }
 }
 

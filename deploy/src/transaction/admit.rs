@@ -57,6 +57,11 @@ impl Load {
         longer.chain(shorter.filter_map(|at| of(at).min())).collect()
     }
 
+    /// The bound on a whole inference.
+    fn time(&self) -> Duration {
+        self.stages().iter().sum()
+    }
+
     /// The streams, as they are to be admitted. `offloading`: where there is a fog host.
     pub fn asked(&self, offloading: Option<Offloading>) -> Vec<Stream> {
         let stages = self.stages();
@@ -82,3 +87,16 @@ impl Load {
 
 /// The parts of all models, by their names.
 pub(crate) type Loads = BTreeMap<String, Load>;
+
+/// Why a stream of a model that serves hands no inputs on to the one that it names, where
+/// that is so: the smaller model was removed, does not start, has other streams now, or
+/// takes longer than was thought.
+pub(crate) fn no_smaller(loads: &Loads, load: &Load, stream: &StreamSettings) -> Option<String> {
+    let to = stream.degrade_to.as_ref()?;
+    let mut known = loads.values().filter(|load| load.is_known());
+    let Some(smaller) = known.find(|load| load.streams.iter().any(|s| s.name == *to)) else {
+        return Some(format!("there is no stream {to:?}"));
+    };
+    let (other, own) = (smaller.time(), load.time());
+    (other >= own).then(|| format!("the model of {to:?} takes {other:.1?}, and its own {own:.1?}"))
+}

@@ -10,6 +10,7 @@ use leeway_runtime::sandbox::{LoadError, RunError};
 use leeway_runtime::timing::measure::MeasureError;
 
 use super::Step;
+use crate::compile::CompileError;
 use crate::serving::RunFailure;
 use crate::state::StateError;
 use crate::store::StoreError;
@@ -60,6 +61,19 @@ pub enum Cause {
     /// Its bytes, certificate or code.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Its instances want more memory than they may have here.
+    #[error(
+        "an instance wants {wanted_bytes} bytes of memory by the certificate, and may have {most_bytes} here"
+    )]
+    Memory {
+        /// By the certificate.
+        wanted_bytes: u64,
+        /// What each may have.
+        most_bytes: u64,
+    },
+    /// It was not compiled within the limits that there are here.
+    #[error(transparent)]
+    Compile(CompileError),
     /// Its signature.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -100,6 +114,15 @@ pub enum Cause {
     Cancelled,
 }
 
+impl From<CompileError> for Cause {
+    fn from(error: CompileError) -> Self {
+        match error {
+            CompileError::Cancelled => Self::Cancelled,
+            error => Self::Compile(error),
+        }
+    }
+}
+
 impl Cause {
     /// Whether a run took too long.
     pub(crate) fn is_of_time(&self) -> bool {
@@ -120,6 +143,7 @@ impl Cause {
             Cause::Store(error) => {
                 !matches!(error, StoreError::Digest { .. } | StoreError::TooLarge { .. })
             }
+            Cause::Compile(error) => error.is_transient(),
             _ => false,
         }
     }

@@ -36,6 +36,7 @@ pub(crate) fn status_of(both: &Both) -> Status {
         streams: deployer.stream_status(),
         conditions: deployer.conditions(),
         desired: Some(both.reconciler.status()).filter(|desired| desired.generation.is_some()),
+        cut: false,
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```toml
 //! [mqtt]
-//! url = "mqtts://broker.example.org:8883"   # or mqtt://, which anybody between reads
+//! url = "mqtts://broker.example.org:8883"   # or mqtt:// on the device itself
+//! plaintext = true                    # mqtt:// to another machine: anybody between reads along
 //! device = "line-3"                   # its name, which no other device has
 //! prefix = "leeway"                   # before the name in all topics; this by default
 //! authority = "broker-ca.pem"         # mqtts only: who has signed its certificate
@@ -13,15 +14,18 @@
 //! status_s = 60                       # the longest between two of its status
 //! ```
 
-use std::path::PathBuf;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Uri;
+use leeway_contract::Digest;
 use leeway_tls::TlsError;
 use leeway_tls::client::connect;
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::LastWill;
+use rumqttc::v5::mqttbytes::v5::{LastWill, LastWillProperties};
 use rumqttc::{TlsConfiguration, Transport};
 use serde::Deserialize;
 
@@ -33,6 +37,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const CONNECT_SECONDS: u64 = 10;
 /// What may be under way to the broker at once.
 const INFLIGHT: u16 = 16;
+/// How long the device is not gone yet whose connection is: it may be made anew
+/// (MQTT 5, 3.1.3.2.2).
+const WILL_SECONDS: u32 = 5;
 /// The largest desired state, with its topic.
 const PACKET_BYTES: u32 = 256 << 10;
 
@@ -51,6 +58,9 @@ pub struct MqttConfig {
     password_file: Option<PathBuf>,
     #[serde(default = "status_s")]
     status_s: u64,
+    /// Whether there may be no TLS although the broker is another machine.
+    #[serde(default)]
+    plaintext: bool,
 }
 
 fn prefix() -> String {
@@ -83,7 +93,12 @@ pub enum MqttError {
         /// What it should have been.
         wanted: &'static str,
     },
-    /// One setting needs another.
+    /// Anybody may listen.
+    #[error(
+        "[mqtt] speaks to {0} on another machine: wanted mqtts:// with an authority, or say in plain words that anybody between may read and change what is sent: plaintext = true"
+    )]
+    Exposed(String),
+    /// One setting needs, or excludes, another.
     #[error("[mqtt]: {0}")]
     Settings(&'static str),
     /// The password cannot be read.
@@ -92,15 +107,18 @@ pub enum MqttError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Files that make no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// What does not change while the agent runs.
+    #[error("[mqtt] device, prefix and status_s change with the next start only")]
+    Restart,
 }
 
 /// The topics of one device.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Topics(String);
 
 impl Topics {
@@ -140,9 +158,31 @@ impl MqttConfig {
         Duration::from_secs(self.status_s)
     }
 
+    /// Whether the same is said and heard by other settings, on the same topics.
+    pub(super) fn has_topics_of(&self, other: &Self) -> bool {
+        let of = |config: &Self| (config.topics(), config.status_s);
+        of(self) == of(other)
+    }
+
+    /// The digest of the settings and of what is in their files.
+    pub(super) fn digest(&self) -> Result<Digest, MqttError> {
+        let mut all = format!("{self:?}").into_bytes();
+        for path in self.clone().files() {
+            // Of each of them, as they are of one length.
+            all.extend(Digest::of(&read(path)?).to_hex().bytes());
+        }
+        Ok(Digest::of(&all))
+    }
+
     /// Whether there is a channel by these settings. No file is read.
     pub(crate) fn check(&self) -> Result<(), MqttError> {
-        self.broker()?;
+        let (host, _, tls) = self.broker()?;
+        if tls && self.plaintext {
+            return Err(MqttError::Settings("plaintext = true, and mqtts://: wanted one of them"));
+        }
+        if !tls && !self.plaintext && !is_this_machine(&host) {
+            return Err(MqttError::Exposed(host));
+        }
         let bad = |text: &str, more: &[char]| {
             text.is_empty() || text.contains(['+', '#', '\0']) || text.contains(more)
         };
@@ -182,6 +222,8 @@ impl MqttConfig {
             _ => return Err(wrong()),
         };
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
+        // An address of IPv6 is in brackets in a URL, and nowhere else.
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let alone = matches!(uri.path(), "" | "/") && uri.query().is_none();
         if !alone || tls != files || (tls && self.authority.is_none()) {
             return Err(wrong());
@@ -196,6 +238,15 @@ impl MqttConfig {
         let topics = self.topics();
         let mut options = MqttOptions::new(topics.0.replace('/', "-"), host, port);
         let online = topics.online();
+        let will = LastWillProperties {
+            delay_interval: Some(WILL_SECONDS),
+            payload_format_indicator: None,
+            message_expiry_interval: None,
+            content_type: None,
+            response_topic: None,
+            correlation_data: None,
+            user_properties: Vec::new(),
+        };
         options
             .set_keep_alive(KEEP_ALIVE)
             .set_connection_timeout(CONNECT_SECONDS)
@@ -203,19 +254,30 @@ impl MqttConfig {
             .set_session_expiry_interval(Some(SESSION_SECONDS))
             .set_outgoing_inflight_upper_limit(INFLIGHT)
             .set_max_packet_size(Some(PACKET_BYTES))
-            .set_last_will(LastWill::new(online, "false", QoS::AtLeastOnce, true, None));
+            .set_last_will(LastWill::new(online, "false", QoS::AtLeastOnce, true, Some(will)));
         if tls {
             let pair = self.certificate.as_deref().zip(self.key.as_deref());
             let settings = connect(self.authority.as_deref(), pair)?;
             options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(settings)));
         }
         if let Some((user, path)) = self.user.as_ref().zip(self.password_file.as_ref()) {
-            let password = std::fs::read_to_string(path)
-                .map_err(|source| MqttError::Read { path: path.clone(), source })?;
+            let password = String::from_utf8(read(path)?).map_err(|error| MqttError::Read {
+                path: path.clone(),
+                source: io::Error::new(io::ErrorKind::InvalidData, error),
+            })?;
             options.set_credentials(user, password.trim_end_matches(['\r', '\n']));
         }
         Ok(options)
     }
+}
+
+/// Whether nobody is between this machine and a host.
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, MqttError> {
+    std::fs::read(path).map_err(|source| MqttError::Read { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -228,9 +290,19 @@ mod tests {
             let config: MqttConfig = toml::from_str(text).unwrap();
             config.check().err().map(|error| error.to_string()).unwrap_or_default()
         };
-        let (url, device) = ("url = \"mqtt://broker\"\n", "device = \"line-3\"\n");
+        let (url, device) = ("url = \"mqtt://localhost\"\n", "device = \"line-3\"\n");
+        let open = |host: &str| format!("url = \"mqtt://{host}\"\n{device}");
         for (text, wanted) in [
             (format!("{url}{device}"), ""),
+            (open("127.0.0.1:1"), ""),
+            (open("[::1]"), ""),
+            (format!("{}plaintext = true", open("broker")), ""),
+            (open("broker"), "speaks to broker on another machine"),
+            (open("[2001:db8::1]:1"), "speaks to 2001:db8::1 on"),
+            (
+                format!("url = \"mqtts://broker\"\nauthority = \"ca\"\nplaintext = true\n{device}"),
+                "one of them",
+            ),
             (format!("{url}{device}prefix = \"plant/2\"\n"), ""),
             (format!("url = \"mqtts://broker:1\"\nauthority = \"ca\"\n{device}"), ""),
             (format!("url = \"mqtts://broker\"\n{device}"), "with an authority"),
@@ -252,11 +324,14 @@ mod tests {
 
     #[test]
     fn topics_are_below_prefix_and_device_and_the_port_is_the_scheme_s() {
-        let text = "url = \"mqtt://broker\"\ndevice = \"line-3\"\nprefix = \"plant/2\"\n";
+        let text = "url = \"mqtt://localhost\"\ndevice = \"line-3\"\nprefix = \"plant/2\"\n";
         let config: MqttConfig = toml::from_str(text).unwrap();
         assert_eq!(config.topics().desired(), "plant/2/line-3/desired");
         assert_eq!(config.topics().reply(), "plant/2/line-3/desired/reply");
-        assert_eq!(config.broker().unwrap(), ("broker".into(), 1883, false));
+        assert_eq!(config.broker().unwrap(), ("localhost".into(), 1883, false));
         assert_eq!(config.options().unwrap().client_id(), "plant-2-line-3");
+        let url = "mqtts://[2001:db8::1]".to_owned();
+        let config = MqttConfig { url, authority: Some("ca".into()), ..config };
+        assert_eq!(config.broker().unwrap(), ("2001:db8::1".into(), 8883, true));
     }
 }

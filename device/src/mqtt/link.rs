@@ -7,13 +7,16 @@ use bytes::Bytes;
 use rand::Rng as _;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, Publish};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use tokio::sync::watch;
 
 use super::config::Topics;
 
 /// What may wait to be sent.
 const WAITING: usize = 64;
+/// What a PUBLISH packet has besides topic, payload and correlation data, at most: type,
+/// lengths, the packet's identifier (MQTT 5, 3.3).
+const FRAME_BYTES: usize = 16;
 /// Between two attempts to connect: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -32,22 +35,45 @@ pub(super) struct Wanted {
 pub(super) struct Link {
     events: EventLoop,
     topics: Topics,
+    /// What the connection is made by, from now on.
+    renewed: watch::Receiver<MqttOptions>,
+}
+
+/// A connection to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Connection {
+    /// How many there were before it.
+    number: u64,
+    /// The largest packet that the broker takes.
+    pub(super) packet_bytes: Option<u32>,
+}
+
+impl Connection {
+    /// The bytes of a message on this topic.
+    pub(super) fn room(&self, topic: &str) -> usize {
+        let most = self.packet_bytes.map_or(usize::MAX, |bytes| bytes as usize);
+        most.saturating_sub(topic.len() + FRAME_BYTES)
+    }
 }
 
 /// What a link has to say.
 #[derive(Clone)]
 pub(super) struct Heard {
-    /// How often a connection was made, while there is one.
-    pub(super) connected: watch::Receiver<Option<u64>>,
+    /// The connection, while there is one.
+    pub(super) connected: watch::Receiver<Option<Connection>>,
     /// The newest desired state.
     pub(super) wanted: watch::Receiver<Option<Wanted>>,
 }
 
 impl Link {
     /// A link and what speaks on it. Nothing is sent yet.
-    pub(super) fn new(options: MqttOptions, topics: Topics) -> (AsyncClient, Self) {
-        let (client, events) = AsyncClient::new(options, WAITING);
-        (client, Self { events, topics })
+    pub(super) fn new(
+        mut options: watch::Receiver<MqttOptions>,
+        topics: Topics,
+    ) -> (AsyncClient, Self) {
+        let now = options.borrow_and_update().clone();
+        let (client, events) = AsyncClient::new(now, WAITING);
+        (client, Self { events, topics, renewed: options })
     }
 
     /// Begins; it ends when the client says goodbye.
@@ -60,17 +86,29 @@ impl Link {
 
     async fn keep(
         mut self,
-        connected: watch::Sender<Option<u64>>,
+        connected: watch::Sender<Option<Connection>>,
         wanted: watch::Sender<Option<Wanted>>,
     ) {
-        let (mut connections, mut failures) = (0, 0u32);
+        let (mut number, mut failures) = (0, 0u32);
         let desired = self.topics.desired();
         loop {
-            match self.events.poll().await {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    (connections, failures) = (connections + 1, 0);
+            let event = tokio::select! {
+                Ok(()) = self.renewed.changed() => {
+                    // Whoever is connected by what held before is not any more.
+                    connected.send_replace(None);
+                    self.events.clean();
+                    self.events.options = self.renewed.borrow_and_update().clone();
+                    failures = 0;
+                    continue;
+                }
+                event = self.events.poll() => event,
+            };
+            match event {
+                Ok(Event::Incoming(Packet::ConnAck(acknowledged))) => {
+                    (number, failures) = (number + 1, 0);
+                    let packet_bytes = acknowledged.properties.and_then(|p| p.max_packet_size);
                     tracing::info!("the MQTT broker is reached");
-                    connected.send_replace(Some(connections));
+                    connected.send_replace(Some(Connection { number, packet_bytes }));
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => {
                     if publish.topic == desired.as_bytes() {
@@ -83,6 +121,13 @@ impl Link {
                 Ok(_) => {}
                 Err(error) => {
                     connected.send_replace(None);
+                    if let ConnectionError::MqttState(StateError::OutgoingPacketTooLarge {
+                        ..
+                    }) = &error
+                    {
+                        // It waited for a broker that takes more than this one.
+                        self.events.pending.clear();
+                    }
                     let pause = pause(failures);
                     failures = failures.saturating_add(1);
                     let refused = matches!(&error, ConnectionError::ConnectionRefused(code)
@@ -91,7 +136,10 @@ impl Link {
                         true => tracing::error!(%error, ?pause, "the MQTT broker refuses"),
                         false => tracing::warn!(%error, ?pause, "the MQTT broker is not reached"),
                     }
-                    tokio::time::sleep(pause).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        Ok(()) = self.renewed.changed() => self.renewed.mark_changed(),
+                    }
                 }
             }
         }

@@ -16,14 +16,19 @@
 //! - [`link`]: the connection, again and again.
 //! - [`voice`]: what is said and heard on it.
 //! - [`changes`]: what happened between two looks at the device.
+//! - [`fit`]: what is said where the broker has no room for all of it.
 
 mod changes;
 mod config;
+mod fit;
 mod link;
 mod voice;
 
+use std::fmt;
 use std::time::Duration;
 
+use leeway_contract::Digest;
+use rumqttc::v5::MqttOptions;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -36,18 +41,59 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The device's end of the channel, until it is stopped.
 pub(crate) struct Mqtt {
+    settings: Settings,
+    options: watch::Sender<MqttOptions>,
     stop: watch::Sender<()>,
     voice: JoinHandle<()>,
+}
+
+/// Settings whose files were read.
+pub(crate) struct Settings {
+    config: MqttConfig,
+    options: MqttOptions,
+    /// Of the settings and of what is in the files.
+    digest: Digest,
+}
+
+impl fmt::Debug for Mqtt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mqtt").field("config", &self.settings.config).finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    fn read(config: &MqttConfig) -> Result<Self, MqttError> {
+        let (options, digest) = (config.options()?, config.digest()?);
+        Ok(Self { config: config.clone(), options, digest })
+    }
 }
 
 impl Mqtt {
     /// Begins, by these settings, whose files are read now. Nobody waits for the broker.
     pub(crate) fn start(config: &MqttConfig, both: Both) -> Result<Self, MqttError> {
+        let settings = Settings::read(config)?;
         let (stop, stopped) = watch::channel(());
-        let (client, link) = link::Link::new(config.options()?, config.topics());
+        let (options, options_end) = watch::channel(settings.options.clone());
+        let (client, link) = link::Link::new(options_end, config.topics());
         let voice = voice::Voice::new(config, client, both);
         let voice = tokio::spawn(voice.speak(link, stopped));
-        Ok(Self { stop, voice })
+        Ok(Self { settings, options, stop, voice })
+    }
+
+    /// Reads settings and their files again. Nothing changes yet.
+    pub(crate) fn read(&self, config: &MqttConfig) -> Result<Settings, MqttError> {
+        match self.settings.config.has_topics_of(config) {
+            true => Settings::read(config),
+            false => Err(MqttError::Restart),
+        }
+    }
+
+    /// Connects anew by these settings, if they are others than those that hold.
+    pub(crate) fn renew(&mut self, settings: Settings) {
+        if settings.digest != self.settings.digest {
+            self.options.send_replace(settings.options.clone());
+            self.settings = settings;
+        }
     }
 
     /// Says goodbye, if the broker is there.

@@ -13,14 +13,14 @@ use leeway_deploy::transaction::Progress;
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, PublishProperties, RetainForwardRule};
-use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::changes;
 use super::config::{MqttConfig, Topics};
-use super::link::{Heard, Link, Wanted};
+use super::fit::json;
+use super::link::{Connection, Heard, Link, Wanted};
+use super::{changes, fit};
 use crate::api::{Both, status_of};
 
 /// The events that wait for the broker. Of more, the oldest are lost, and counted.
@@ -43,11 +43,11 @@ pub(super) struct Voice {
     told: Option<(Vec<u8>, Instant)>,
     events: VecDeque<DeviceEvent>,
     lost: u64,
-    replies: VecDeque<(Vec<u8>, PublishProperties)>,
+    replies: VecDeque<(DesiredReply, PublishProperties)>,
     /// The last desired state that came.
     last: Option<Digest>,
     /// The connection that has been greeted.
-    greeted: Option<u64>,
+    greeted: Option<Connection>,
 }
 
 impl Voice {
@@ -140,7 +140,7 @@ impl Voice {
         let reply = DesiredReply { taken: error.is_none(), generation, error };
         let correlation_data = wanted.correlation;
         let properties = PublishProperties { correlation_data, ..PublishProperties::default() };
-        self.replies.push_back((json(&reply), properties));
+        self.replies.push_back((reply, properties));
         self.look().await;
     }
 
@@ -162,36 +162,45 @@ impl Voice {
 
     /// Says what is new, as far as there is a connection with room for it.
     async fn say(&mut self, heard: &mut Heard) {
-        let connected = *heard.connected.borrow_and_update();
-        if connected.is_none() {
+        let Some(connection) = *heard.connected.borrow_and_update() else {
             self.greeted = None;
             return;
-        }
-        if self.greeted != connected && self.greet() {
-            self.greeted = connected;
+        };
+        if self.greeted != Some(connection) && self.greet() {
+            self.greeted = Some(connection);
             self.told = None;
         }
         if self.told.as_ref().is_none_or(|(_, at)| at.elapsed() >= self.interval) {
             self.look().await;
         }
-        self.say_status();
+        self.say_status(connection);
         while let Some((reply, properties)) = self.replies.front().cloned() {
             let (topic, qos) = (self.topics.reply(), QoS::AtLeastOnce);
-            let sent =
-                self.client.try_publish_with_properties(topic, qos, false, reply, properties);
-            if sent.is_err() {
-                return;
+            let correlation = properties.correlation_data.as_ref().map_or(0, |data| data.len());
+            let room = connection.room(&topic).saturating_sub(correlation);
+            if let Some(text) = fit::reply(&reply, room) {
+                let sent =
+                    self.client.try_publish_with_properties(topic, qos, false, text, properties);
+                if sent.is_err() {
+                    return;
+                }
             }
             self.replies.pop_front();
         }
-        if self.lost > 0 && self.say_event(&DeviceEvent::Lost { events: self.lost }) {
-            self.lost = 0;
-        }
-        while let Some(event) = self.events.front() {
-            if !self.say_event(event) {
-                return;
+        let topic = self.topics.events();
+        while let Some(text) = self.events.front().map(json) {
+            if text.len() > connection.room(&topic) {
+                self.lost += 1;
+            } else if !self.publish(&topic, false, text) {
+                break;
             }
             self.events.pop_front();
+        }
+        if self.lost > 0 {
+            let lost = DeviceEvent::Lost { events: self.lost };
+            if self.publish(&topic, false, json(&lost)) {
+                self.lost = 0;
+            }
         }
     }
 
@@ -204,26 +213,26 @@ impl Voice {
             && self.publish(&self.topics.online(), true, b"true".to_vec())
     }
 
-    fn say_status(&mut self) {
-        let Some(status) = self.seen.as_ref().map(json) else { return };
-        let due = self
-            .told
-            .as_ref()
-            .is_none_or(|(told, at)| *told != status || at.elapsed() >= self.interval);
-        if due && self.publish(&self.topics.status(), true, status.clone()) {
+    fn say_status(&mut self, connection: Connection) {
+        let topic = self.topics.status();
+        let Some(seen) = &self.seen else { return };
+        let status = fit::status(seen, connection.room(&topic)).unwrap_or_default();
+        let before = self.told.as_ref();
+        let due = before.is_none_or(|(told, at)| *told != status || at.elapsed() >= self.interval);
+        if !due {
+            return;
+        }
+        if status.is_empty() {
+            let bytes = connection.packet_bytes;
+            tracing::warn!(?bytes, "the MQTT broker takes no packet that a status fits into");
+        }
+        // An empty payload would say that there is none.
+        if status.is_empty() || self.publish(&topic, true, status.clone()) {
             self.told = Some((status, Instant::now()));
         }
-    }
-
-    fn say_event(&self, event: &DeviceEvent) -> bool {
-        self.publish(&self.topics.events(), false, json(event))
     }
 
     fn publish(&self, topic: &str, retain: bool, payload: Vec<u8>) -> bool {
         self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).is_ok()
     }
-}
-
-fn json(message: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(message).expect("a message has only string keys")
 }

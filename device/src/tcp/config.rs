@@ -9,6 +9,9 @@
 //! client_authority = "operators.pem"  # and who shows a certificate by this authority,
 //! clients = ["gateway.example.org", "sha256:..."]   # if it is one of these; optional
 //! plaintext = true                    # in place of TLS: anybody between may read along
+//! connections = 64                    # at once; more wait
+//! head_s = 10                         # the longest for a handshake, and a request's head
+//! idle_s = 60                         # the longest between two requests
 //! ```
 //!
 //! One of token and authority there must be, wherever it listens. With both of them,
@@ -17,10 +20,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use leeway_contract::Digest;
 use leeway_tls::TlsError;
-use leeway_tls::server::{ClientCertificate, KnownClient, TlsFiles};
+use leeway_tls::server::{ClientCertificate, ConnectionLimits, KnownClient, TlsFiles};
 use rustls::ServerConfig;
 use serde::Deserialize;
 
@@ -48,6 +52,27 @@ pub struct TcpConfig {
     /// Whether there may be no TLS although other machines reach the address.
     #[serde(default)]
     plaintext: bool,
+    /// How many connections there may be at once.
+    #[serde(default = "connections")]
+    connections: usize,
+    /// The longest that a handshake or a request's head may take, in seconds.
+    #[serde(default = "head_s")]
+    head_s: u64,
+    /// The longest that a connection may idle, in seconds.
+    #[serde(default = "idle_s")]
+    idle_s: u64,
+}
+
+fn connections() -> usize {
+    64
+}
+
+fn head_s() -> u64 {
+    10
+}
+
+fn idle_s() -> u64 {
+    60
 }
 
 /// Settings of TCP that cannot be served by.
@@ -119,7 +144,19 @@ impl TcpConfig {
         if !tls && !self.plaintext && !self.listen.ip().is_loopback() {
             return Err(TcpError::Exposed(self.listen));
         }
+        if self.connections == 0 || self.head_s == 0 || self.idle_s == 0 {
+            return wrong("connections, head_s or idle_s is 0, wanted 1 or more of each");
+        }
         Ok(())
+    }
+
+    /// What connections may take.
+    pub(super) fn limits(&self) -> ConnectionLimits {
+        ConnectionLimits {
+            most: self.connections,
+            idle_time: Duration::from_secs(self.idle_s),
+            head_time: Duration::from_secs(self.head_s),
+        }
     }
 
     /// Who is let in.
@@ -177,6 +214,7 @@ mod tests {
             (&[loopback], "everybody"),
             (&[open, pair], "everybody"),
             (&[loopback, token, "key = \"k\""], "belong together"),
+            (&[loopback, token, "idle_s = 0"], "idle_s"),
             (&[open, token, authority], "client_authority needs"),
             (&[open, token, pair, "clients = []"], "clients needs"),
             (&[open, token, pair, "plaintext = true"], "one of them"),

@@ -3,10 +3,16 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use http::header;
 use leeway_contract::Digest;
-use leeway_tls::server::{KnownClient, Peer};
+use leeway_tls::server::KnownClient;
+use rustls::pki_types::CertificateDer;
+
+/// The certificate that whoever sends a request has shown: a valid one, by an authority
+/// that is believed.
+#[derive(Clone, Debug)]
+pub(super) struct Shown(pub(super) Arc<CertificateDer<'static>>);
 
 /// What is looked at.
 #[derive(Debug)]
@@ -40,8 +46,7 @@ impl Door {
         if given.is_some() && given == keys.token {
             return Ok(());
         }
-        let peer = request.extensions().get::<ConnectInfo<Peer>>();
-        let shown = peer.and_then(|ConnectInfo(peer)| peer.certificate.as_deref());
+        let shown = request.extensions().get::<Shown>().map(|Shown(certificate)| &**certificate);
         match (shown, &keys.clients) {
             (Some(_), None) => Ok(()),
             (Some(shown), Some(known)) if known.iter().any(|client| client.is(shown)) => Ok(()),

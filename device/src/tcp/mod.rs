@@ -1,11 +1,12 @@
 //! The TCP socket, for those who are not on the device: with TLS, or without on the
 //! device itself, and for nobody whom the agent does not know.
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use leeway_tls::server::{Peer, Tls, TlsListener};
+use http::Extensions;
+use leeway_tls::server::{ConnectionLimits, Connections, Tls};
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 
 mod config;
@@ -13,6 +14,7 @@ mod door;
 
 pub use config::{TcpConfig, TcpError};
 pub(crate) use door::Door;
+use door::Shown;
 
 /// Who is let in, and by which certificate the device is known: both may be read again
 /// while it listens.
@@ -20,13 +22,15 @@ pub(crate) use door::Door;
 pub(crate) struct Tcp {
     door: Arc<Door>,
     tls: Option<Arc<Tls>>,
+    limits: ConnectionLimits,
 }
 
 impl Tcp {
     /// By these settings, whose files are read now.
     pub(crate) fn new(config: &TcpConfig) -> Result<Self, TcpError> {
         let tls = config.tls()?.map(|settings| Arc::new(Tls::new(settings)));
-        Ok(Self { door: Arc::new(Door::new(config.keys()?)), tls })
+        let (door, limits) = (Arc::new(Door::new(config.keys()?)), config.limits());
+        Ok(Self { door, tls, limits })
     }
 
     /// Who is let in.
@@ -52,15 +56,20 @@ impl Tcp {
         &self,
         listener: TcpListener,
         router: Router,
-        ended: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<()> {
-        match &self.tls {
-            None => axum::serve(listener, router).with_graceful_shutdown(ended).await,
-            Some(tls) => {
-                let listener = TlsListener::new(listener, Arc::clone(tls));
-                let service = router.into_make_service_with_connect_info::<Peer>();
-                axum::serve(listener, service).with_graceful_shutdown(ended).await
-            }
-        }
+        ended: impl Future<Output = ()>,
+    ) {
+        let open = |stream, _| {
+            let known = |shown: Option<&CertificateDer<'static>>| {
+                let shown = shown.map(|certificate| Shown(Arc::new(certificate.clone())));
+                move |extensions: &mut Extensions| {
+                    if let Some(shown) = shown.clone() {
+                        extensions.insert(shown);
+                    }
+                }
+            };
+            (stream, known)
+        };
+        let connections = Connections { router, limits: self.limits };
+        connections.serve_tcp(listener, self.tls.clone(), open, ended).await;
     }
 }

@@ -1,5 +1,6 @@
 //! The agent as a process of its own, told what to do through its sockets.
 
+mod compiling;
 mod fog;
 mod lifecycle;
 mod measured;
@@ -8,4 +9,5 @@ mod reached;
 mod refusals;
 mod robust;
 mod running;
+mod slow;
 mod streams;

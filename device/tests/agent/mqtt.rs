@@ -29,14 +29,18 @@ struct Broker {
 impl Broker {
     /// A place for one: nobody listens there yet.
     fn place() -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self::at("127.0.0.1:0")
+    }
+
+    fn at(address: &str) -> Self {
+        let address = TcpListener::bind(address).unwrap().local_addr().unwrap();
         Self { folder: tempfile::tempdir().unwrap(), address, process: None }
     }
 
     fn start(&mut self, settings: &str) {
         let config = self.folder.path().join("mosquitto.conf");
-        let port = self.address.port();
-        let text = format!("user root\nlistener {port} 127.0.0.1\n{settings}");
+        let (port, ip) = (self.address.port(), self.address.ip());
+        let text = format!("user root\nlistener {port} {ip}\n{settings}");
         fs::write(&config, text).unwrap();
         // Debian has it where not everybody looks.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
@@ -327,4 +331,107 @@ fn broker_and_device_know_each_other_by_certificates_and_a_password() {
         let running = Running::start(folder.path(), &Start { config: &config, ..Start::default() });
         running.wait(said, |running| running.log().contains(said));
     }
+}
+
+/// How often it has said something in its log.
+fn said(running: &Running, what: &str) -> usize {
+    running.log().matches(what).count()
+}
+
+const REACHED: &str = "the MQTT broker is reached";
+
+#[test]
+#[ignore = "needs Debian's mosquitto"]
+fn a_status_that_the_broker_would_not_take_is_cut_and_the_connection_stays() {
+    let (mut broker, folder) = (Broker::place(), tempfile::tempdir().unwrap());
+    let most = 2_000;
+    broker.start(&format!("allow_anonymous true\nmax_packet_size {most}\n"));
+    let config = broker.settings();
+    let running = Running::start(folder.path(), &Start { config: &config, ..Start::default() });
+    let operator = broker.operator();
+    operator.wait_online("true");
+    running.deploy(&module(2.0)).unwrap();
+    let reason = |reason: &str| Some(reason.to_owned());
+    for turn in 0..20 {
+        running.client.pin("scaling", turn % 2 == 0, reason("for a history that is long")).unwrap();
+    }
+    assert!(serde_json::to_vec(&running.status()).unwrap().len() > most);
+    let told = eventually("the status tells of the last one", || {
+        let status: Status = serde_json::from_slice(&operator.last("status")?).unwrap();
+        let newest = status.models.get("scaling")?.slots.history.last()?.event;
+        (status.cut && newest == Happened::Unpinned).then_some(status)
+    });
+    let whole = running.status().models["scaling"].slots.history.clone();
+    let left = &told.models["scaling"].slots.history;
+    assert!(left.len() < whole.len() && whole.ends_with(left), "{left:?}");
+    assert!(operator.said("status").iter().all(|text| text.len() < most));
+    // An event that the broker would not take counts as lost, and those after it come.
+    running.client.pin("scaling", true, reason(&"x".repeat(most))).unwrap();
+    running.client.pin("scaling", false, reason("the end")).unwrap();
+    let lost = |event: &DeviceEvent| matches!(event, DeviceEvent::Lost { events: 1 });
+    let end = |event: &DeviceEvent| matches!(event, DeviceEvent::History { reason, .. } if reason == "the end");
+    eventually("both are told", || {
+        let events = operator.events();
+        (events.iter().any(lost) && events.iter().any(end)).then_some(())
+    });
+    assert_eq!(said(&running, REACHED), 1);
+}
+
+#[test]
+#[ignore = "needs Debian's mosquitto"]
+fn files_are_read_again_and_wrong_ones_leave_the_connection_as_it_is() {
+    let (mut broker, folder) = (Broker::place(), tempfile::tempdir().unwrap());
+    let passwords = broker.folder.path().join("passwords");
+    let made = Command::new("mosquitto_passwd")
+        .args(["-c", "-b"])
+        .arg(&passwords)
+        .args(["line-3", "right"])
+        .status()
+        .unwrap();
+    assert!(made.success());
+    broker.start(&format!("password_file {}\n", passwords.display()));
+    let password = folder.path().join("password");
+    fs::write(&password, "wrong\n").unwrap();
+    let config = format!("{}user = \"line-3\"\npassword_file = \"password\"\n", broker.settings());
+    let running = Running::start(folder.path(), &Start { config: &config, ..Start::default() });
+    running.wait("it is refused", |running| said(running, "the MQTT broker refuses") > 0);
+    // It does not wait for its next attempt.
+    fs::write(&password, "right\n").unwrap();
+    running.signal("-HUP");
+    running.wait("it is reached", |running| said(running, REACHED) == 1);
+
+    let again = "the configuration was read again";
+    running.signal("-HUP");
+    running.wait("nothing is new", |running| said(running, again) == 2);
+    fs::remove_file(&password).unwrap();
+    running.signal("-HUP");
+    running.wait("it is told", |running| said(running, "was not read again") == 1);
+    assert_eq!(said(&running, REACHED), 1);
+    // Another file is another connection.
+    fs::write(&password, "right\r\n").unwrap();
+    running.signal("-HUP");
+    running.wait("it is reached again", |running| said(running, REACHED) == 2);
+    assert_eq!(said(&running, "is not reached"), 0);
+}
+
+#[test]
+#[ignore = "needs Debian's mosquitto"]
+fn a_broker_has_an_address_of_ipv6() {
+    let (mut broker, folder) = (Broker::at("[::1]:0"), tempfile::tempdir().unwrap());
+    broker.start("allow_anonymous true\n");
+    let config = broker.settings();
+    let running = Running::start(folder.path(), &Start { config: &config, ..Start::default() });
+    running.wait("it is reached", |running| said(running, REACHED) == 1);
+}
+
+#[test]
+fn what_anybody_between_could_read_is_not_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("device.toml");
+    let text = "root = \"root\"\nsocket = \"socket\"\n[mqtt]\nurl = \"mqtt://192.0.2.1\"\ndevice = \"d\"\n";
+    fs::write(&file, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leeway-device"));
+    let output = command.arg("--config").arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("plaintext = true"), "{said}");
 }

@@ -84,6 +84,19 @@ impl Running {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
+    /// The processes that it has started and that have not ended.
+    pub fn children(&self) -> Vec<u32> {
+        let parent = self.child.id().to_string();
+        let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let id = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+            // The name in parentheses may have anything in it: state and parent follow.
+            let mut after = stat.rsplit_once(')')?.1.split_whitespace();
+            (after.next()? != "Z" && after.next()? == parent).then_some(id)
+        });
+        processes.collect()
+    }
+
     /// SIGKILL: nothing is tidied up.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

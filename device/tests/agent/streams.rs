@@ -134,3 +134,28 @@ fn heat_degrades_a_stream_to_its_smaller_model_and_status_tells_it_until_it_is_o
     running.wait("it is back", |running| !running.status().streams["camera"].set_aside);
     assert_eq!(first(), 1.0);
 }
+
+/// With a fog host, which is not there, and without one: the same run, judged the same.
+#[test]
+fn an_input_that_a_model_refuses_is_its_sender_s_fault_and_no_reason_to_roll_back() {
+    for fog in ["", "[fog]\nurl = \"http://127.0.0.1:9\"\n"] {
+        for streams in [&[][..], &["camera"]] {
+            let folder = tempfile::tempdir().unwrap();
+            let running = agent(folder.path(), fog);
+            let settings = with_streams(streams, 50.0);
+            deploy(&running, &module(2.0), settings.clone()).unwrap();
+            let picky = TestModel { version: "2".into(), ..TestModel::behaving(Behaviour::Picky) };
+            deploy(&running, &component(&picky), settings).unwrap();
+            let infer = |first: f32| {
+                let tensor = &TestModel::input([first, 1.0, 1.0, 1.0])[0];
+                running.client.infer("scaling", &[Input { name: "x", tensor }])
+            };
+            let error = refused(infer(-1.0), 400);
+            assert!(error.contains("no"), "{error}");
+            infer(1.0).unwrap();
+            let status = running.status();
+            let counts = status.models["scaling"].probation.expect("it is on probation");
+            assert_eq!((counts.inferences, counts.failures), (1, 0), "{fog} {streams:?}");
+        }
+    }
+}

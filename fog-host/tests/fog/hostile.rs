@@ -1,11 +1,11 @@
 //! Components that are made so that compiling them takes long, or much memory.
 
-use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use leeway_contract::Digest;
-use leeway_fog_host::{CompileLimits, FogConfig};
+use leeway_deploy::compile::{CompileLimits, Compiler};
+use leeway_fog_host::FogConfig;
 use serde_json::json;
 
 use crate::support::{component, request, start_with};
@@ -18,8 +18,7 @@ static LONG: LazyLock<Vec<u8>> =
 fn refused(limits: CompileLimits) -> String {
     let config = FogConfig {
         workers: 1,
-        compiler: Some(PathBuf::from(env!("CARGO_BIN_EXE_leeway-fog"))),
-        compile_limits: limits,
+        compiler: Some(Compiler { program: env!("CARGO_BIN_EXE_leeway-fog").into(), limits }),
         ..FogConfig::default()
     };
     let (_host, client) = start_with(config);
@@ -36,14 +35,14 @@ fn refused(limits: CompileLimits) -> String {
 
 #[test]
 fn compiling_ends_at_its_time() {
-    let limits = CompileLimits { time: Duration::from_secs(1), ..CompileLimits::default() };
+    let limits = CompileLimits { time: Duration::from_secs(1), ..FogConfig::COMPILE_LIMITS };
     let error = refused(limits);
     assert!(error.contains("compile: ") && error.contains("1s"), "{error}");
 }
 
 #[test]
 fn compiling_ends_at_its_memory() {
-    let limits = CompileLimits { memory_bytes: 150 << 20, ..CompileLimits::default() };
+    let limits = CompileLimits { memory_bytes: 150 << 20, ..FogConfig::COMPILE_LIMITS };
     let error = refused(limits);
     assert!(error.contains("compile: ") && error.contains("memory"), "{error}");
 }

@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 
 use serde::Serialize;
 
-use super::{Admitted, Executor, Overload, Refusal, Stream, admit};
+use super::{Admitted, Executor, Refusal, Stream, admit};
 
 /// What is promised, and to whom.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,7 +86,8 @@ pub fn plan(streams: &[Stream], executor: &Executor, order: &[String], at_least:
     let (mut given_up, mut refusal) = (Vec::new(), None);
     loop {
         let left: Vec<usize> = (0..streams.len()).filter(|&stream| !set_aside[stream]).collect();
-        let active: Vec<Stream> = left.iter().map(|&stream| alone(&streams[stream])).collect();
+        let active: Vec<Stream> =
+            left.iter().map(|&stream| streams[stream].without_smaller()).collect();
         match admit(&active, executor) {
             Ok(admission) => {
                 let kept = left.into_iter().zip(active).zip(admission.streams);
@@ -96,7 +97,7 @@ pub fn plan(streams: &[Stream], executor: &Executor, order: &[String], at_least:
             Err(reason) => refusal = Some(reason),
         }
         let next = to_set_aside.next().or_else(|| {
-            let hopeless = |stream: &Stream| admit(&[alone(stream)], executor).is_err();
+            let hopeless = |stream: &Stream| admit(&[stream.without_smaller()], executor).is_err();
             let least = left
                 .iter()
                 .copied()
@@ -119,20 +120,12 @@ fn worth(streams: &[Stream], stream: usize) -> (bool, Option<u8>, Reverse<usize>
     (needed, own.priority, Reverse(stream))
 }
 
-/// The stream, as its own load: where its overload goes is not asked here.
-fn alone(stream: &Stream) -> Stream {
-    let overload = match stream.overload {
-        Overload::Degrade => Overload::DropNewest,
-        other => other,
-    };
-    Stream { degrade_to: None, overload, ..stream.clone() }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::admission::Overload;
 
     const MS: Duration = Duration::from_millis(1);
 

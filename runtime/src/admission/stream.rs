@@ -64,6 +64,15 @@ impl Stream {
     pub fn wcet(&self) -> Duration {
         self.stages.iter().sum()
     }
+
+    /// The stream alone: an input that it would hand on to a smaller model is dropped.
+    pub fn without_smaller(&self) -> Self {
+        let overload = match self.overload {
+            Overload::Degrade => Overload::DropNewest,
+            other => other,
+        };
+        Self { degrade_to: None, overload, ..self.clone() }
+    }
 }
 
 /// How inputs of a stream are offloaded.

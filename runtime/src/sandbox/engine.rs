@@ -119,11 +119,33 @@ impl Sandbox {
     /// Loads a component whose digest is known: other bytes are refused before
     /// anything else is looked at.
     pub fn load_expecting(&self, bytes: &[u8], wanted: Digest) -> Result<Module, LoadError> {
-        let seen = Digest::of(bytes);
-        if seen != wanted {
-            return Err(LoadError::Digest { wanted, seen });
+        self.load_checked(bytes, expected(bytes, wanted)?)
+    }
+
+    /// As [`Self::load_expecting`], of what the cache has compiled code for: nothing is
+    /// compiled, and there is no module where there is none.
+    pub fn load_compiled(&self, bytes: &[u8], wanted: Digest) -> Result<Option<Module>, LoadError> {
+        let (digest, certificate) = (expected(bytes, wanted)?, Self::check(bytes)?);
+        let code = self.inner.cached(bytes, digest, &certificate);
+        code.map(|code| self.module_of(code, bytes, digest, certificate)).transpose()
+    }
+
+    /// Compiles a component into the cache, after the checks of [`Self::check`]. It is
+    /// neither linked nor instantiated.
+    ///
+    /// # Errors
+    /// Also where the cache does not take the code: [`LoadError::NotKept`].
+    pub fn compile(&self, bytes: &[u8]) -> Result<(), LoadError> {
+        let (certificate, digest) = (Self::check(bytes)?, Digest::of(bytes));
+        match self.inner.compile(bytes, digest, &certificate)?.kept {
+            true => Ok(()),
+            false => Err(LoadError::NotKept),
         }
-        self.load_checked(bytes, seen)
+    }
+
+    /// Where compiled code is kept.
+    pub fn cache_dir(&self) -> Option<&Path> {
+        self.inner.config.cache_dir.as_deref()
     }
 
     /// Loads a component from a file.
@@ -151,8 +173,18 @@ impl Sandbox {
 
     fn load_checked(&self, bytes: &[u8], digest: Digest) -> Result<Module, LoadError> {
         let certificate = Self::check(bytes)?;
-        let golden = section::read_golden(bytes, &certificate)?;
         let code = self.inner.compile(bytes, digest, &certificate)?;
+        self.module_of(code, bytes, digest, certificate)
+    }
+
+    fn module_of(
+        &self,
+        code: Code,
+        bytes: &[u8],
+        digest: Digest,
+        certificate: Certificate,
+    ) -> Result<Module, LoadError> {
+        let golden = section::read_golden(bytes, &certificate)?;
         tracing::debug!(
             %digest, model = certificate.model.name, version = certificate.model.version,
             from_cache = code.from_cache, time = ?code.time, "loaded"
@@ -199,10 +231,7 @@ impl Inner {
         digest: Digest,
         certificate: &Certificate,
     ) -> Result<Code, LoadError> {
-        if let Some((host, pool)) = self.pooled.as_ref().zip(self.config.pool)
-            && pool.takes(certificate)
-            && check::memories(bytes) == 1
-        {
+        if let Some(host) = self.pool_for(bytes, certificate) {
             match host.compile(bytes, digest) {
                 Ok(code) => return Ok(code),
                 // It may be of a shape that a pool has no place for.
@@ -210,6 +239,17 @@ impl Inner {
             }
         }
         self.host(&certificate.engine).compile(bytes, digest)
+    }
+
+    fn cached(&self, bytes: &[u8], digest: Digest, certificate: &Certificate) -> Option<Code> {
+        let pool = self.pool_for(bytes, certificate).and_then(|host| host.cached(digest));
+        pool.or_else(|| self.host(&certificate.engine).cached(digest))
+    }
+
+    /// The pool's host, where instances of the component may come from it.
+    fn pool_for(&self, bytes: &[u8], certificate: &Certificate) -> Option<&Host> {
+        let (host, pool) = self.pooled.as_ref().zip(self.config.pool)?;
+        (pool.takes(certificate) && check::memories(bytes) == 1).then_some(host)
     }
 
     fn host(&self, claim: &EngineClaim) -> &Host {
@@ -223,11 +263,11 @@ impl Inner {
 
 impl Host {
     fn compile(&self, bytes: &[u8], digest: Digest) -> Result<Code, LoadError> {
+        if let Some(code) = self.cached(digest) {
+            return Ok(code);
+        }
         let Host { engine, cache } = self;
         let start = Instant::now();
-        if let Some(component) = cache.as_ref().and_then(|cache| cache.get(engine, digest)) {
-            return Ok(Code { component, from_cache: true, time: start.elapsed() });
-        }
         let component = Component::from_binary(engine, bytes)
             .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let time = start.elapsed();
@@ -236,7 +276,14 @@ impl Host {
             cache.get(engine, digest)
         });
         // What is mapped from a file takes less memory than what was just made.
-        Ok(Code { component: kept.unwrap_or(component), from_cache: false, time })
+        let (is_kept, component) = (kept.is_some(), kept.unwrap_or(component));
+        Ok(Code { component, from_cache: false, kept: is_kept, time })
+    }
+
+    fn cached(&self, digest: Digest) -> Option<Code> {
+        let start = Instant::now();
+        let component = self.cache.as_ref()?.get(&self.engine, digest)?;
+        Some(Code { component, from_cache: true, kept: true, time: start.elapsed() })
     }
 }
 
@@ -247,7 +294,16 @@ fn fuel_table() -> String {
 struct Code {
     component: Component,
     from_cache: bool,
+    /// Whether the cache has it.
+    kept: bool,
     time: Duration,
+}
+
+fn expected(bytes: &[u8], wanted: Digest) -> Result<Digest, LoadError> {
+    match Digest::of(bytes) {
+        seen if seen == wanted => Ok(seen),
+        seen => Err(LoadError::Digest { wanted, seen }),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {

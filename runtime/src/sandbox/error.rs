@@ -94,6 +94,9 @@ pub enum LoadError {
     /// The component is invalid or its code does not compile.
     #[error("the component does not compile: {0}")]
     Compile(String),
+    /// The cache of compiled code does not take it; the log says why.
+    #[error("the compiled code cannot be kept: the cache of compiled code does not take it")]
+    NotKept,
     /// The component could not be instantiated or did not answer `stage-count`.
     #[error("the component does not start: {0}")]
     Start(#[source] RunError),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::serving::{Ran, RunFailure, Runner};
+use crate::serving::{Fault, Ran, RunFailure, Runner};
 use crate::state::{DriftRule, Event, Rollout, StreamSettings};
 use crate::transaction::Cause;
 use leeway_runtime::sandbox::Module;
@@ -18,7 +18,7 @@ struct Fragile {
 impl Runner for Fragile {
     fn run(&self, inputs: &[Tensor]) -> Result<Ran, RunFailure> {
         match lock(&self.failing).contains(&self.digest) {
-            true => Err(RunFailure::new("the component trapped", true)),
+            true => Err(RunFailure::of(Fault::Model, "the component trapped")),
             false => self.inner.run(inputs),
         }
     }

@@ -8,6 +8,7 @@ use leeway_runtime::offload::record::Outcome;
 use super::*;
 use crate::serving::{Answer, Fault, Lane};
 use crate::state::{Rollout, StreamSettings};
+use crate::testing::Behaviour;
 
 /// Settings with these streams, under which nothing passes or fails by time.
 fn with_streams(names: &[&str], period_ms: f64) -> Settings {
@@ -241,4 +242,85 @@ fn what_cannot_be_kept_any_more_is_set_aside_and_told_also_after_a_restart() {
     let told = again.stream_status().remove("camera").unwrap();
     assert!(told.set_aside && told.reason.unwrap().contains("camera"));
     assert_eq!(refused(&again), Fault::SetAside);
+}
+
+/// A device with a stream that hands inputs on to the stream `small` of a smaller model.
+struct Degrading(Camera);
+
+impl Degrading {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let deployer = bench.open();
+        let own = Self(Camera { bench, deployer });
+        own.deploy_small(with_streams(&["small"], 1_000.0)).unwrap();
+        own.deploy_large().unwrap();
+        own
+    }
+
+    fn bring(&self, model: &TestModel, settings: Settings) -> Result<Deployed, Refusal> {
+        let Camera { bench, deployer } = &self.0;
+        let module = component(model);
+        let request = Request { settings: Some(settings), ..bench.request(&module, 1) };
+        deploy(deployer, &request, &module)
+    }
+
+    fn deploy_small(&self, settings: Settings) -> Result<Deployed, Refusal> {
+        self.bring(&TestModel { name: "small".into(), ..scaling(2.0) }, settings)
+    }
+
+    fn deploy_large(&self) -> Result<Deployed, Refusal> {
+        let mut settings = with_streams(&["camera"], 1_000.0);
+        settings.streams[0].overload = crate::state::Overload::Degrade;
+        settings.streams[0].degrade_to = Some("small".into());
+        self.bring(&TestModel::behaving(Behaviour::Busy(3_000_000)), settings)
+    }
+
+    fn promised(&self) -> Vec<String> {
+        let mut names = self.0.promised();
+        names.sort();
+        names
+    }
+
+    /// What the status says of the stream.
+    fn no_smaller(&self) -> Option<String> {
+        let status = self.0.deployer.stream_status().remove("camera").unwrap();
+        assert!(status.promised.is_some(), "{status:?}");
+        status.no_smaller
+    }
+}
+
+#[test]
+fn a_stream_whose_smaller_model_is_gone_drops_inputs_and_holds_no_deployment_up() {
+    const NONE: &str = "there is no stream \"small\"";
+    let device = Degrading::new();
+    assert_eq!(device.no_smaller(), None);
+    device.0.deployer.remove("small", "asked for", None).unwrap();
+    assert_eq!(device.no_smaller().as_deref(), Some(NONE));
+    assert_eq!(device.promised(), ["camera"]);
+    // Others are deployed as before.
+    let other = TestModel { name: "other".into(), ..scaling(3.0) };
+    device.bring(&other, with_streams(&["other"], 1_000.0)).unwrap();
+    assert_eq!(device.promised(), ["camera", "other"]);
+    // A candidate asks for what is not there.
+    let refusal = device.deploy_large().unwrap_err();
+    assert_eq!(refusal.step, Step::Admit);
+    assert!(refusal.to_string().contains("\"small\", which is not among"), "{refusal}");
+    // It comes back, and goes again by another version without the stream.
+    device.deploy_small(with_streams(&["small"], 1_000.0)).unwrap();
+    assert_eq!(device.no_smaller(), None);
+    // It takes longer than was thought, which is seen while it serves.
+    let small = device.0.deployer.serving().model("small").unwrap().routing();
+    small.primary.watch.as_ref().unwrap().observe(Duration::from_millis(500));
+    device.bring(&other, with_streams(&["other"], 2_000.0)).unwrap();
+    let why = device.no_smaller().unwrap();
+    assert!(why.contains("the model of \"small\" takes"), "{why}");
+    device.deploy_small(with_streams(&["tiny"], 1_000.0)).unwrap();
+    assert_eq!(device.no_smaller().as_deref(), Some(NONE));
+    assert_eq!(device.promised(), ["camera", "other", "tiny"]);
+    // Also after a restart.
+    let Degrading(Camera { bench, deployer }) = device;
+    drop(deployer);
+    let again = bench.open();
+    let status = again.stream_status().remove("camera").unwrap();
+    assert!(status.promised.is_some() && status.no_smaller.as_deref() == Some(NONE));
 }

@@ -20,7 +20,7 @@ const HTTP2: &[u8] = b"PRI * HTTP/2";
 /// Whether a request's head has come whose answer is not yet made. A clone is the same
 /// one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct UnderWay(Arc<State>);
+pub(super) struct UnderWay(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -30,19 +30,19 @@ struct State {
 
 impl UnderWay {
     /// A head has come.
-    pub(crate) fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.0.begun.fetch_add(1, Ordering::AcqRel);
         self.0.is_answering.store(true, Ordering::Release);
     }
 
     /// The answer is made: the next thing to come is a head.
-    pub(crate) fn end(&self) {
+    pub(super) fn end(&self) {
         self.0.is_answering.store(false, Ordering::Release);
     }
 }
 
 /// A stream on which heads must come in time.
-pub(crate) struct Paced<S> {
+pub(super) struct Paced<S> {
     stream: S,
     under_way: UnderWay,
     time: Duration,
@@ -54,7 +54,7 @@ pub(crate) struct Paced<S> {
 }
 
 impl<S> Paced<S> {
-    pub(crate) fn new(stream: S, under_way: UnderWay, time: Duration) -> Self {
+    pub(super) fn new(stream: S, under_way: UnderWay, time: Duration) -> Self {
         Self { stream, under_way, time, until: None, is_http2: None, begun: 0 }
     }
 
