@@ -1,7 +1,7 @@
 //! One request and its answer, as bytes on a connection: HTTP/1.1, HTTP/2 and gRPC.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -16,6 +16,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::Model;
+use crate::stamp::{Stamp, Stamped};
+
+/// The requests that a connection of HTTP/2 has under way. What is more than a server allows
+/// would wait in this client.
+const STREAMS: usize = 100;
 
 /// How requests and answers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +120,7 @@ impl Call {
     /// What a server answers, as numbers.
     pub async fn outputs(&self, address: SocketAddr, model: &Model) -> Result<Vec<f32>> {
         let mut connection = Connections::open(self, address, 1).await?.remove(0);
-        let Answer { status, head_bytes, body } = connection.exchange().await?;
+        let Answer { status, head_bytes, body, .. } = connection.exchange().await?;
         if status != 200 {
             bail!("status {status}: {}", String::from_utf8_lossy(&body));
         }
@@ -200,6 +205,8 @@ pub struct Answer {
     pub head_bytes: Option<usize>,
     /// The body.
     pub body: Vec<u8>,
+    /// When the last of it arrived in the socket.
+    pub at: Instant,
 }
 
 /// Ways of having one request under way.
@@ -212,7 +219,7 @@ pub enum Connections {
 
 impl Connections {
     /// Opens ways for `count` requests at a time: over HTTP/1.1 as many connections, over
-    /// HTTP/2 one.
+    /// HTTP/2 as few as have so many streams.
     pub async fn open(call: &Call, address: SocketAddr, count: usize) -> Result<Vec<Self>> {
         let mut connections = Vec::with_capacity(count);
         match call.encoding {
@@ -220,17 +227,25 @@ impl Connections {
                 for _ in 0..count {
                     let stream = TcpStream::connect(address).await?;
                     stream.set_nodelay(true)?;
+                    let stream = Stamped::new(stream);
                     let (request, read) = (call.http1(address), Vec::with_capacity(16 << 10));
                     connections.push(Self::Http1(Http1 { stream, request, read }));
                 }
             }
             Encoding::Http2 | Encoding::BinaryHttp2 | Encoding::Grpc => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                let (sender, connection) = h2::client::handshake(stream).await?;
-                tokio::spawn(connection);
-                let one = || Http2 { sender: sender.clone(), call: call.clone(), address };
-                connections.extend((0..count).map(|_| Self::Http2(one())));
+                while connections.len() < count {
+                    let stream = TcpStream::connect(address).await?;
+                    stream.set_nodelay(true)?;
+                    let stream = Stamped::new(stream);
+                    let stamp = stream.stamp();
+                    let (sender, connection) = h2::client::handshake(stream).await?;
+                    tokio::spawn(connection);
+                    let streams = STREAMS.min(count - connections.len());
+                    connections.extend((0..streams).map(|_| {
+                        let (sender, call, stamp) = (sender.clone(), call.clone(), stamp.clone());
+                        Self::Http2(Http2 { sender, call, address, stamp })
+                    }));
+                }
             }
         }
         Ok(connections)
@@ -247,7 +262,7 @@ impl Connections {
 
 /// A connection with one request at a time.
 pub struct Http1 {
-    stream: TcpStream,
+    stream: Stamped,
     request: Vec<u8>,
     read: Vec<u8>,
 }
@@ -280,7 +295,8 @@ impl Http1 {
                 bail!("the server closed the connection");
             }
         }
-        Ok(Answer { status, head_bytes, body: self.read[start..end].to_vec() })
+        let at = self.stream.stamp().arrival().at;
+        Ok(Answer { status, head_bytes, body: self.read[start..end].to_vec(), at })
     }
 }
 
@@ -293,11 +309,13 @@ pub struct Http2 {
     sender: SendRequest<Bytes>,
     call: Call,
     address: SocketAddr,
+    /// Of the connection: the answer has arrived then, or before.
+    stamp: Stamp,
 }
 
 impl Http2 {
     async fn exchange(&mut self) -> Result<Answer> {
-        let Self { sender, call, address } = self;
+        let Self { sender, call, address, stamp } = self;
         let mut request =
             Request::builder().method(Method::POST).uri(format!("http://{address}{}", call.path));
         for (name, value) in &call.headers {
@@ -323,6 +341,6 @@ impl Http2 {
             status = if code == Some(0) { 200 } else { 503 };
         }
         let head_bytes = number(&head.headers, HEADER_LENGTH);
-        Ok(Answer { status, head_bytes, body: read })
+        Ok(Answer { status, head_bytes, body: read, at: stamp.arrival().at })
     }
 }

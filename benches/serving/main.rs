@@ -12,12 +12,16 @@
 //! and p99, and the least CPU time of the whole server for one request.
 //!
 //! `--overload` offers the fog host, on its own, twice the requests that it can answer, at
-//! fixed times, each with a deadline, and prints what became of them.
+//! fixed times, each with a deadline, and prints what became of them. An answer's time ends
+//! when the kernel has it: what this client is late to read is counted apart.
 
 mod exchange;
 mod load;
 mod overload;
 mod servers;
+#[path = "../../fog-host/src/stamp.rs"]
+#[allow(dead_code, unused_imports, reason = "the fog host's: its tests run there")]
+mod stamp;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -26,6 +26,8 @@ struct Outcome {
     answered: Vec<Duration>,
     /// The times of those that were refused.
     refused: Vec<Duration>,
+    /// How long this client took to read what had arrived.
+    unread: Vec<Duration>,
     /// Those that found no connection.
     unsent: usize,
     /// Those whose connection broke.
@@ -37,19 +39,20 @@ pub async fn run(arguments: &Arguments, cpus: &Cpus, models: &[Model]) -> Result
     let server = Server::start(Kind::Leeway, None, models, cpus).await?;
     let deadline = Duration::from_secs_f64(arguments.deadline / 1e3);
     println!(
-        "{:<12} {:<14} {:>9} {:>9} {:>9} {:>9} {:>7} {:>9} {:>9} {:>9} {:>7} {:>7}",
+        "{:<12} {:<8} {:>10} {:>10} {:>10} {:>10} {:>7} {:>8} {:>8} {:>8} {:>9} {:>7} {:>8}",
         "model",
         "encoding",
-        "capacity",
+        "capacity/s",
         "offered/s",
-        "answered",
-        "refused",
+        "answered/s",
+        "refused/s",
         "late",
         "p50 ms",
         "p99 ms",
         "refusal",
-        "unsent",
-        "broken"
+        "unsent/s",
+        "broken",
+        "client"
     );
     for model in models {
         for encoding in [Encoding::Json, Encoding::Binary, Encoding::Grpc] {
@@ -58,27 +61,35 @@ pub async fn run(arguments: &Arguments, cpus: &Cpus, models: &[Model]) -> Result
             let capacity = load::closed(&server, &call, SATURATING, time).await?;
             let rate = 2.0 * capacity.per_second;
             let call = Call::new(encoding, model, Some(deadline));
-            let mut outcome = open(&server, &call, rate, time * 2).await?;
+            let time = time * 2;
+            let mut outcome = open(&server, &call, rate, time).await?;
             let late = outcome.answered.iter().filter(|time| **time > deadline).count();
             let millis = |time: Duration| time.as_secs_f64() * 1e3;
+            let a_second = |count: usize| count as f64 / time.as_secs_f64();
             println!(
-                "{:<12} {:<14} {:>9.0} {:>9.0} {:>9} {:>9} {:>7} {:>9.3} {:>9.3} {:>9.3} {:>7} {:>7}",
+                "{:<12} {:<8} {:>10.0} {:>10.0} {:>10.0} {:>10.0} {:>7} {:>8.3} {:>8.3} {:>8.3} {:>9.0} {:>7} {:>8.3}",
                 model.name,
                 encoding.name(),
                 capacity.per_second,
                 rate,
-                outcome.answered.len(),
-                outcome.refused.len(),
+                a_second(outcome.answered.len()),
+                a_second(outcome.refused.len()),
                 late,
                 millis(percentile(&mut outcome.answered, 50.0)),
                 millis(percentile(&mut outcome.answered, 99.0)),
                 millis(percentile(&mut outcome.refused, 99.0)),
-                outcome.unsent,
+                a_second(outcome.unsent),
                 outcome.broken,
+                millis(percentile(&mut outcome.unread, 99.0)),
             );
         }
     }
-    println!("deadline: {deadline:?} after sending; refusal: p99 of the time until a refusal, ms");
+    println!(
+        "deadline: {deadline:?} from sending until the answer is in the client's socket; late: \
+         answers after it; p50, p99: of answers; refusal: p99 of the time until a refusal, ms; \
+         unsent: found all {CONNECTIONS} connections busy; client: p99 of what it was late to \
+         read, ms"
+    );
     Ok(())
 }
 
@@ -106,10 +117,12 @@ async fn open(server: &Server, call: &Call, rate: f64, time: Duration) -> Result
             let sent = Instant::now();
             match way.exchange().await {
                 Ok(answer) => {
+                    let time = answer.at.saturating_duration_since(sent);
                     let mut outcome = lock(&outcome);
+                    outcome.unread.push(answer.at.elapsed());
                     match answer.status {
-                        200 => outcome.answered.push(sent.elapsed()),
-                        _ => outcome.refused.push(sent.elapsed()),
+                        200 => outcome.answered.push(time),
+                        _ => outcome.refused.push(time),
                     }
                     lock(&free).push(way);
                 }

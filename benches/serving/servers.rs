@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use leeway_fog_host::{FogConfig, FogHost, StoreLocation};
+use leeway_fog_host::{FogConfig, FogHost, StoreLocation, runtime};
 use leeway_runtime::realtime::RealTime;
 use serde_json::json;
 use tempfile::TempDir;
@@ -208,8 +208,7 @@ pub fn host(folder: &Path) -> Result<()> {
         pin_workers: true,
         ..FogConfig::default()
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    runtime(None)?.block_on(async {
         FogHost::bind(config).await?.serve(std::future::pending()).await?;
         Ok(())
     })

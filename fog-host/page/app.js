@@ -80,7 +80,7 @@ function tiles({ host, recent, totals, devices, models }) {
   const [value, unit] = millis(recent.request.p99_ms).split(" ");
   replace(at("tiles"),
     tile("Inferences", count(recent.answered_per_second), "/s", `${count(totals.answered)} since the start`),
-    tile("Request time, p99", value, unit, `p50 ${millis(recent.request.p50_ms)}, last minute`),
+    tile("Request time, p99", value, unit, `p50 ${millis(recent.request.p50_ms)}, 1 min`),
     tile("Queue", String(host.waiting), `of ${host.queue}`, `p99 wait ${millis(recent.queue.p99_ms)}`, host.waiting >= host.queue),
     tile("After the deadline", count(totals.late), "", `of ${count(totals.answered)} answers`, totals.late > 0),
     tile("Refusals", count(refused), "", why.join(", ") || "none", recent.refused_per_second > 0),

@@ -59,6 +59,11 @@ impl Scope {
             Scope::Admin => "admin",
         }
     }
+
+    /// Whether something here changes by what it allows.
+    pub(crate) fn is_to_change(self) -> bool {
+        matches!(self, Scope::Push | Scope::Admin)
+    }
 }
 
 /// Where a request comes from.

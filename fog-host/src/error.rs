@@ -24,6 +24,10 @@ use crate::pool::{JobError, SubmitError};
 use crate::quota::NoRoom;
 use crate::repository::RepositoryError;
 
+/// What the client was told, with its answer: for whoever else wants to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Told(pub(crate) String);
+
 /// Why a request was not answered with what it asked for.
 #[derive(Debug)]
 pub(crate) struct HttpError {
@@ -252,7 +256,9 @@ impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         self.log();
         let Self { status, message, retry_after, .. } = self;
-        let mut response = (status, Json(ErrorObject { error: message })).into_response();
+        let object = ErrorObject { error: message };
+        let mut response = (status, Json(&object)).into_response();
+        response.extensions_mut().insert(Told(object.error));
         if let Some(wait) = retry_after {
             let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -9,6 +9,7 @@ use leeway_contract::Digest;
 use leeway_protocol::repository::{IndexEntry, ModelState};
 use leeway_runtime::sandbox::Module;
 use leeway_telemetry::Exporter;
+use tokio::sync::Semaphore;
 
 use crate::access::Access;
 use crate::audit::Audit;
@@ -31,6 +32,8 @@ pub(crate) struct Host {
     pub(crate) modules: Modules,
     pub(crate) uploads: Arc<Uploads>,
     pub(crate) pool: Pool,
+    /// Places for large requests that are decoded.
+    pub(crate) decoding: Semaphore,
     pub(crate) audit: Audit,
     /// Where spans go.
     pub(crate) traces: Option<Exporter>,

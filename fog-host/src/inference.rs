@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use leeway_protocol::{Answer, Request};
+use leeway_protocol::{Answer, Parameters, Request};
 
 use crate::access::Client;
 use crate::clients::TooMany;
@@ -56,11 +56,7 @@ impl Inference<'_> {
         let range = job.range.clone();
         let last = *range.end() as usize;
         let decoded = Instant::now();
-        let answer = host.pool.submit(job).inspect_err(|error| match error {
-            SubmitError::Full { .. } => observations.refused(Refused::Queue),
-            SubmitError::Late { .. } => observations.refused(Refused::Deadline),
-            SubmitError::Stopped => {}
-        })?;
+        let answer = host.pool.submit(job).inspect_err(|error| self.count(error))?;
         let Done { execution, queue, ended } = match answer.done().await {
             Ok(done) => done?,
             Err(_) => return Err(HttpError::unavailable("shutting down", Duration::from_secs(1))),
@@ -88,26 +84,52 @@ impl Inference<'_> {
             queue,
             compute: execution.elapsed,
             output: ran.elapsed(),
-            deadline: request.timeout(),
+            deadline: request.parameters.timeout(),
         };
         host.seen.inferred(&client.name, Answered::Yes(times));
         observations.answered(&target.name, &target.version, times, execution.fuel);
         Ok(encoded)
     }
 
+    fn count(&self, error: &SubmitError) {
+        let observations = &self.host.observations;
+        match error {
+            SubmitError::Full { .. } => observations.refused(Refused::Queue),
+            SubmitError::Late { .. } => observations.refused(Refused::Deadline),
+            SubmitError::Stopped => {}
+        }
+    }
+
+    /// Refuses a request with these parameters, whose tensors have not been read yet, if it
+    /// could not end in time. Under more load than the host can answer, most requests end
+    /// here, and reading them all would leave no time to answer any.
+    pub(crate) fn foresee(&self, parameters: &Parameters) -> Result<(), HttpError> {
+        let module = &self.target.module;
+        // What is wrong with the range is said by whoever reads the request.
+        let Ok(range) = parameters.range(module.certificate()) else { return Ok(()) };
+        let time = self.time(parameters);
+        let foreseen = self.host.pool.foresee(module, &range, self.arrival.at + time, time);
+        Ok(foreseen.inspect_err(|error| self.count(error))?)
+    }
+
+    /// The time that a request has, from its arrival on.
+    fn time(&self, parameters: &Parameters) -> Duration {
+        let limit = self.host.config.request_time;
+        parameters.timeout().map_or(limit, |timeout| timeout.min(limit))
+    }
+
     /// The job that the request asks for, checked against the certificate before
     /// it takes a place in the queue.
     fn job(&self, request: &mut Request) -> Result<Job, HttpError> {
         let module = self.target.module.clone();
-        let range = request.range(module.certificate()).map_err(HttpError::bad_request)?;
+        let range =
+            request.parameters.range(module.certificate()).map_err(HttpError::bad_request)?;
         let stages = &module.certificate().stages;
         let inputs = request.take_inputs(&stages[*range.start() as usize].inputs);
         let inputs = inputs.map_err(HttpError::bad_request)?;
         let outputs = request.check_outputs(&stages[*range.end() as usize].outputs);
         outputs.map_err(HttpError::bad_request)?;
-        let limit = self.host.config.request_time;
-        let time = request.timeout().map_or(limit, |timeout| timeout.min(limit));
-        let Arrival { at, waited } = self.arrival;
-        Ok(Job { module, range, inputs, deadline: at + time, time, waited })
+        let time = self.time(&request.parameters);
+        Ok(Job { module, range, inputs, deadline: self.arrival.at + time, time })
     }
 }

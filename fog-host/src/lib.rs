@@ -35,6 +35,7 @@
 //! | `follow`      | what other hosts of a shared store changed          |
 //! | `preload`     | components that are there from the beginning        |
 //! | `pool`        | the workers                                         |
+//! | `threads`     | the asynchronous threads                            |
 //! | `file`        | files of settings                                   |
 //! | `error`       | what the client is told, and what the log is told   |
 
@@ -63,6 +64,7 @@ mod seen;
 mod server;
 mod stamp;
 mod store;
+mod threads;
 mod traced;
 mod trusted;
 mod uploads;
@@ -78,3 +80,4 @@ pub use preload::{Preload, PreloadError};
 pub use repository::RepositoryError;
 pub use running::Running;
 pub use server::{BindError, FogHost, Reload};
+pub use threads::runtime;

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use leeway_deploy::compile::{Compiler, compile_here, this_program};
 use leeway_fog_host::{
-    ClientLimits, Collector, FogConfig, FogHost, Preload, Reload, StoreLocation, TlsFiles,
+    ClientLimits, Collector, FogConfig, FogHost, Preload, Reload, StoreLocation, TlsFiles, runtime,
 };
 use leeway_runtime::sandbox::EngineKind;
 use tokio::signal::unix::{SignalKind, signal};
@@ -231,7 +231,7 @@ fn main() -> ExitCode {
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     let result = match command {
-        None => serve.into_config().and_then(run),
+        None => serve.into_config().and_then(|config| runtime(None)?.block_on(run(config))),
         Some(Command::Token(token)) => token.make(),
         Some(Command::Compile { order }) => return compile_here(&order),
     };
@@ -244,7 +244,6 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
 async fn run(config: FogConfig) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot await SIGINT")?;

@@ -4,10 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
-use tokio::runtime;
 use tokio::sync::oneshot;
 
-use crate::{BindError, FogConfig, FogHost};
+use crate::{BindError, FogConfig, FogHost, runtime};
 
 /// A serving fog host. Dropping it kills it.
 #[derive(Debug)]
@@ -28,12 +27,7 @@ impl Running {
     /// Starts a host and returns when it listens. Not to be called from
     /// asynchronous code, which has [`FogHost`] itself.
     pub fn start(config: FogConfig) -> Result<Self, BindError> {
-        let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("leeway-fog")
-            .enable_all()
-            .build()
-            .map_err(BindError::Workers)?;
+        let runtime = runtime(Some(2)).map_err(BindError::Workers)?;
         let host = runtime.block_on(FogHost::bind(config))?;
         let (address, grpc_address) = (host.local_addr(), host.grpc_addr());
         let (end, ended) = oneshot::channel();

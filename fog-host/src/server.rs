@@ -17,7 +17,7 @@ use leeway_tls::server::{ClientCertificate, ConnectionLimits, Connections, Tls};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::access::{Access, Peer};
 use crate::api;
@@ -187,6 +187,7 @@ impl FogHost {
             modules,
             uploads,
             pool,
+            decoding: Semaphore::new(workers.max(1)),
             audit,
             traces,
             observations: Observations::default(),

@@ -230,8 +230,8 @@ mod tests {
         let Encoded { body, head_bytes } = asked.encode().unwrap();
 
         let mut request = Request::decode(&body, head_bytes).unwrap();
-        assert_eq!(request.timeout(), Some(Duration::from_micros(1)));
-        assert_eq!(request.range(&certificate), Ok(0..=0));
+        assert_eq!(request.parameters.timeout(), Some(Duration::from_micros(1)));
+        assert_eq!(request.parameters.range(&certificate), Ok(0..=0));
         assert_eq!(request.take_inputs(certificate.inputs()).unwrap(), inputs);
         let answer = Answer {
             model_name: "m",

@@ -9,6 +9,9 @@ use serde::Deserialize;
 use super::scalars::Scalars;
 use super::{ProtocolError, datatype, split, wrong};
 
+/// How far from its end a request is looked at for its parameters, in bytes.
+const LONGEST_TAIL: usize = 1024;
+
 #[derive(Deserialize)]
 struct Head {
     #[serde(default)]
@@ -35,6 +38,54 @@ pub struct Parameters {
     pub binary_data_output: bool,
     /// On a device: the stream that the inputs belong to.
     pub stream: Option<String>,
+}
+
+/// What may follow the inputs of a request, as far as it matters before these are read.
+#[derive(Deserialize)]
+struct Tail {
+    #[serde(default)]
+    parameters: Option<Parameters>,
+}
+
+impl Parameters {
+    /// The parameters at the end of a request, where most clients have them, without reading
+    /// the tensors before. `None` where that does not tell: then only decoding does.
+    ///
+    /// What follows the last bracket of an array and closes one object more than it opens is
+    /// at the top of the request, if that is JSON at all: in a string, quotes have escapes.
+    pub fn at_end(body: &[u8], head_bytes: Option<usize>) -> Option<Self> {
+        let (json, _) = split(body, head_bytes).ok()?;
+        let end = json.get(json.len().saturating_sub(LONGEST_TAIL)..)?;
+        let place = end.iter().rposition(|byte| *byte == b']')?;
+        let members = end[place + 1..].trim_ascii_start().strip_prefix(b",")?;
+        let tail: Tail = serde_json::from_slice(&[&b"{"[..], members].concat()).ok()?;
+        tail.parameters
+    }
+
+    /// What is left of the client's time, from the request's arrival on.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout.filter(|micros| *micros > 0).map(Duration::from_micros)
+    }
+
+    /// The stages to run: all, or those that the parameters say. Only all where machines
+    /// do not agree to the bit: parts of two would be the result of neither.
+    pub fn range(&self, certificate: &Certificate) -> Result<RangeInclusive<u32>, ProtocolError> {
+        let last_stage = certificate.last_stage();
+        let first = self.first_stage.unwrap_or(0);
+        let last = self.last_stage.unwrap_or(last_stage);
+        match certificate.fuel(first..=last) {
+            Some(_) if !certificate.is_bit_identical() && (first, last) != (0, last_stage) => {
+                Err(wrong(format!(
+                    "first_stage {first} to last_stage {last} is a part of a model with relaxed \
+                     SIMD, which gives other bits on other machines: run all stages on one"
+                )))
+            }
+            Some(_) => Ok(first..=last),
+            None => Err(wrong(format!(
+                "first_stage {first} to last_stage {last} is no range of the model's stages, 0 to {last_stage}"
+            ))),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -149,37 +200,12 @@ impl Request {
         Ok(Self { id, parameters, inputs: Inputs::Named(inputs), outputs })
     }
 
-    /// What is left of the client's time, from the request's arrival on.
-    pub fn timeout(&self) -> Option<Duration> {
-        self.parameters.timeout.filter(|micros| *micros > 0).map(Duration::from_micros)
-    }
-
     /// Leaves the client no more time than this.
     pub fn shorten(&mut self, time: Duration) {
-        let time = self.timeout().map_or(time, |timeout| timeout.min(time));
+        let time = self.parameters.timeout().map_or(time, |timeout| timeout.min(time));
         // 0 would be no limit.
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
         self.parameters.timeout = Some(micros);
-    }
-
-    /// The stages to run: all, or those that the parameters say. Only all where machines
-    /// do not agree to the bit: parts of two would be the result of neither.
-    pub fn range(&self, certificate: &Certificate) -> Result<RangeInclusive<u32>, ProtocolError> {
-        let last_stage = certificate.last_stage();
-        let first = self.parameters.first_stage.unwrap_or(0);
-        let last = self.parameters.last_stage.unwrap_or(last_stage);
-        match certificate.fuel(first..=last) {
-            Some(_) if !certificate.is_bit_identical() && (first, last) != (0, last_stage) => {
-                Err(wrong(format!(
-                    "first_stage {first} to last_stage {last} is a part of a model with relaxed \
-                     SIMD, which gives other bits on other machines: run all stages on one"
-                )))
-            }
-            Some(_) => Ok(first..=last),
-            None => Err(wrong(format!(
-                "first_stage {first} to last_stage {last} is no range of the model's stages, 0 to {last_stage}"
-            ))),
-        }
     }
 
     /// The inputs in the order of `specs`, of which each must be there once, and
@@ -313,7 +339,7 @@ mod tests {
             "inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": null,
             "data": [1, 2]}], "model_name": "ignored"}"#;
         let mut request = Request::decode(json, None).unwrap();
-        assert_eq!((&request.id, request.timeout()), (&None, None));
+        assert_eq!((&request.id, request.parameters.timeout()), (&None, None));
         assert_eq!(request.wanted(&[spec("y"), spec("z")]).len(), 2);
         assert_eq!(request.take_inputs(&[spec("x")]).unwrap().len(), 1);
     }
@@ -322,10 +348,36 @@ mod tests {
     fn the_clients_time_is_in_microseconds_and_0_is_none() {
         let timeout = |text: &str| {
             let json = format!(r#"{{"inputs": [], "parameters": {{"timeout": {text}}}}}"#);
-            Request::decode(json.as_bytes(), None).map(|request| request.timeout())
+            Request::decode(json.as_bytes(), None).map(|request| request.parameters.timeout())
         };
         assert_eq!(timeout("1500"), Ok(Some(Duration::from_micros(1500))));
         assert_eq!(timeout("0"), Ok(None));
         assert!(timeout("-1").is_err() && timeout("\"1\"").is_err() && timeout("1.5").is_err());
+    }
+
+    #[test]
+    fn parameters_at_the_end_are_those_of_the_request() {
+        let input = r#"{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}"#;
+        let first = |members: &str| format!(r#"{{"inputs": [{input}]{members}}}"#);
+        let at_end = |json: &str| Parameters::at_end(json.as_bytes(), None);
+        let told = first(r#", "id": "7", "parameters": {"timeout": 20, "last_stage": 1, "y": {}}"#);
+        let seen = at_end(&told).unwrap();
+        assert_eq!(seen, Request::decode(told.as_bytes(), None).unwrap().parameters);
+        assert_eq!((seen.timeout, seen.last_stage), (Some(20), Some(1)));
+        // Those of an input are not the request's, and neither is a text.
+        for json in [
+            first(""),
+            first(r#", "id": "a]", "parameters": {"timeout": 20}"#),
+            first(r#", "id": "a],\"parameters\": {\"timeout\": 20}}""#),
+            first(r#", "parameters": {"a": [], "timeout": 20}"#),
+            first(r#", "outputs": [{"name": "y", "parameters": {"timeout": 20}}]"#),
+            format!(r#"{{"parameters": {{"timeout": 20}}, "inputs": [{input}]}}"#),
+            r#"{"inputs": [{"name": "x", "shape": [2], "parameters": {"timeout": 20}}]}"#.into(),
+        ] {
+            assert_eq!(at_end(&json), None, "{json}");
+        }
+        let binary = [told.as_bytes(), b"],\"parameters\": {}}"].concat();
+        assert_eq!(Parameters::at_end(&binary, Some(told.len())), Some(seen));
+        assert_eq!(Parameters::at_end(&binary, Some(binary.len() + 1)), None);
     }
 }

@@ -12,8 +12,9 @@ use super::{ProtocolError, datatype, wrong};
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Scalar {
     Bool(bool),
-    /// Any number of the range of `i64` or of `u64`.
-    Whole(i128),
+    Whole(i64),
+    /// One that only `u64` has.
+    Large(u64),
     Float(f64),
 }
 
@@ -55,12 +56,12 @@ impl<'de> Visitor<'de> for Collect<'_> {
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.scalars.push(Scalar::Whole(value.into()));
+        self.scalars.push(Scalar::Whole(value));
         Ok(())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.scalars.push(Scalar::Whole(value.into()));
+        self.scalars.push(i64::try_from(value).map_or(Scalar::Large(value), Scalar::Whole));
         Ok(())
     }
 
@@ -85,6 +86,7 @@ impl Scalars {
                 let seen = match scalar {
                     Scalar::Bool(value) => value.to_string(),
                     Scalar::Whole(value) => value.to_string(),
+                    Scalar::Large(value) => value.to_string(),
                     Scalar::Float(value) => value.to_string(),
                 };
                 let hint = match dtype {
@@ -102,12 +104,14 @@ impl Scalars {
 /// Appends an element's bytes; `None` if the type does not have the value.
 fn push(scalar: Scalar, dtype: DType, bytes: &mut Vec<u8>) -> Option<()> {
     let whole = || match scalar {
-        Scalar::Whole(value) => Some(value),
+        Scalar::Whole(value) => Some(i128::from(value)),
+        Scalar::Large(value) => Some(i128::from(value)),
         _ => None,
     };
     let float = || match scalar {
         Scalar::Bool(_) => None,
         Scalar::Whole(value) => Some(value as f64),
+        Scalar::Large(value) => Some(value as f64),
         Scalar::Float(value) => Some(value),
     };
     match dtype {

@@ -2,11 +2,12 @@
 the feature `buckets`.
 
 Any host serves what was pushed to another, aliases that several hosts write at the same
-time all stay, and a host that begins later has everything.
+time all stay, and a host that begins later has everything. What a client may keep counts
+on all hosts together, also where two take the last place at the same time.
 """
 
 import argparse
-import json
+import hashlib
 import socket
 import subprocess
 import sys
@@ -14,11 +15,12 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 from chromium import wait_for
-from fog_host import FogHost
+from fog_host import Answer, FogHost
 from leeway import ROOT, Component, Leeway, default_binaries
 from page_check import post, request_of
 from tally import Tally
@@ -78,18 +80,15 @@ class Store:
             return response.read().decode()
 
 
-def get(host: FogHost, path: str) -> tuple[int, dict]:
-    """GET; status and JSON."""
-    try:
-        with urllib.request.urlopen(f"http://{host.address}{path}", timeout=30) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+def entry(name: str, scope: str, more: str) -> str:
+    """A client whose token is its name."""
+    sha256 = hashlib.sha256(name.encode()).hexdigest()
+    return f'[[token]]\nname = "{name}"\nsha256 = "{sha256}"\nscopes = ["{scope}"]\n{more}'
 
 
 def versions(host: FogHost, name: str) -> set[str]:
     """The versions of a name, as a host knows them."""
-    models = get(host, "/v1/models")[1]["models"]
+    models = host.ask("GET", "/v1/models").body["models"]
     return {version for model in models if model["name"] == name for version in model["versions"]}
 
 
@@ -111,10 +110,12 @@ class Check:
             for name in ("mlp-digits", "cnn-digits")
         ]
 
-    def host(self, name: str, store: Store) -> FogHost:
+    def host(
+        self, name: str, store: Store, prefix: str = "production/fog", *more: str
+    ) -> FogHost:
         """A host on the bucket, under a prefix."""
-        options = ("--local", str(self.work / name), "--follow", "0.2")
-        url = f"s3://{BUCKET}/production/fog"
+        options = ("--local", str(self.work / name), "--follow", "0.2", *more)
+        url = f"s3://{BUCKET}/{prefix}"
         log = self.work / f"{name}.log"
         return FogHost(self.binaries, url, log, options, store.environment)
 
@@ -139,10 +140,11 @@ class Check:
             third = stack.enter_context(self.host("third", store))
             wanted = versions(first, "digits")
             check("a host that begins later has all", versions(third, "digits") == wanted)
-            ready = wait_for(lambda: get(third, "/v2/health/ready")[0] == 200)
-            check("and is ready", ready, get(third, "/v2/health/ready"))
+            ready = wait_for(lambda: third.ask("GET", "/v2/health/ready").status == 200)
+            check("and is ready", ready, third.ask("GET", "/v2/health/ready"))
             status = infer(third, "digits", cnn)
             check("and serves", status == 200, status)
+            self.quotas(store)
 
     def write_together(self, first: FogHost, second: FogHost) -> None:
         """Both hosts have versions of one name set at the same time; none is lost."""
@@ -174,12 +176,59 @@ class Check:
             first.alias("digits", "now", component.digest)
 
             def swapped(digest: str = component.digest) -> bool:
-                metadata = get(second, "/v2/models/digits")[1]
-                models = get(second, "/v1/models")[1]["models"]
+                metadata = second.ask("GET", "/v2/models/digits").body
+                models = second.ask("GET", "/v1/models").body["models"]
                 named = {m["name"]: m for m in models}["digits"]
                 return named["versions"].get("now") == digest and "inputs" in metadata
 
-            self.tally.check("a swap is followed", wait_for(swapped), get(second, "/v1/models"))
+            self.tally.check("a swap is followed", wait_for(swapped), second.ask("GET", "/v1/models"))
+
+    def quotas(self, store: Store) -> None:
+        """Two hosts count together what a client keeps, and what it gives back."""
+        sizes = [component.path.stat().st_size for component in self.models]
+        clients = self.work / "clients.toml"
+        small = f"module_bytes = {max(sizes)}\nnames = 1\n"
+        clients.write_text(entry("small", "admin", small) + entry("other", "push", ""))
+        options = ("--clients", str(clients))
+        check = self.tally.check
+        with ExitStack() as stack:
+            hosts = [
+                stack.enter_context(self.host(name, store, "quotas", *options))
+                for name in ("fourth", "fifth")
+            ]
+
+            def push(side: int, token: str) -> Answer:
+                component = self.models[side]
+                return hosts[side].push(component.digest, component.path.read_bytes(), token)
+
+            def usage(host: FogHost) -> dict:
+                return host.ask("GET", "/v1/usage", token="small").body
+
+            with ThreadPoolExecutor() as pool:
+                pushed = list(pool.map(push, (0, 1), ("small", "small")))
+            statuses = sorted(answer.status for answer in pushed)
+            check("of two pushes at once, one finds room", statuses == [201, 507], pushed)
+            won = [answer.status for answer in pushed].index(201)
+            lost = 1 - won
+            for host in hosts:
+                kept = usage(host)
+                right = (kept["bytes"], kept["modules"]) == (sizes[won], 1)
+                check("each host knows what is kept", right, kept)
+            answer = push(lost, "other")
+            check("another client has room of its own", answer.status == 201, answer)
+            first, second = self.models[won].digest, self.models[lost].digest
+            for name, wanted in (("a", 200), ("b", 507)):
+                answer = hosts[won].alias(name, "1", first, "small")
+                check(f"names are counted: {name}", answer.status == wanted, answer)
+            answer = hosts[lost].alias("b", "1", first, "small")
+            check("by the other host, too", answer.status == 507, answer)
+            for path in ("models/a/versions/1", f"modules/{first}", f"modules/{second}"):
+                answer = hosts[lost].ask("DELETE", f"/v1/{path}", token="small")
+                check(f"{path} is removed", answer.status == 204, answer)
+            kept = usage(hosts[won])
+            check("what is removed is given back", (kept["bytes"], kept["names"]) == (0, 0), kept)
+            answer = push(lost, "small")
+            check("and there is room again", answer.status == 201, answer)
 
 
 def main() -> None:

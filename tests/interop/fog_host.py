@@ -75,24 +75,27 @@ class FogHost:
             time.sleep(0.02)
         raise RuntimeError(f"leeway-fog did not start: {self.log()}")
 
-    def put(self, path: str, body: bytes) -> Answer:
-        """A PUT request."""
+    def ask(self, method: str, path: str, body: bytes = b"", token: str | None = None) -> Answer:
+        """A request, by the client with a token where there is one."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         url = f"http://{self.address}{path}"
-        request = urllib.request.Request(url, data=body, method="PUT")
+        data = body if method in ("POST", "PUT") else None
+        request = urllib.request.Request(url, data=data, method=method, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
-                return Answer(response.status, json.load(response))
+                text = response.read()
+                return Answer(response.status, json.loads(text) if text else {})
         except urllib.error.HTTPError as error:
             return Answer(error.code, json.load(error))
 
-    def push(self, digest: str, component: bytes) -> Answer:
+    def push(self, digest: str, component: bytes, token: str | None = None) -> Answer:
         """Push a module under a digest."""
-        return self.put(f"/v1/modules/{digest}", component)
+        return self.ask("PUT", f"/v1/modules/{digest}", component, token)
 
-    def alias(self, name: str, version: str, digest: str) -> Answer:
+    def alias(self, name: str, version: str, digest: str, token: str | None = None) -> Answer:
         """Make a version of a name stand for a module."""
         body = json.dumps({"digest": digest}).encode()
-        return self.put(f"/v1/models/{name}/versions/{version}", body)
+        return self.ask("PUT", f"/v1/models/{name}/versions/{version}", body, token)
 
     def terminate(self) -> int:
         """Send SIGTERM and return the exit status."""

@@ -90,7 +90,7 @@ fn a_part_on_another_machine_is_refused() {
         let compiled = compile(&network("gru"), &options(relaxed_simd)).unwrap();
         let json = format!(r#"{{"inputs": [], "parameters": {parameters}}}"#);
         let request = Request::decode(json.as_bytes(), None).unwrap();
-        request.range(compiled.certificate()).map_err(|error| error.to_string())
+        request.parameters.range(compiled.certificate()).map_err(|error| error.to_string())
     };
     let part = r#"{"first_stage": 1}"#;
     assert_eq!(range(false, part), Ok(1..=2));

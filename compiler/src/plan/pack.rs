@@ -192,7 +192,7 @@ mod tests {
         let pieces: Vec<(u64, &Piece)> = buffers
             .iter()
             .zip(offsets)
-            .flat_map(|(buffer, offset)| buffer.pieces.iter().map(|it| (offset + it.offset, it)))
+            .flat_map(|(buffer, &at)| buffer.pieces.iter().map(move |it| (at + it.offset, it)))
             .collect();
         for (i, &(at, a)) in pieces.iter().enumerate() {
             assert!(at + a.size <= *size);

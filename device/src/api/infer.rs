@@ -85,7 +85,7 @@ fn answer(
     let certificate = version.module.certificate();
     let mut request = Request::decode(body, head_bytes)?;
     let whole = 0..=certificate.last_stage();
-    if request.range(certificate)? != whole {
+    if request.parameters.range(certificate)? != whole {
         return Err(HttpError::bad_request("the device runs whole models, not ranges of stages"));
     }
     request.check_outputs(certificate.outputs())?;

@@ -78,7 +78,8 @@ mod tests {
             reason: "golden: vector 0 differs".into(),
         };
         let slots = Slots { history: (0..32).map(entry).collect(), ..Slots::default() };
-        let model = ModelStatus { slots, serving: None, broken: None, probation: None };
+        let model =
+            ModelStatus { slots, serving: None, broken: None, probation: None, calibration: None };
         Status {
             version: "1".into(),
             models: [("digits".into(), model)].into(),

@@ -109,7 +109,7 @@ fn times_are_measured_under_the_set_up_of_the_streams_and_anew_under_another_one
     deploy(&running, &module(2.0), with_streams(&["camera"], 50.0)).unwrap();
     let (of_streams, measured) = (running.status().conditions.real_time, calibration(&running));
     // Each right, granted or not, is as it is for the stream.
-    assert_eq!(of_streams, [measured.real_time.clone()]);
+    assert_eq!(of_streams, std::slice::from_ref(&measured.real_time));
     assert!(measured.real_time.starts_with(&format!("CPU {cpu} granted")), "{measured:?}");
     assert!(!measured.real_time.contains("not asked for"), "{measured:?}");
     running.kill();
@@ -119,7 +119,7 @@ fn times_are_measured_under_the_set_up_of_the_streams_and_anew_under_another_one
     assert!(running.log().contains("another real-time set-up"), "{}", running.log());
     deploy(&running, &module(2.0), with_streams(&["camera"], 50.0)).unwrap();
     let (of_streams, anew) = (running.status().conditions.real_time, calibration(&running));
-    assert_eq!(of_streams, [anew.real_time.clone()]);
+    assert_eq!(of_streams, std::slice::from_ref(&anew.real_time));
     assert_ne!(anew.real_time, measured.real_time);
 }
 

@@ -117,7 +117,6 @@ async fn set(
     if !repository.has_module(*digest).await? {
         return Err(unknown_module(*digest));
     }
-    let alias = format!("{name} {version} {digest}");
     let (stored, thing) = (repository.model(name).await?, Thing::Name(name.clone()));
     let is_new = stored.is_none_or(|model| model.versions.is_empty());
     if is_new {
@@ -127,16 +126,14 @@ async fn set(
         if is_new {
             keeping::give_back(host, &thing).await?;
         }
-        let refusal = HttpError::older(name, older);
-        host.audit.refused(&client.name, "alias", &alias, refusal.message());
-        return Err(refusal);
+        return Err(HttpError::older(name, older));
     }
     // Another host may have removed it meanwhile, before it could see the alias.
     if !repository.has_module(*digest).await? {
         catalog.remove(&changing, repository, name, version).await?;
         return Err(unknown_module(*digest));
     }
-    host.audit.did(client, "alias", &alias);
+    host.audit.did(client, "alias", &format!("{name} {version} {digest}"));
     Ok(())
 }
 

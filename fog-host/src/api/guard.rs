@@ -1,4 +1,5 @@
-//! Who asks, before a route is reached: known, and with the route's scope.
+//! Who asks, before a route is reached: known, and with the route's scope. Whoever asks for
+//! a change and is refused it, by the guard or by the route, is in the audit log.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use http::header;
 
 use super::body;
 use crate::access::{Client, Peer, Scope};
-use crate::error::HttpError;
+use crate::error::{HttpError, Told};
 use crate::host::Host;
 use crate::observe::Refused;
 
@@ -41,11 +42,22 @@ async fn guard(
     }
     match admit(&host, scope, &request) {
         Ok(client) => {
-            request.extensions_mut().insert(client);
-            next.run(request).await
+            let is_change = scope.is_to_change() && !request.method().is_safe();
+            let object = is_change.then(|| object(&request));
+            request.extensions_mut().insert(Arc::clone(&client));
+            let response = next.run(request).await;
+            if let (Some(object), Some(Told(why))) = (object, response.extensions().get()) {
+                host.audit.refused(&client.name, scope.name(), &object, why);
+            }
+            response
         }
         Err(refusal) => body::drain(request.body_mut(), refusal).await.into_response(),
     }
+}
+
+/// What a request is for, in the audit log.
+fn object(request: &Request) -> String {
+    format!("{} {}", request.method(), request.uri().path())
 }
 
 /// Who asks, if they may.
@@ -72,7 +84,6 @@ pub(crate) fn admit(
             (peer.address.ip().to_string(), HttpError::unauthenticated())
         }
     };
-    let object = format!("{} {}", request.method(), request.uri().path());
-    host.audit.refused(&name, scope.name(), &object, refusal.message());
+    host.audit.refused(&name, scope.name(), &object(request), refusal.message());
     Err(refusal)
 }

@@ -10,13 +10,13 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use leeway_contract::{Certificate, TensorSpec};
-use leeway_protocol::{Answer, Encoded, HEADER_LENGTH, Request};
+use leeway_protocol::{Answer, Encoded, HEADER_LENGTH, Parameters, Request};
 
 use super::body::{self, BodyLimits};
 use super::params::{ModelParams, Params};
 use crate::access::Client;
 use crate::error::HttpError;
-use crate::host::{Host, Target};
+use crate::host::Host;
 use crate::inference::Inference;
 use crate::stamp::Arrival;
 use crate::traced::{Begun, Traced};
@@ -53,7 +53,7 @@ pub(super) async fn infer(
         }
         respond(answer, request)
     };
-    let mut result = inference.answer(read(&host, &target, &headers, body), respond).await;
+    let mut result = inference.answer(read(&inference, &headers, body), respond).await;
     if let (Some(traced), Some(begun)) = (traced, begun) {
         let status = match &mut result {
             Ok(response) => {
@@ -69,11 +69,11 @@ pub(super) async fn infer(
 }
 
 async fn read(
-    host: &Host,
-    target: &Target,
+    inference: &Inference<'_>,
     headers: &HeaderMap,
     mut body: Body,
 ) -> Result<Request, HttpError> {
+    let Inference { host, target, .. } = inference;
     let head_bytes = match head_bytes(headers) {
         Ok(head_bytes) => head_bytes,
         Err(refusal) => return Err(body::drain(&mut body, refusal).await),
@@ -81,10 +81,15 @@ async fn read(
     let bytes = largest_body(target.module.certificate()).min(host.config.max_request_bytes);
     let limits = BodyLimits { bytes, time: host.config.request_time };
     let body = body::read(headers, body, limits).await?;
+    if let Some(parameters) = Parameters::at_end(&body, head_bytes) {
+        inference.foresee(&parameters)?;
+    }
     let decode = move |body: Bytes| Request::decode(&body, head_bytes);
     let request = if body.len() < LARGE_BODY_BYTES {
         decode(body)
     } else {
+        // As many at a time as there are workers to run them.
+        let _place = host.decoding.acquire().await.map_err(HttpError::internal)?;
         let decoded = tokio::task::spawn_blocking(move || decode(body)).await;
         decoded.map_err(HttpError::internal)?
     };

@@ -24,14 +24,14 @@ pub(super) async fn usage(
 pub(super) async fn keep(host: &Host, client: &Client, thing: &Thing) -> Result<(), HttpError> {
     let Some(quota) = client.quota else { return Ok(()) };
     let taken = quota::take(&host.repository, &client.name, quota, thing).await?;
-    taken.map_err(|full| refuse(host, client, thing, full))
+    taken.map_err(|full| refuse(host, full))
 }
 
 /// Refuses a thing that has no room before it has come. Takes no place.
 pub(super) async fn expect(host: &Host, client: &Client, thing: &Thing) -> Result<(), HttpError> {
     let Some(quota @ Quota { bytes: Some(_), .. }) = client.quota else { return Ok(()) };
     let room = quota::check(&host.repository, &client.name, quota, thing).await?;
-    room.map_err(|full| refuse(host, client, thing, full))
+    room.map_err(|full| refuse(host, full))
 }
 
 /// Gives the places back that anybody has taken for a thing which is gone.
@@ -39,13 +39,7 @@ pub(super) async fn give_back(host: &Host, thing: &Thing) -> Result<(), HttpErro
     Ok(quota::free(&host.repository, thing).await?)
 }
 
-fn refuse(host: &Host, client: &Client, thing: &Thing, full: NoRoom) -> HttpError {
+fn refuse(host: &Host, full: NoRoom) -> HttpError {
     host.observations.refused(Refused::Quota);
-    let (action, object) = match thing {
-        Thing::Module(digest, _) => ("push", digest.to_string()),
-        Thing::Signature(digest, _) => ("sign", digest.to_string()),
-        Thing::Name(name) => ("alias", name.to_string()),
-    };
-    host.audit.refused(&client.name, action, &object, &full.to_string());
     full.into()
 }

@@ -128,8 +128,6 @@ async fn bring_in(
     let incoming = Incoming { digest: wanted, bytes: bytes.clone(), envelope };
     let module = host.modules.load(incoming).await.map_err(|error| {
         host.observations.refused(Refused::Module);
-        let why = error.to_string();
-        host.audit.refused(&client.name, "push", &wanted.to_string(), &why);
         HttpError::refused_module(error)
     })?;
     if !known {

@@ -40,11 +40,8 @@ pub(super) async fn put(
         return Err(HttpError::bad_request(message));
     }
     if let Some(bytes) = host.repository.module(wanted).await? {
-        host.modules.check_signature(wanted, &bytes, &json).map_err(|refusal| {
-            let why = refusal.to_string();
-            host.audit.refused(&client.name, "sign", &wanted.to_string(), &why);
-            HttpError::refused_module(refusal)
-        })?;
+        let checked = host.modules.check_signature(wanted, &bytes, &json);
+        checked.map_err(HttpError::refused_module)?;
     }
     let thing = Thing::Signature(wanted, json.len() as u64);
     keeping::keep(&host, &client, &thing).await?;

@@ -23,10 +23,21 @@ impl Call {
         self.host.target(&model.name, version(&model.version)).await
     }
 
-    fn did(&self, action: &str, object: &str) {
+    /// Notes in the audit log what became of a change.
+    fn audited(
+        &self,
+        action: &str,
+        object: &str,
+        done: Result<(), HttpError>,
+    ) -> Result<Empty, HttpError> {
         if let Some(client) = &self.client {
-            self.host.audit.did(client, action, object);
+            let audit = &self.host.audit;
+            match &done {
+                Ok(()) => audit.did(client, action, object),
+                Err(error) => audit.refused(&client.name, action, object, error.message()),
+            }
         }
+        done.map(|()| Empty {})
     }
 }
 
@@ -78,16 +89,16 @@ pub(super) async fn index(call: Call, asked: IndexRequest) -> Result<IndexRespon
 }
 
 pub(super) async fn load(call: Call, asked: LoadRequest) -> Result<Empty, HttpError> {
-    asked.check().map_err(HttpError::bad_request)?;
-    call.host.load(&asked.model_name).await?;
-    call.did("load", &asked.model_name);
-    Ok(Empty {})
+    let done = match asked.check() {
+        Ok(()) => call.host.load(&asked.model_name).await,
+        Err(wrong) => Err(HttpError::bad_request(wrong)),
+    };
+    call.audited("load", &asked.model_name, done)
 }
 
 pub(super) async fn unload(call: Call, asked: LoadRequest) -> Result<Empty, HttpError> {
-    call.host.unload(&asked.model_name)?;
-    call.did("unload", &asked.model_name);
-    Ok(Empty {})
+    let done = call.host.unload(&asked.model_name);
+    call.audited("unload", &asked.model_name, done)
 }
 
 /// Runs a range of a model's stages. Of the parameter `timeout` and the call's own, the

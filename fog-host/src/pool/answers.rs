@@ -2,9 +2,8 @@
 //! is encoded. A deadline is the client's, so both are taken off the time that the run
 //! has.
 //!
-//! The wait is as long as the longest of late, of requests that waited to be read and of
-//! answers that waited to be written. Encoding costs what it cost before for the same
-//! outputs, in time that grows with their size and with JSON many times over.
+//! The wait is as long as the longest of late. Encoding costs what it cost before for the
+//! same outputs, in time that grows with their size and with JSON many times over.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -31,16 +30,10 @@ pub(crate) struct Written {
 #[derive(Default)]
 pub(super) struct Answers {
     encoding: Costs,
-    reading: Lag,
     writing: Lag,
 }
 
 impl Answers {
-    /// Takes in what a request waited to be read.
-    pub(super) fn read(&mut self, now: Instant, waited: Duration) {
-        self.reading.observe(now, waited);
-    }
-
     /// Takes in what became of an execution.
     pub(super) fn written(&mut self, now: Instant, written: &Written) {
         let Written { digest, range, waited, encoding } = written;
@@ -60,7 +53,7 @@ impl Answers {
 
     /// What an answer may wait for another thread to write it.
     pub(super) fn wait(&self, now: Instant) -> Duration {
-        self.reading.expect(now).max(self.writing.expect(now))
+        self.writing.expect(now)
     }
 }
 
@@ -69,15 +62,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longer_wait_counts_and_encoding_by_what_is_encoded() {
+    fn the_longest_wait_of_late_counts_and_encoding_by_what_is_encoded() {
         let (now, ms) = (Instant::now(), Duration::from_millis);
         let (digest, other) = (Digest::of(b"a"), Digest::of(b"b"));
         let mut answers = Answers::default();
         assert_eq!((answers.wait(now), answers.encoding(now, digest, &(0..=1))), (ms(0), ms(0)));
-        answers.read(now, ms(3));
-        assert_eq!(answers.wait(now), ms(3));
-        let written = Written { digest, range: 0..=1, waited: ms(5), encoding: ms(2) };
-        answers.written(now, &written);
+        for waited in [3, 5, 1] {
+            let written = Written { digest, range: 0..=1, waited: ms(waited), encoding: ms(2) };
+            answers.written(now, &written);
+        }
         assert_eq!(answers.wait(now), ms(5));
         assert_eq!(answers.encoding(now, digest, &(0..=1)), ms(2));
         assert_eq!(answers.encoding(now, digest, &(0..=0)), ms(0));

@@ -1,6 +1,5 @@
-//! How long something waits for a thread that does not compute: a request to be read, an
-//! answer to be written. The longest of late counts, and fades, so that one hiccup keeps
-//! nobody out for long.
+//! How long an answer waits for a thread that does not compute, to be written. The longest
+//! of late counts, and fades, so that one hiccup keeps nobody out for long.
 
 use std::time::{Duration, Instant};
 

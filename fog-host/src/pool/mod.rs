@@ -41,6 +41,11 @@ const SHORT: Duration = Duration::from_micros(100);
 /// that serves others.
 const SHORT_FUEL: Fuel = Fuel(1 << 18);
 
+/// Of the time that a request has waited to be read, this part is left for what nobody
+/// foresees. Under load requests are read when they are nearly too late: without that, those
+/// that are taken would end at their deadline, and every second one after it.
+const WAITED_PARTS: u32 = 16;
+
 /// One run of a range of a module's stages.
 pub(crate) struct Job {
     /// What to run.
@@ -53,19 +58,15 @@ pub(crate) struct Job {
     pub(crate) deadline: Instant,
     /// The time that it had for that when its request arrived.
     pub(crate) time: Duration,
-    /// How long its request waited until it was read.
-    pub(crate) waited: Duration,
 }
 
-impl Job {
-    /// What the run burns, where the certificate knows that and not only a bound.
-    fn exact_fuel(&self) -> Option<Fuel> {
-        let certificate = self.module.certificate();
-        let (first, last) = (*self.range.start() as usize, *self.range.end() as usize);
-        let exact = |stages: &[Stage]| stages.iter().all(|stage| stage.bound == Bound::Static);
-        let known = certificate.stages.get(first..=last).is_some_and(exact);
-        known.then(|| certificate.fuel(self.range.clone())).flatten()
-    }
+/// What stages burn, where the certificate knows that and not only a bound.
+fn exact_fuel(module: &Module, range: &RangeInclusive<u32>) -> Option<Fuel> {
+    let certificate = module.certificate();
+    let (first, last) = (*range.start() as usize, *range.end() as usize);
+    let exact = |stages: &[Stage]| stages.iter().all(|stage| stage.bound == Bound::Static);
+    let known = certificate.stages.get(first..=last).is_some_and(exact);
+    known.then(|| certificate.fuel(range.clone())).flatten()
 }
 
 /// What became of a job.
@@ -179,6 +180,52 @@ struct State {
     retirements: u64,
 }
 
+/// What a run is expected to be.
+struct Plan {
+    cost: Duration,
+    /// When it must have ended, so that its answer can be written in time.
+    deadline: Instant,
+    /// Whether it is so short that the thread which asks may make it.
+    at_once: bool,
+}
+
+impl State {
+    fn plan(
+        &self,
+        now: Instant,
+        module: &Module,
+        range: &RangeInclusive<u32>,
+        deadline: Instant,
+        time: Duration,
+    ) -> Plan {
+        let (digest, fuel) = (module.digest(), exact_fuel(module, range));
+        let cost = self.costs.expect(now, digest, range, fuel);
+        let waited = now.saturating_duration_since(deadline.checked_sub(time).unwrap_or(now));
+        let after = self.answers.encoding(now, digest, range)
+            + self.answers.wait(now)
+            + waited / WAITED_PARTS;
+        let deadline = deadline.checked_sub(after).unwrap_or(now);
+        let is_short = fuel.is_some_and(|fuel| fuel <= SHORT_FUEL) && !cost.is_zero();
+        Plan { cost, deadline, at_once: is_short && cost <= SHORT }
+    }
+
+    /// Whether a run may be taken.
+    fn check(&mut self, now: Instant, plan: &Plan) -> Result<(), SubmitError> {
+        let Plan { cost, deadline, .. } = *plan;
+        let left = deadline.saturating_duration_since(now);
+        let mut checked = self.schedule.check(now, deadline, cost);
+        if checked.is_err() && cost <= left {
+            // It may be in the way of nobody but clients that have gone.
+            self.schedule.retain(|queued| !queued.answer.is_closed());
+            checked = self.schedule.check(now, deadline, cost);
+        }
+        checked.map_err(|refusal| match refusal {
+            Refusal::Full { waiting, wait } => SubmitError::Full { waiting, retry_after: wait },
+            Refusal::Late { end, wait } => SubmitError::Late { end, left, retry_after: wait },
+        })
+    }
+}
+
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
@@ -233,47 +280,41 @@ impl Pool {
         Ok(pool)
     }
 
+    /// Refuses a run that could not end in time, before its inputs are read. Takes no place.
+    pub(crate) fn foresee(
+        &self,
+        module: &Module,
+        range: &RangeInclusive<u32>,
+        deadline: Instant,
+        time: Duration,
+    ) -> Result<(), SubmitError> {
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        let plan = state.plan(now, module, range, deadline, time);
+        state.check(now, &plan)
+    }
+
     /// Takes a job, or refuses it at once.
     pub(crate) fn submit(&self, mut job: Job) -> Result<Taken, SubmitError> {
         let now = Instant::now();
-        let fuel = job.exact_fuel();
         let mut state = self.shared.lock();
         if state.stopped {
             return Err(SubmitError::Stopped);
         }
-        let digest = job.module.digest();
-        let cost = state.costs.expect(now, digest, &job.range, fuel);
-        state.answers.read(now, job.waited);
-        let encoding = state.answers.encoding(now, digest, &job.range);
-        let is_short = fuel.is_some_and(|fuel| fuel <= SHORT_FUEL) && !cost.is_zero();
-        if is_short
-            && cost <= SHORT
-            && now + cost + encoding <= job.deadline
-            && let Some(busy) = state.schedule.start_at_once(now, cost)
+        let plan = state.plan(now, &job.module, &job.range, job.deadline, job.time);
+        if plan.at_once
+            && now + plan.cost <= plan.deadline
+            && let Some(busy) = state.schedule.start_at_once(now, plan.cost)
         {
             drop(state);
             return Ok(Taken::Done(self.run_here(busy, job, now)));
         }
-        // Another thread's answer waits for this one's to write it.
-        let after = encoding + state.answers.wait(now);
-        job.deadline = job.deadline.checked_sub(after).unwrap_or(now);
-        let deadline = job.deadline;
-        let left = deadline.saturating_duration_since(now);
+        state.check(now, &plan)?;
+        job.deadline = plan.deadline;
         let (answer, receiver) = oneshot::channel();
         let interrupt = job.module.interrupt();
         let queued = Queued { job, since: now, interrupt: interrupt.clone(), answer };
-        let queued = Box::new(queued);
-        let taken = state.schedule.admit(now, deadline, cost, queued).or_else(|(_, queued)| {
-            // It may be in the way of nobody but clients that have gone.
-            state.schedule.retain(|queued| !queued.answer.is_closed());
-            state.schedule.admit(now, deadline, cost, queued)
-        });
-        if let Err((refusal, _)) = taken {
-            return Err(match refusal {
-                Refusal::Full { waiting, wait } => SubmitError::Full { waiting, retry_after: wait },
-                Refusal::Late { end, wait } => SubmitError::Late { end, left, retry_after: wait },
-            });
-        }
+        state.schedule.insert(plan.deadline, plan.cost, Box::new(queued));
         drop(state);
         self.shared.changed.notify_one();
         Ok(Taken::Waits(Waiting { answer: receiver, interrupt, answered: false }))

@@ -60,27 +60,30 @@ impl<T> Schedule<T> {
         self.queue.len()
     }
 
-    /// Takes a job, or gives it back.
-    pub(super) fn admit(
-        &mut self,
+    /// Whether one more job may be taken.
+    pub(super) fn check(
+        &self,
         now: Instant,
         deadline: Instant,
         cost: Duration,
-        job: T,
-    ) -> Result<(), (Refusal, T)> {
+    ) -> Result<(), Refusal> {
         let idle = self.running.iter().filter(|end| end.is_none()).count();
         if self.queue.len() >= self.capacity + idle {
-            let (waiting, wait) = (self.queue.len(), self.wait(now));
-            return Err((Refusal::Full { waiting, wait }, job));
+            return Err(Refusal::Full { waiting: self.queue.len(), wait: self.wait(now) });
         }
-        let key = (deadline, self.next);
-        if let Some(end) = self.late(now, key, cost) {
-            let (end, wait) = (end.saturating_duration_since(now), self.wait(now));
-            return Err((Refusal::Late { end, wait }, job));
+        match self.late(now, (deadline, self.next), cost) {
+            None => Ok(()),
+            Some(end) => {
+                let end = end.saturating_duration_since(now);
+                Err(Refusal::Late { end, wait: self.wait(now) })
+            }
         }
+    }
+
+    /// Takes a job that has passed the check.
+    pub(super) fn insert(&mut self, deadline: Instant, cost: Duration, job: T) {
+        self.queue.insert((deadline, self.next), Entry { cost, job });
         self.next += 1;
-        self.queue.insert(key, Entry { cost, job });
-        Ok(())
     }
 
     /// When one more job would end, if that is too late, or one that it makes late.
@@ -165,6 +168,25 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+
+    impl<T> Schedule<T> {
+        /// Takes a job, or gives it back.
+        fn admit(
+            &mut self,
+            now: Instant,
+            deadline: Instant,
+            cost: Duration,
+            job: T,
+        ) -> Result<(), (Refusal, T)> {
+            match self.check(now, deadline, cost) {
+                Ok(()) => {
+                    self.insert(deadline, cost, job);
+                    Ok(())
+                }
+                Err(refusal) => Err((refusal, job)),
+            }
+        }
+    }
 
     fn schedule(workers: usize, capacity: usize) -> (Schedule<&'static str>, Instant) {
         (Schedule::new(workers, capacity), Instant::now())

@@ -15,9 +15,10 @@ use prost::Message;
 use serde_json::Value as Json;
 use tokio::net::TcpStream;
 
+use crate::collector::{collector, spans};
 use crate::support::{Client, start_with};
 use crate::testing::{Behaviour, TestModel};
-use crate::traces::{PARENT, collector, spans};
+use crate::traces::PARENT;
 
 /// gRPC's numbers of its status.
 const INVALID_ARGUMENT: u32 = 3;
@@ -41,14 +42,14 @@ fn config() -> FogConfig {
 
 /// A status that is not 0, its message, and the metadata with it.
 #[derive(Debug)]
-struct Refused {
+pub struct Refused {
     code: u32,
     message: String,
     metadata: Box<HeaderMap>,
 }
 
 /// Calls a method with a message in gRPC's frame, and these headers.
-fn call<A: Message + Default>(
+pub fn call<A: Message + Default>(
     host: &Running,
     method: &str,
     headers: &[(&str, &str)],

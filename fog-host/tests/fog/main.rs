@@ -1,5 +1,7 @@
 //! The fog host over real sockets on the loopback interface.
 
+mod audit;
+mod collector;
 mod device;
 mod grpc;
 mod hostile;

@@ -128,3 +128,20 @@ fn a_body_that_does_not_arrive_in_time_is_given_up() {
     std::io::Read::read_exact(&mut slow, &mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 408");
 }
+
+#[test]
+fn a_request_that_says_at_its_end_that_it_is_too_late_is_refused_before_its_tensors_are_read() {
+    let (_host, client) = start_with(config());
+    let digest = client.push(&TestModel::scaling(2.0));
+    let mut wrong = request(json!(["no number", 2, 3, 4]));
+    assert!(client.infer(digest, &wrong).error(400).contains("numbers"));
+    wrong["parameters"] = json!({ "timeout": 1 });
+    let refused = client.infer(digest, &wrong);
+    assert!(refused.header("retry-after").is_some());
+    assert!(refused.error(503).contains("overloaded"));
+    let metrics = String::from_utf8(client.get("/metrics").body).unwrap();
+    assert!(metrics.contains("leeway_refusals_total{reason=\"deadline\"} 1"), "{metrics}");
+    // In time, it is told what is wrong.
+    wrong["parameters"] = json!({ "timeout": 1_000_000 });
+    assert!(client.infer(digest, &wrong).error(400).contains("numbers"));
+}

@@ -18,7 +18,8 @@ use crate::testing::TestModel;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn fixture(name: &str) -> PathBuf {
+/// A certificate, key or authority of the tests.
+pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tls/fixtures").join(name)
 }
 

@@ -1,74 +1,19 @@
 //! Spans that a host exports: under the client's, with the wait and the run in them.
 
-use std::io::{BufReader, Write as _};
-use std::net::TcpListener;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use leeway_fog_host::{Collector, FogConfig};
 use leeway_runtime::offload::fog::{Fog as _, HttpFog, InferRequest};
 use leeway_runtime::sandbox::Sandbox;
-use leeway_telemetry::Exporter;
+use leeway_telemetry::{Exporter, Kind, Span, TraceContext};
 use serde_json::{Value, json};
 
+use crate::collector::{collector, spans, tls_collector};
+use crate::secure::fixture;
 use crate::support::{request, start_with};
 use crate::testing::TestModel;
 
 pub const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
-/// A collector that hands over every request's body.
-pub fn collector() -> (String, Receiver<Value>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (mut reader, sender) = (BufReader::new(stream.unwrap()), sender.clone());
-            std::thread::spawn(move || {
-                while let Some(body) = next(&mut reader) {
-                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-                    reader.get_mut().write_all(answer).unwrap();
-                    let _ = sender.send(serde_json::from_slice(&body).unwrap());
-                }
-            });
-        }
-    });
-    (url, receiver)
-}
-
-fn next(reader: &mut impl std::io::BufRead) -> Option<Vec<u8>> {
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line == "\r\n" {
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).ok()?;
-            return Some(body);
-        }
-    }
-}
-
-/// The spans of the next requests, until there are so many.
-pub fn spans(receiver: &Receiver<Value>, wanted: usize) -> Vec<Value> {
-    let mut spans = Vec::new();
-    while spans.len() < wanted {
-        let body = receiver.recv_timeout(Duration::from_secs(60)).expect("spans arrive");
-        let resource = &body["resourceSpans"][0];
-        let service = &resource["resource"]["attributes"][0]["value"]["stringValue"];
-        for span in resource["scopeSpans"][0]["spans"].as_array().unwrap() {
-            let mut span = span.clone();
-            span["service"] = service.clone();
-            spans.push(span);
-        }
-    }
-    spans
-}
 
 #[test]
 fn the_clients_span_goes_on_here_and_it_is_told_which() {
@@ -160,4 +105,32 @@ fn a_request_that_fails_is_a_span_with_an_error_and_what_is_not_sampled_is_none(
     assert_eq!(spans.len(), 1);
     assert_eq!(spans[0]["status"]["code"], 2);
     assert_eq!(spans[0]["parentSpanId"], "");
+}
+
+#[test]
+fn spans_go_over_tls_to_a_collector_whose_authority_is_believed() {
+    let (url, receiver) = tls_collector();
+    let authority = Some(fixture("ca.pem"));
+    let traces = Some(Collector { authority, ..Collector::at(&url) });
+    let (_host, client) = start_with(FogConfig { traces, ..FogConfig::default() });
+    let digest = client.push(&TestModel::scaling(2.0));
+    assert_eq!(client.infer(digest, &request(json!([1, 1, 1, 1]))).status, 200);
+    let spans = spans(&receiver, 3);
+    assert!(spans.iter().any(|span| span["name"] == "infer" && span["service"] == "leeway-fog"));
+}
+
+#[test]
+fn no_span_goes_to_a_collector_that_another_authority_has_signed() {
+    let (url, receiver) = tls_collector();
+    let send = |authority| {
+        let collector = Collector { authority: Some(fixture(authority)), ..Collector::at(&url) };
+        let exporter = Exporter::to("leeway-test", &collector).unwrap();
+        let time = Duration::from_millis(1);
+        exporter.export(Span::ending_now("a", Kind::Client, TraceContext::root(), None, time));
+        // Its end waits until the span was sent, or could not be.
+        drop(exporter);
+        receiver.try_iter().count()
+    };
+    assert_eq!(send("other-ca.pem"), 0);
+    assert_eq!(send("ca.pem"), 1);
 }

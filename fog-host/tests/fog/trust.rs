@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::{Client, component, request, start, start_with};
 use crate::testing::TestModel;
 
-fn signed(component: &[u8], key: &SecretKey) -> String {
+pub fn signed(component: &[u8], key: &SecretKey) -> String {
     release(component, key, 1)
 }
 
@@ -79,7 +79,7 @@ fn a_module_is_taken_when_its_signature_is_good_and_not_before() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .map(|line| format!("{} {}", line["action"], line["outcome"]).replace('"', ""))
         .collect();
-    assert!(outcomes[0].starts_with("push signature: "), "{outcomes:?}");
+    assert!(outcomes[0].starts_with("push refused: signature: "), "{outcomes:?}");
     assert!(outcomes.contains(&"sign done".into()), "{outcomes:?}");
     assert!(outcomes.contains(&"push done".into()), "{outcomes:?}");
 }

@@ -299,7 +299,7 @@ mod tests {
         };
         for value in [Value::Int(3), Value::Unsigned(3)] {
             let request = request("timeout", value).into_request().unwrap();
-            assert_eq!(request.timeout(), Some(Duration::from_micros(3)));
+            assert_eq!(request.parameters.timeout(), Some(Duration::from_micros(3)));
         }
         for value in [Value::Int(-1), Value::Text("3".into()), Value::Unsigned(1 << 32)] {
             let error = request("first_stage", value).into_request().unwrap_err();

@@ -205,7 +205,9 @@ async fn refuse_plain(mut stream: TcpStream) -> std::io::Result<()> {
          content-length: {length}\r\nconnection: close\r\n\r\n{PLAIN}"
     );
     let mut buffer = [0; 4096];
-    stream.read(&mut buffer).await?;
+    if stream.read(&mut buffer).await? == 0 {
+        return Ok(());
+    }
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await
 }
