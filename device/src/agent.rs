@@ -246,7 +246,8 @@ impl Agent {
         }
     }
 
-    /// Reads again whom to believe, who is let in, and how the broker is reached. What is wrong leaves what was.
+    /// Reads again whom to believe, who is let in, and how the broker is reached. What is
+    /// wrong leaves what was.
     fn reload(&mut self, notify: &Notify) {
         notify.tell_reloading();
         match self.read_again() {

@@ -3,7 +3,7 @@
 //! and the result is transposed again. An image of few pixels has no vectors that
 //! overlap then, and one of many channels is not read in pieces that lie far apart.
 
-use super::conv::{Conv, Window};
+use super::conv::Conv;
 use super::copy::{self, Part};
 use super::dense::Dense;
 use super::product::Form;
@@ -23,9 +23,7 @@ pub(super) struct ByPixels<'a> {
 impl<'a> ByPixels<'a> {
     /// Of this convolution, if it is one.
     pub(super) fn of(conv: &'a Conv) -> Option<Self> {
-        let pointwise =
-            |w: &Window| w.taps == 1 && w.stride == 1 && !w.is_padded() && w.input == w.output;
-        let fits = conv.groups == 1 && pointwise(&conv.y) && pointwise(&conv.x);
+        let fits = conv.groups == 1 && conv.y.is_pointwise() && conv.x.is_pointwise();
         let form = Form::of_product(pixels(conv), conv.inputs, conv.outputs);
         fits.then_some(Self { conv, form })
     }

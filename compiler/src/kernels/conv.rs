@@ -64,6 +64,11 @@ impl Window {
         self.before > 0 || self.reach() > self.before + self.input
     }
 
+    /// Whether each pixel of the output is of the input's at the same place, and of no other.
+    pub fn is_pointwise(&self) -> bool {
+        self.taps == 1 && self.stride == 1 && !self.is_padded() && self.input == self.output
+    }
+
     /// The dimension padded, and split into phases of `stride`.
     pub fn axis(&self, stride: usize) -> Axis {
         let phase_size = self.reach().div_ceil(stride);
@@ -74,9 +79,7 @@ impl Window {
 /// Windows over rows and columns with as few rows as possible: where the rows of an
 /// image follow each other without a gap, it is one long row.
 pub(super) fn joined(y: Window, x: Window) -> (Window, Window) {
-    let pointwise =
-        |w: &Window| w.taps == 1 && w.stride == 1 && !w.is_padded() && w.input == w.output;
-    if !pointwise(&y) || !pointwise(&x) {
+    if !y.is_pointwise() || !x.is_pointwise() {
         return (y, x);
     }
     let pixels = y.input * x.input;

@@ -235,31 +235,21 @@ impl Bench<'_> {
         tensors: &[Tensor],
         before: &mut dyn FnMut(bool),
     ) -> Result<(Vec<Tensor>, RunSample, Fuel), MeasureError> {
-        for _ in 0..self.again {
-            let ran = self.run_once(input, first, last, tensors, before)?;
-            if !ran.1.causes.contains(&Cause::Preempted) {
-                return Ok(ran);
+        let mut again = self.again;
+        loop {
+            before(true);
+            let usage = ThreadUsage::now();
+            let start = Instant::now();
+            let run = self.local.run(first..=last, tensors);
+            let wall_ns = nanos::of(start.elapsed());
+            let causes = Cause::between(usage, ThreadUsage::now(), wall_ns);
+            let run = run.map_err(|source| MeasureError::Run { input, source })?;
+            if again == 0 || !causes.contains(&Cause::Preempted) {
+                let sample = RunSample { input, ns: nanos::of(run.elapsed), causes };
+                return Ok((run.outputs, sample, run.fuel));
             }
+            again -= 1;
         }
-        self.run_once(input, first, last, tensors, before)
-    }
-
-    fn run_once(
-        &mut self,
-        input: usize,
-        first: u32,
-        last: u32,
-        tensors: &[Tensor],
-        before: &mut dyn FnMut(bool),
-    ) -> Result<(Vec<Tensor>, RunSample, Fuel), MeasureError> {
-        before(true);
-        let usage = ThreadUsage::now();
-        let start = Instant::now();
-        let run = self.local.run(first..=last, tensors);
-        let wall_ns = nanos::of(start.elapsed());
-        let causes = Cause::between(usage, ThreadUsage::now(), wall_ns);
-        let run = run.map_err(|source| MeasureError::Run { input, source })?;
-        Ok((run.outputs, RunSample { input, ns: nanos::of(run.elapsed), causes }, run.fuel))
     }
 }
 
