@@ -15,6 +15,9 @@ use super::running::testing::Behaviour;
 use super::running::{Running, TestModel, component};
 use super::streams::{agent, ask, deploy, with_streams};
 
+/// How a request begins.
+const METHODS: [&str; 4] = ["GET ", "HEAD ", "POST ", "PUT "];
+
 /// What is between the device and its fog host: it carries probes at once, and answers to
 /// inferences as long as it does not hold them back.
 struct Between {
@@ -47,7 +50,10 @@ fn carry(device: TcpStream, host: TcpStream, holds: Arc<AtomicBool>) {
         let mut buffer = [0; 1 << 16];
         while let Ok(count @ 1..) = from_device.read(&mut buffer) {
             let head = String::from_utf8_lossy(&buffer[..count.min(200)]).into_owned();
-            asks.store(head.starts_with("POST /v2/models/"), Ordering::Relaxed);
+            // A request may come in pieces, of which the first says what it is.
+            if METHODS.iter().any(|method| head.starts_with(method)) {
+                asks.store(head.starts_with("POST /v2/models/"), Ordering::Relaxed);
+            }
             if to_host.write_all(&buffer[..count]).is_err() {
                 break;
             }
