@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds Debian packages of the device agent, or of the fog host with clients for buckets:
+# Builds Debian packages of the device agent, or of the fog host:
 # packaging/deb.sh [--fog-host] [--no-build] [amd64|arm64]...
 # Needs cargo-deb (cargo install cargo-deb). For arm64 on another machine it needs
 # Debian's cross compiler and, where rustup has no library for aarch64, Debian's Rust:
@@ -11,10 +11,8 @@ cd "$(dirname "$0")/.."
 readonly arm64=aarch64-unknown-linux-gnu
 build=yes
 name=leeway-device
-features=()
 if [[ ${1:-} == --fog-host ]]; then
     name=leeway-fog-host
-    features=(--features buckets)
     shift
 fi
 if [[ ${1:-} == --no-build ]]; then
@@ -25,7 +23,7 @@ fi
 # Builds for the target that the arguments name, and packages it. Not built by cargo-deb,
 # which would not hear of another compiler.
 package() {
-    [[ $build == no ]] || cargo build --release --locked --package $name "${features[@]}" "$@"
+    [[ $build == no ]] || cargo build --release --locked --package $name "$@"
     cargo deb --no-build --package $name "$@"
 }
 

@@ -15,6 +15,7 @@
 //! | `api`         | the routes, one file for each group                 |
 //! | `grpc`        | the same over gRPC                                  |
 //! | `stamp`       | when bytes arrived                                  |
+//! | `turns`       | which request is next                               |
 //! | `access`      | who may do what                                     |
 //! | `clients`     | fairness between clients                            |
 //! | `quota`       | what each client keeps, and may                     |
@@ -67,6 +68,7 @@ mod store;
 mod threads;
 mod traced;
 mod trusted;
+mod turns;
 mod uploads;
 
 pub use access::Scope;

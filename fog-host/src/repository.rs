@@ -48,12 +48,6 @@ pub enum RepositoryError {
         /// The URL.
         seen: String,
     },
-    /// Built without what the URL needs.
-    #[error("this leeway-fog has no client for {scheme}:// (build it with --features buckets)")]
-    NoBuckets {
-        /// The URL's scheme.
-        scheme: String,
-    },
     /// The lock of a directory cannot be taken.
     #[error("cannot lock {}: {source}", path.display())]
     Lock {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
+use axum::{Router, middleware};
 use http::Extensions;
 use leeway_contract::Digest;
 use leeway_deploy::trust::Trust;
@@ -17,6 +18,7 @@ use leeway_tls::server::{ClientCertificate, ConnectionLimits, Connections, Tls};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::access::{Access, Peer};
@@ -38,6 +40,7 @@ use crate::seen::Seen;
 use crate::stamp::Stamped;
 use crate::store::Store;
 use crate::trusted;
+use crate::turns::{InTurn, Turns, in_turn};
 use crate::uploads::Uploads;
 
 /// The instances that a pool has beyond those of the workers: for modules that are being
@@ -243,9 +246,18 @@ impl FogHost {
         let (engine, tls) = (config.engine, self.tls.is_some());
         tracing::info!(address = %self.address, %engine, tls, "serving");
         let limits = ConnectionLimits { most, idle_time, head_time };
-        let serving = |router| Connections { router, limits };
+        let turns = Turns::new(Handle::current().metrics().num_workers());
+        let watching = Arc::clone(&turns);
+        let serving = |router: Router| {
+            let in_turn = middleware::from_fn_with_state(Arc::clone(&turns), in_turn);
+            Connections { router: router.layer(in_turn), limits }
+        };
+        let opened = {
+            let turns = Arc::clone(&turns);
+            move |stream, address| opened(stream, address, &turns)
+        };
         let http = serving(api::router(Arc::clone(&self.host)));
-        let http = http.serve_tcp(self.listener, self.tls.clone(), opened, shutdown);
+        let http = http.serve_tcp(self.listener, self.tls.clone(), opened.clone(), shutdown);
         let grpc = async {
             let Some((listener, address)) = self.grpc else { return };
             tracing::info!(%address, "serving gRPC");
@@ -265,6 +277,7 @@ impl FogHost {
         };
         tokio::select! {
             ((), ()) = server => {}
+            () = watching.watch() => {}
             () = too_late => tracing::warn!(?time, "some requests were not finished in time"),
         }
         keeper.abort();
@@ -276,14 +289,18 @@ impl FogHost {
 fn opened(
     stream: TcpStream,
     address: SocketAddr,
-) -> (Stamped, impl FnOnce(Option<&CertificateDer<'static>>) -> Mark) {
+    turns: &Arc<Turns>,
+) -> (InTurn, impl FnOnce(Option<&CertificateDer<'static>>) -> Mark + use<>) {
     let stream = Stamped::new(stream);
     let stamp = stream.stamp();
+    let stream = InTurn::new(stream, turns);
+    let is_shared = stream.is_shared();
     (stream, move |shown| {
         let peer = Peer { address, certificate: shown.map(|der| Digest::of(der)) };
         Box::new(move |extensions| {
             extensions.insert(peer);
             extensions.insert(stamp.arrival());
+            extensions.insert(is_shared.clone());
         })
     })
 }

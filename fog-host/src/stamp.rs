@@ -54,7 +54,7 @@ impl Stamp {
 /// A stream whose arrivals are stamped.
 #[derive(Debug)]
 pub(crate) struct Stamped {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
     stamp: Stamp,
 }
 
@@ -137,6 +137,7 @@ impl AsyncRead for Stamped {
             ready!(stream.poll_read_ready(cx))?;
             // SAFETY: `receive` writes to it, and does not take initialised bytes away.
             let unfilled = unsafe { buffer.unfilled_mut() };
+            let room = unfilled.len();
             let received =
                 stream.try_io(Interest::READABLE, || receive(stream.as_raw_fd(), unfilled));
             match received {
@@ -146,6 +147,11 @@ impl AsyncRead for Stamped {
                     // SAFETY: the kernel has written so many bytes.
                     unsafe { buffer.assume_init(length) };
                     buffer.advance(length);
+                    if (1..room).contains(&length) {
+                        // Nothing is left: to find that out takes no turn.
+                        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                        let _ = stream.try_io(Interest::READABLE, nothing);
+                    }
                     if let Some(at) = at {
                         stamp.0.store(at, Ordering::Relaxed);
                     }

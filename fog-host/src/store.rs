@@ -9,6 +9,9 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Location;
 use object_store::prefix::PrefixStore;
@@ -93,12 +96,7 @@ impl Store {
 }
 
 /// The bucket of a URL, without the prefix.
-#[cfg(feature = "buckets")]
 fn bucket(url: &Url) -> Result<Arc<dyn ObjectStore>, RepositoryError> {
-    use object_store::aws::AmazonS3Builder;
-    use object_store::azure::MicrosoftAzureBuilder;
-    use object_store::gcp::GoogleCloudStorageBuilder;
-
     // A process has one provider; whoever set it first is right.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(match url.scheme() {
@@ -106,12 +104,6 @@ fn bucket(url: &Url) -> Result<Arc<dyn ObjectStore>, RepositoryError> {
         "gs" => Arc::new(GoogleCloudStorageBuilder::from_env().with_url(url.as_str()).build()?),
         _ => Arc::new(MicrosoftAzureBuilder::from_env().with_url(url.as_str()).build()?),
     })
-}
-
-/// This host was built without the clients of object stores.
-#[cfg(not(feature = "buckets"))]
-fn bucket(url: &Url) -> Result<Arc<dyn ObjectStore>, RepositoryError> {
-    Err(RepositoryError::NoBuckets { scheme: url.scheme().to_owned() })
 }
 
 /// Takes the lock, which the file's end releases. Waiting for it is no work for an

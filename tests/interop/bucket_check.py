@@ -1,5 +1,4 @@
-"""Fog hosts that share an S3 bucket: moto's server from PyPI, and `leeway-fog` built with
-the feature `buckets`.
+"""Fog hosts that share an S3 bucket: moto's server from PyPI.
 
 Any host serves what was pushed to another, aliases that several hosts write at the same
 time all stay, and a host that begins later has everything. What a client may keep counts

@@ -92,6 +92,8 @@ pub struct Report {
     pub swaps: u64,
     /// Inferences that gave an error, or other bits than the version that answered.
     pub wrong: u64,
+    /// What the first of them gave.
+    pub first_wrong: Option<String>,
     /// Inferences that were begun.
     pub begun: u64,
     /// While versions were swapped.
@@ -220,6 +222,7 @@ impl Soak {
                 let seen = load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 report.begun += seen.begun;
                 report.wrong += seen.wrong;
+                report.first_wrong = report.first_wrong.take().or(seen.first_wrong);
                 for (sum, one) in
                     [(&mut report.still, &seen.phases[0]), (&mut report.swapping, &seen.phases[1])]
                 {
@@ -274,16 +277,21 @@ impl Soak {
             let (begin, thread) = (Instant::now(), ThreadTime::now());
             let answer = self.deployer.infer(MODEL, inputs);
             let (wall, cpu) = (begin.elapsed(), thread.elapsed());
-            let right = answer.is_ok_and(|answer| {
-                let version = self.versions.iter().find(|v| v.digest == answer.digest);
-                version.is_some_and(|version| version.outputs == answer.ran.outputs)
-            });
-            if right {
+            let wrong = match answer {
+                Ok(answer) => {
+                    let version = self.versions.iter().find(|v| v.digest == answer.digest);
+                    let right = version.is_some_and(|v| v.outputs == answer.ran.outputs);
+                    (!right).then(|| format!("other outputs than {}'s", answer.digest))
+                }
+                Err(error) => Some(error.to_string()),
+            };
+            if wrong.is_none() {
                 let phase = &mut load.phases[usize::from(during)];
                 phase.wall.record(wall);
                 phase.cpu.record(cpu);
             } else {
                 load.wrong += 1;
+                load.first_wrong = load.first_wrong.or(wrong);
             }
         }
         load
@@ -294,6 +302,7 @@ impl Soak {
 struct Load {
     begun: u64,
     wrong: u64,
+    first_wrong: Option<String>,
     phases: [Phase; 2],
 }
 

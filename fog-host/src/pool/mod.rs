@@ -41,10 +41,9 @@ const SHORT: Duration = Duration::from_micros(100);
 /// that serves others.
 const SHORT_FUEL: Fuel = Fuel(1 << 18);
 
-/// Of the time that a request has waited to be read, this part is left for what nobody
-/// foresees. Under load requests are read when they are nearly too late: without that, those
-/// that are taken would end at their deadline, and every second one after it.
-const WAITED_PARTS: u32 = 16;
+/// Of the time that a request has, this part is left for what nobody foresees. Under load
+/// what is taken ends when it must: without that, every second answer would be late.
+const MARGIN_PARTS: u32 = 16;
 
 /// One run of a range of a module's stages.
 pub(crate) struct Job {
@@ -200,10 +199,9 @@ impl State {
     ) -> Plan {
         let (digest, fuel) = (module.digest(), exact_fuel(module, range));
         let cost = self.costs.expect(now, digest, range, fuel);
-        let waited = now.saturating_duration_since(deadline.checked_sub(time).unwrap_or(now));
         let after = self.answers.encoding(now, digest, range)
             + self.answers.wait(now)
-            + waited / WAITED_PARTS;
+            + time / MARGIN_PARTS;
         let deadline = deadline.checked_sub(after).unwrap_or(now);
         let is_short = fuel.is_some_and(|fuel| fuel <= SHORT_FUEL) && !cost.is_zero();
         Plan { cost, deadline, at_once: is_short && cost <= SHORT }

@@ -6,11 +6,16 @@ use std::time::Instant;
 
 use leeway_contract::Bound;
 use leeway_runtime::sandbox::{Instance, Interrupt, Limits, RunError};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::process::setpriority_process;
+use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 
 use super::instances::Instances;
 use super::schedule::Busy;
 use super::{Answer, Done, Job, JobError, Queued, Shared};
+
+/// How much workers leave to the threads that read, where there is not a processor for each:
+/// who is refused hears so at once, and how long a request has waited is known.
+const NICENESS: i32 = 5;
 
 pub(super) struct Worker<'a> {
     shared: &'a Shared,
@@ -23,6 +28,10 @@ impl<'a> Worker<'a> {
     pub(super) fn new(shared: &'a Shared, number: usize, pin: bool) -> Self {
         if pin && let Err(error) = pin_to(number) {
             tracing::warn!(worker = number, %error, "a worker cannot be bound to its processor");
+        }
+        // The nice value is a thread's on Linux (setpriority(2)).
+        if let Err(error) = setpriority_process(Some(gettid()), NICENESS) {
+            tracing::warn!(worker = number, %error, "a worker has the priority of all threads");
         }
         Self { shared, instances: Instances::of(shared.instances), retirements: 0 }
     }
