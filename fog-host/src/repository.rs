@@ -190,8 +190,7 @@ impl Repository {
     pub(crate) async fn keepers(&self) -> Result<Vec<String>, RepositoryError> {
         let client = |object: ObjectMeta| {
             let name = object.location.filename()?.strip_suffix(".json")?;
-            let bytes = hex(name)?;
-            String::from_utf8(bytes).ok()
+            String::from_utf8(hex::decode(name).ok()?).ok()
         };
         Ok(self.list("kept").await?.into_iter().filter_map(client).collect())
     }
@@ -283,17 +282,7 @@ fn model(name: &ModelName) -> Location {
 
 /// A client may have any name.
 fn kept(client: &str) -> Location {
-    let name: String = client.bytes().map(|byte| format!("{byte:02x}")).collect();
-    Location::from_iter(["kept".to_owned(), format!("{name}.json")])
-}
-
-/// The bytes of hexadecimal digits.
-fn hex(digits: &str) -> Option<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2).map(|pair| {
-        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
-        u8::from_str_radix(pair, 16).ok()
-    });
-    pairs.collect()
+    Location::from_iter(["kept".to_owned(), format!("{}.json", hex::encode(client))])
 }
 
 /// `None` where the object does not exist.

@@ -294,13 +294,13 @@ fn opened(
     let stream = Stamped::new(stream);
     let stamp = stream.stamp();
     let stream = InTurn::new(stream, turns);
-    let is_shared = stream.is_shared();
+    let at_once = stream.at_once();
     (stream, move |shown| {
         let peer = Peer { address, certificate: shown.map(|der| Digest::of(der)) };
         Box::new(move |extensions| {
             extensions.insert(peer);
             extensions.insert(stamp.arrival());
-            extensions.insert(is_shared.clone());
+            extensions.insert(at_once.clone());
         })
     })
 }

@@ -137,21 +137,24 @@ impl AsyncRead for Stamped {
             ready!(stream.poll_read_ready(cx))?;
             // SAFETY: `receive` writes to it, and does not take initialised bytes away.
             let unfilled = unsafe { buffer.unfilled_mut() };
-            let room = unfilled.len();
-            let received =
-                stream.try_io(Interest::READABLE, || receive(stream.as_raw_fd(), unfilled));
-            match received {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok((length, at)) => {
+            let (room, mut received) = (unfilled.len(), None);
+            let tried = stream.try_io(Interest::READABLE, || {
+                let (length, at) = receive(stream.as_raw_fd(), unfilled)?;
+                received = Some((length, at));
+                // Nothing is left: to find that out takes no turn. Said here, and not of a
+                // second try, as more may arrive in between, which is told once.
+                let is_empty = (1..room).contains(&length);
+                if is_empty { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (received, tried) {
+                (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Poll::Ready(Err(error));
+                }
+                (None, _) => {}
+                (Some((length, at)), _) => {
                     // SAFETY: the kernel has written so many bytes.
                     unsafe { buffer.assume_init(length) };
                     buffer.advance(length);
-                    if (1..room).contains(&length) {
-                        // Nothing is left: to find that out takes no turn.
-                        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-                        let _ = stream.try_io(Interest::READABLE, nothing);
-                    }
                     if let Some(at) = at {
                         stamp.0.store(at, Ordering::Relaxed);
                     }

@@ -3,8 +3,9 @@
 //! of their arrival each would be begun when it is nearly too late. Each fourth time it is
 //! the oldest one's turn, so that nobody waits for ever.
 //!
-//! Over HTTP/1.1 a connection that has something to read asks for a turn, over HTTP/2, where
-//! one has many requests, each of these does when it has been read. Who asks takes its turn when it is woken: by then all others that
+//! Over HTTP/1.1 a connection asks for a turn that has something of a new request to read;
+//! what has begun is read on. Over HTTP/2, where a connection has many requests, each of these
+//! asks when it has been read. Who asks takes its turn when it is woken: by then all others that
 //! have something to do have asked. With the taking of a turn the next one is given, so that
 //! as many are given at any time as there are threads. One that is given to who does not
 //! want it any more goes to the next after `PATIENCE`.
@@ -153,11 +154,10 @@ impl Turn {
         }
         Poll::Pending
     }
-}
 
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let Some(key) = self.asked else { return };
+    /// Does not want one any more.
+    fn leave(&mut self) {
+        let Some(key) = self.asked.take() else { return };
         let mut queue = self.turns.lock();
         queue.waiting.remove(&key);
         if queue.take(key) {
@@ -166,10 +166,25 @@ impl Drop for Turn {
     }
 }
 
-/// Whether a connection's requests wait for turns and not its bytes, which the first request
-/// tells.
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Whether a connection is read without a turn: as long as a request of it is being answered,
+/// or for ever where its requests wait for turns, and not its bytes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct IsShared(Arc<AtomicBool>);
+pub(crate) struct AtOnce(Arc<AtomicBool>);
+
+/// A connection whose request is being answered, until this is dropped.
+struct Answering(AtOnce);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Relaxed);
+    }
+}
 
 /// Has a request of HTTP/2 wait for its turn. One of HTTP/1.1 was read in its turn.
 pub(crate) async fn in_turn(
@@ -177,14 +192,17 @@ pub(crate) async fn in_turn(
     request: Request,
     next: Next,
 ) -> Response {
+    let at_once = request.extensions().get::<AtOnce>().cloned().unwrap_or_default();
+    at_once.0.store(true, Ordering::Relaxed);
     if request.version() == Version::HTTP_2 {
-        if let Some(IsShared(is_shared)) = request.extensions().get() {
-            is_shared.store(true, Ordering::Relaxed);
-        }
         let mut turn = Turn::of(&turns);
         poll_fn(|cx| turn.poll(cx)).await;
+        return next.run(request).await;
     }
-    next.run(request).await
+    let answering = Answering(at_once);
+    let response = next.run(request).await;
+    drop(answering);
+    response
 }
 
 /// A stream that is read in its turn.
@@ -192,18 +210,18 @@ pub(crate) async fn in_turn(
 pub(crate) struct InTurn {
     stream: Stamped,
     turn: Turn,
-    is_shared: IsShared,
+    at_once: AtOnce,
 }
 
 impl InTurn {
     /// A stream among all of a host.
     pub(crate) fn new(stream: Stamped, turns: &Arc<Turns>) -> Self {
-        Self { stream, turn: Turn::of(turns), is_shared: IsShared::default() }
+        Self { stream, turn: Turn::of(turns), at_once: AtOnce::default() }
     }
 
     /// What its requests carry.
-    pub(crate) fn is_shared(&self) -> IsShared {
-        self.is_shared.clone()
+    pub(crate) fn at_once(&self) -> AtOnce {
+        self.at_once.clone()
     }
 }
 
@@ -213,8 +231,10 @@ impl AsyncRead for InTurn {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, turn, is_shared } = self.get_mut();
-        if !is_shared.0.load(Ordering::Relaxed) {
+        let Self { stream, turn, at_once } = self.get_mut();
+        if at_once.0.load(Ordering::Relaxed) {
+            turn.leave();
+        } else {
             ready!(stream.stream.poll_read_ready(cx))?;
             ready!(turn.poll(cx));
         }

@@ -97,7 +97,6 @@ fn lower_deconv(
 }
 
 /// One spatial dimension.
-#[derive(Clone, Copy)]
 struct Axis {
     /// Pixels of the input.
     input: usize,
@@ -114,7 +113,6 @@ struct Axis {
 }
 
 /// The pixels of the output that lie the stride apart, along one or several axes.
-#[derive(Clone)]
 struct Phase {
     /// For each axis: its first pixel.
     first: Vec<usize>,
