@@ -76,6 +76,9 @@ impl Latencies {
     }
 }
 
+/// The answers of a version after which it is as fast as ever.
+pub const COLD: usize = 8;
+
 /// What answers took in one kind of phase.
 #[derive(Clone, Debug, Default)]
 pub struct Phase {
@@ -100,10 +103,14 @@ pub struct Report {
     pub swapping: Phase,
     /// While none was.
     pub still: Phase,
+    /// Of those while swapping: each version's first, second and so on.
+    pub first: [Latencies; COLD],
     /// The memory of the process, in bytes, after each block.
     pub resident: Vec<u64>,
     /// What all swaps took.
     pub swap_time: Duration,
+    /// And with the pauses between them.
+    pub swapping_time: Duration,
 }
 
 impl Report {
@@ -204,12 +211,14 @@ impl Soak {
         Ok(())
     }
 
-    /// Makes `blocks` blocks of `swaps` swaps each under load, and as long without.
-    /// `told` hears how many blocks are done.
+    /// Makes `blocks` blocks of `swaps` swaps each under load, of which one begins `every` so
+    /// long after the other or when that has ended, and a quarter as long without. `told`
+    /// hears how many blocks are done.
     pub fn run(
         &self,
         blocks: u64,
         swaps: u64,
+        every: Duration,
         mut told: impl FnMut(u64, &Report),
     ) -> anyhow::Result<Report> {
         let mut report = Report::default();
@@ -217,7 +226,7 @@ impl Soak {
             let (ended, phase) = (AtomicBool::new(false), AtomicU8::new(STILL));
             std::thread::scope(|scope| {
                 let load = scope.spawn(|| self.load(&ended, &phase));
-                let work = self.work(block, swaps, &phase, &mut report);
+                let work = self.work(block, swaps, every, &phase, &mut report);
                 ended.store(true, Ordering::Relaxed);
                 let seen = load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 report.begun += seen.begun;
@@ -229,6 +238,7 @@ impl Soak {
                     sum.wall.add(&one.wall);
                     sum.cpu.add(&one.cpu);
                 }
+                report.first.iter_mut().zip(&seen.first).for_each(|(sum, one)| sum.add(one));
                 work
             })?;
             report.resident.push(resident_bytes());
@@ -237,11 +247,12 @@ impl Soak {
         Ok(report)
     }
 
-    /// One block: swaps, and as long a time without, in turns first.
+    /// One block: swaps, and a time without, in turns first.
     fn work(
         &self,
         block: u64,
         swaps: u64,
+        every: Duration,
         phase: &AtomicU8,
         report: &mut Report,
     ) -> anyhow::Result<()> {
@@ -249,20 +260,22 @@ impl Soak {
             phase.store(STILL, Ordering::Relaxed);
             std::thread::sleep(time);
         };
-        let before = report.swap_time / u32::try_from(block.max(1))?;
         if block % 2 == 1 {
-            still(before);
+            still(report.swapping_time / u32::try_from(block)? / 4);
         }
         phase.store(SWAPPING, Ordering::Relaxed);
         let begin = Instant::now();
         for turn in 0..swaps {
+            let swap = Instant::now();
             self.swap(block * swaps + turn)?;
             report.swaps += 1;
+            report.swap_time += swap.elapsed();
+            std::thread::sleep(every.saturating_sub(swap.elapsed()));
         }
         let took = begin.elapsed();
-        report.swap_time += took;
+        report.swapping_time += took;
         if block.is_multiple_of(2) {
-            still(took);
+            still(took / 4);
         }
         Ok(())
     }
@@ -270,6 +283,7 @@ impl Soak {
     /// Asks without a pause, and looks at each answer.
     fn load(&self, ended: &AtomicBool, phase: &AtomicU8) -> Load {
         let mut load = Load::default();
+        let (mut last, mut place) = (None, 0);
         while !ended.load(Ordering::Relaxed) {
             let inputs = self.input.clone();
             load.begun += 1;
@@ -279,6 +293,8 @@ impl Soak {
             let (wall, cpu) = (begin.elapsed(), thread.elapsed());
             let wrong = match answer {
                 Ok(answer) => {
+                    place = if last == Some(answer.digest) { place + 1 } else { 0 };
+                    last = Some(answer.digest);
                     let version = self.versions.iter().find(|v| v.digest == answer.digest);
                     let right = version.is_some_and(|v| v.outputs == answer.ran.outputs);
                     (!right).then(|| format!("other outputs than {}'s", answer.digest))
@@ -289,6 +305,11 @@ impl Soak {
                 let phase = &mut load.phases[usize::from(during)];
                 phase.wall.record(wall);
                 phase.cpu.record(cpu);
+                if during == SWAPPING
+                    && let Some(first) = load.first.get_mut(place)
+                {
+                    first.record(wall);
+                }
             } else {
                 load.wrong += 1;
                 load.first_wrong = load.first_wrong.or(wrong);
@@ -304,6 +325,7 @@ struct Load {
     wrong: u64,
     first_wrong: Option<String>,
     phases: [Phase; 2],
+    first: [Latencies; COLD],
 }
 
 fn onnx(seed: u64) -> Vec<u8> {

@@ -2,6 +2,8 @@
 //! version's to the bit, and memory does not grow. One test alone, as it reads the
 //! memory of the whole process; `--bench swaps` is the long one, with times.
 
+use std::time::Duration;
+
 use leeway_deploy::state::StreamSettings;
 use leeway_tests::swaps::{Report, Soak};
 
@@ -11,11 +13,11 @@ const GROWTH: u64 = 24 << 20;
 
 #[test]
 fn swaps_under_load_lose_nothing_and_leave_nothing_behind() {
-    nothing_is_lost(&Soak::new().unwrap().run(8, 8, |_, _| ()).unwrap());
+    nothing_is_lost(&Soak::new().unwrap().run(8, 8, Duration::ZERO, |_, _| ()).unwrap());
     // And through a stream, whose executor goes over to each version. A machine that does
     // other things as well interrupts runs of 0.1 ms for many times as long.
     let stream = StreamSettings::new("camera", 100.0, 10_000.0);
-    let report = Soak::with_stream(stream).unwrap().run(8, 8, |_, _| ()).unwrap();
+    let report = Soak::with_stream(stream).unwrap().run(8, 8, Duration::ZERO, |_, _| ()).unwrap();
     nothing_is_lost(&report);
 }
 
