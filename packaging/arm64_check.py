@@ -9,8 +9,9 @@ pthread_create where the arm64 C library is linked dynamically:
     cargo rustc --release -p leeway-device --bin leeway-device \\
         --target aarch64-unknown-linux-gnu -- -C target-feature=+crt-static
 
-Needs qemu-user-static, the arm64 C library (libc6-dev-arm64-cross), a release build for
-this machine, and numpy.
+Needs qemu-user-static, registered with the kernel for arm64 programs (binfmt_misc), as the
+agent has a program of its own compile; the arm64 C library (libc6-dev-arm64-cross), a
+release build for this machine, and numpy.
 """
 
 import os
