@@ -247,7 +247,6 @@ impl FogHost {
         tracing::info!(address = %self.address, %engine, tls, "serving");
         let limits = ConnectionLimits { most, idle_time, head_time };
         let turns = Turns::new(Handle::current().metrics().num_workers());
-        let watching = Arc::clone(&turns);
         let serving = |router: Router| {
             let in_turn = middleware::from_fn_with_state(Arc::clone(&turns), in_turn);
             Connections { router: router.layer(in_turn), limits }
@@ -277,7 +276,7 @@ impl FogHost {
         };
         tokio::select! {
             ((), ()) = server => {}
-            () = watching.watch() => {}
+            () = turns.watch() => {}
             () = too_late => tracing::warn!(?time, "some requests were not finished in time"),
         }
         keeper.abort();

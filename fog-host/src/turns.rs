@@ -199,10 +199,8 @@ pub(crate) async fn in_turn(
         poll_fn(|cx| turn.poll(cx)).await;
         return next.run(request).await;
     }
-    let answering = Answering(at_once);
-    let response = next.run(request).await;
-    drop(answering);
-    response
+    let _answering = Answering(at_once);
+    next.run(request).await
 }
 
 /// A stream that is read in its turn.

@@ -119,12 +119,11 @@ def check(
     host: FogHost,
     grpc: str,
     name: str,
-    ways: tuple,
-    loads: tuple,
+    loads_of_ways: tuple,
     work: Path,
 ) -> None:
-    """These ways and loads with one model."""
-    for way in ways:
+    """All ways with one model, each with its loads."""
+    for way, loads in zip(WAYS, loads_of_ways, strict=True):
         url = grpc if "grpc" in way.options else host.address
         for load, options, levels in loads:
             what = f"{name}, {way.name}, {load}"
@@ -166,16 +165,16 @@ def main() -> None:
         grpc = free_address()
         options = ("--listen-grpc", grpc)
         with FogHost(arguments.binaries, work / "store", work / "log", options) as host:
-            for name, ways, loads in (
-                ("mlp-digits", WAYS[:1], LOADS[:1]),
-                ("mlp-digits", WAYS[1:], LOADS),
-                ("cnn-digits", WAYS, LOADS[:1]),
+            sync = LOADS[:1]
+            for name, loads in (
+                ("mlp-digits", (sync, LOADS, LOADS)),
+                ("cnn-digits", (sync, sync, sync)),
             ):
                 component = prepare(leeway, name).component
                 host.push(component.digest, component.path.read_bytes())
                 host.alias(name, VERSION, component.digest)
                 with tally.guard(name):
-                    check(tally, analyzer, host, grpc, name, ways, loads, work)
+                    check(tally, analyzer, host, grpc, name, loads, work)
     tally.exit()
 
 
