@@ -92,7 +92,9 @@ fn one_that_compiles_is_cancelled_by_its_client() {
 
 #[test]
 fn compiling_ends_at_its_limits_of_time_and_of_memory() {
-    for (limits, wanted) in [("compile_s = 1", "1s"), ("compile_mib = 100", "104857600 bytes")] {
+    for (limits, wanted) in
+        [("compile_s = 1\ncompile_mib = 4000", "1s"), ("compile_mib = 100", "104857600 bytes")]
+    {
         let folder = tempfile::tempdir().unwrap();
         let running = start(folder.path(), &format!("[limits]\n{limits}\n"));
         let error = refused(running.deploy(&LONG));
