@@ -5,9 +5,8 @@
 //! operators per byte as well, and one unit for entering a function. The table
 //! is the engine's own (`wasmtime_environ::OperatorCost`), not a copy. Loops
 //! count by the trip counts that [`crate::emit::code::Code`] noted, branches by
-//! whose they are, what only a fence leads to is an error's, and a table of joints
-//! leads to the next operator. Code of any other
-//! form has no static cost and is refused.
+//! whose they are, what only a fence leads to is an error's, and so is the way to the
+//! joints. Code of any other form has no static cost and is refused.
 
 use std::collections::BTreeMap;
 
@@ -59,6 +58,8 @@ pub enum CostError {
 enum Kind {
     Loop,
     Block,
+    /// A block whose rest is the way to joints, which nobody takes.
+    WayToJoints,
     /// A function's body, or a branch.
     Other,
 }
@@ -127,15 +128,17 @@ pub fn function_cost(
             },
             Operator::Block { .. } => frames.push(Frame { kind: Kind::Block, ..frame }),
             Operator::BrIf { relative_depth: 0 } if frame.kind == Kind::Loop => back_edge = true,
-            Operator::BrIf { relative_depth }
-                if is_block(&frames, relative_depth) && notes.next() == Some(&Note::Fence) => {}
-            Operator::BrTable { ref targets }
-                if targets.default() == 0
-                    && frame.kind == Kind::Block
-                    && notes.next() == Some(&Note::Joints) =>
-            {
-                dead = true;
+            Operator::BrIf { relative_depth } if is_block(&frames, relative_depth) => {
+                match (notes.next(), frames.last_mut()) {
+                    (Some(Note::Fence), _) => {}
+                    (Some(Note::Joints), Some(innermost)) if relative_depth == 0 => {
+                        innermost.kind = Kind::WayToJoints;
+                        innermost.guard = Some(Guard::Error);
+                    }
+                    _ => return refuse("whether it is taken was not noted"),
+                }
             }
+            Operator::BrTable { .. } if frame.kind == Kind::WayToJoints => dead = true,
             Operator::Br { relative_depth: 1 } if is_block(&frames, 0) && is_block(&frames, 1) => {
                 (dead, skips) = (true, true);
             }
@@ -261,20 +264,22 @@ mod tests {
     }
 
     #[test]
-    fn joints_cost_one_table_and_what_mentions_the_locals() {
+    fn joints_cost_one_branch_and_what_mentions_the_locals() {
         let mut code = Code::new(0);
         let (p, sum) = (code.i32_local(), code.v128_local());
         code.repeat(3, |code| {
-            code.jointed(p, |code| {
+            code.jointed(p, &[sum], |code| {
                 code.advance(p, 4);
                 code.joint(&[]);
                 code.splat(1.0).set(sum);
                 code.joint(&[sum]);
             });
         });
-        // 1 on entry, 2 to set the counter; 4 to advance, 2 for the table, 2 to set
+        // 1 on entry, 2 to set the counter; 4 to advance, 2 for the branch, 2 to set
         // the sum, 1 to mention it, 5 for the loop.
-        assert_eq!(cost_of(code).unwrap().always, 1 + 2 + 3 * (4 + 2 + 2 + 1 + 5));
+        let cost = cost_of(code).unwrap();
+        assert_eq!(cost.always, 1 + 2 + 3 * (4 + 2 + 2 + 1 + 5));
+        assert_eq!(cost.of(Guard::Error), 3 * 4, "what the branch goes around");
     }
 
     #[test]

@@ -12,6 +12,13 @@ use wasm_encoder::{BlockType, Function, Ieee32, Instruction, MemArg, ValType};
 /// pointer never names a tensor.
 pub const LOWEST_ADDRESS: u32 = 1024;
 
+/// Below that, where a loop keeps vectors from one iteration to the next: the first
+/// address of [`KEPT_VECTORS`] of them.
+const KEPT_ADDRESS: u32 = 512;
+
+/// The most vectors that [`Code::keep`] can be told to keep.
+pub const KEPT_VECTORS: usize = 16;
+
 /// A local variable of the function under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Local(pub u32);
@@ -76,8 +83,8 @@ pub enum Note {
     },
     /// A `br_if` that is never taken, out of a block of [`Code::fenced`].
     Fence,
-    /// A `br_table` to the joints of [`Code::jointed`], which always goes to the
-    /// end of its own block.
+    /// A `br_if` that is always taken, over the way to the joints of
+    /// [`Code::jointed`].
     Joints,
 }
 
@@ -357,7 +364,9 @@ impl Code {
     }
 
     /// Runs `body`, straight code in which [`Code::joint`] has the engine compute
-    /// what is in the locals so far, and no later. `address` must hold one.
+    /// what is in the locals so far, and no later. `address` must hold one;
+    /// `without_value` are the locals of type `v128` that `body` sets before it reads
+    /// them.
     ///
     /// Cranelift moves an operator without effects down to where its result is
     /// wanted, which is the end of its basic block or a store, but leaves loads
@@ -366,10 +375,17 @@ impl Code {
     /// the instruction that wants it only where the result of that instruction is
     /// used once. A joint is where a second path joins, on which the locals have
     /// other values: all of them must be there, each is used once, namely to be
-    /// passed on, and nothing is executed for it. The other path is a `br_table`
-    /// before the first joint, by an address, which is larger than the number of
-    /// joints and so never taken.
-    pub fn jointed(&mut self, address: Local, body: impl FnOnce(&mut Self)) {
+    /// passed on, and nothing is executed for it but an addition to the fuel. The
+    /// other path is a `br_table` before the first joint, which a branch goes around
+    /// wherever `address` is not 0, that is always. On that path, what has no value yet
+    /// is zero: else it would be what the last iteration of a loop left, and the engine
+    /// would keep that.
+    pub fn jointed(
+        &mut self,
+        address: Local,
+        without_value: &[Local],
+        body: impl FnOnce(&mut Self),
+    ) {
         let outer = self.joints.replace(Vec::new());
         let notes = self.notes.len();
         body(self);
@@ -377,15 +393,20 @@ impl Code {
         let joints = std::mem::replace(&mut self.joints, outer).unwrap_or_default();
         let Some(&first) = joints.first() else { return };
         let count = joints.len() as u32;
-        debug_assert!(count < LOWEST_ADDRESS, "an address is no number of a joint");
-        let blocks = (0..=count).map(|_| Instruction::Block(BlockType::Empty));
-        let dispatch = [
+        let mut way = vec![Instruction::Block(BlockType::Empty); joints.len() + 1];
+        way.extend([Instruction::LocalGet(address.0), Instruction::BrIf(0)]);
+        if !without_value.is_empty() {
+            way.push(Instruction::V128Const(0));
+            way.extend(without_value.iter().map(|local| Instruction::LocalTee(local.0)));
+            way.push(Instruction::Drop);
+        }
+        way.extend([
             Instruction::LocalGet(address.0),
-            Instruction::BrTable((1..=count).collect::<Vec<_>>().into(), 0),
+            Instruction::BrTable((1..=count).collect::<Vec<_>>().into(), 1),
             Instruction::End,
-        ];
+        ]);
         self.notes.push(Note::Joints);
-        self.instructions.splice(first..first, blocks.chain(dispatch));
+        self.instructions.splice(first..first, way);
     }
 
     /// Ends a part of the code in [`Code::jointed`]. `settled` are the locals that
@@ -398,6 +419,18 @@ impl Code {
         for &local in settled {
             self.get(local).op(Instruction::Drop);
         }
+    }
+
+    /// Keeps the vector that `push` pushes in memory, as the `index`th.
+    pub fn keep(&mut self, index: usize, push: impl FnOnce(&mut Self)) {
+        self.i32(0);
+        push(self);
+        self.op(Instruction::V128Store(at_kept(index)));
+    }
+
+    /// Pushes the `index`th vector that is kept.
+    pub fn kept(&mut self, index: usize) -> &mut Self {
+        self.i32(0).op(Instruction::V128Load(at_kept(index)))
     }
 
     /// Runs `body`, in which [`Code::fence`] has the engine compute `sums`, of
@@ -435,6 +468,11 @@ impl Code {
         body(self);
         self.depth -= levels;
     }
+}
+
+fn at_kept(index: usize) -> MemArg {
+    debug_assert!(index < KEPT_VECTORS);
+    at(u64::from(KEPT_ADDRESS) + 16 * index as u64, 4)
 }
 
 /// The operand of a memory access. `align` is the exponent of the alignment hint.

@@ -24,7 +24,9 @@ impl<'a> ByPixels<'a> {
     /// Of this convolution, if it is one.
     pub(super) fn of(conv: &'a Conv) -> Option<Self> {
         let fits = conv.groups == 1 && conv.y.is_pointwise() && conv.x.is_pointwise();
-        let form = Form::of_product(pixels(conv), conv.inputs, conv.outputs);
+        let (m, k, n) = (pixels(conv), conv.inputs, conv.outputs);
+        let forms = Form::candidates_of_product(m, k, n).into_iter();
+        let form = forms.min_by_key(|form| form.cost_of_product(m, k, n))?;
         fits.then_some(Self { conv, form })
     }
 

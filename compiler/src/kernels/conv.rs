@@ -8,12 +8,10 @@
 
 use std::any::Any;
 
-use wasm_encoder::Instruction as I;
-
 use super::by_pixels::ByPixels;
 use super::depthwise::Depthwise;
 use super::planes::{Axis, Planes};
-use super::product::{self, Form, MOST_FORMS, Numbers};
+use super::product::{self, Form, MOST_FORMS, Numbers, Sums};
 use super::tile::{self, Band, Vector, Walker};
 use super::winograd::Winograd;
 use crate::emit::code::{Code, Local};
@@ -23,14 +21,23 @@ use crate::schedule::{Kernel, Places};
 /// The most taps of a window that one loop over the channels takes.
 const TAPS_PER_LOOP: usize = 32;
 
-/// So many different tiles double what is taken to be the time, for their code.
-const CODE_OF_TILES: usize = 32;
-
 /// The most bytes of weights that stay in the innermost cache beside a tile's pixels.
 const SMALL_WEIGHTS: usize = 20 << 10;
 
 /// The most bytes of an image that may stay in that cache.
 const SMALL_IMAGE: usize = 64 << 10;
+
+/// The most bytes of gathered pixels that stay there beside weights that pass by.
+const LARGEST_PANEL: usize = 24 << 10;
+
+/// Channels whose vectors are gathered in one iteration of a loop.
+const GATHERED_AT_ONCE: usize = 8;
+
+/// So few channels that their pixels are read as fast from where they are.
+const FEW_CHANNELS: usize = 16;
+
+/// Bytes of pixels that are worth gathering, as they do not stay there as they are.
+const LARGE_PIXELS: usize = 24 << 10;
 
 /// One spatial dimension of a convolution or pooling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +112,7 @@ pub(super) fn time_of_tiles(
     tile::bands(height, width, form.vectors).iter().map(of_band).sum()
 }
 
-/// That time, and more for more different tiles: another one needs code of its own, which
-/// must be worth it.
+/// That time, and more for more code, as [`product::weighed`] says.
 pub(super) fn cost_of_tiles(
     form: Form,
     outputs: usize,
@@ -114,9 +120,11 @@ pub(super) fn cost_of_tiles(
     steps: usize,
 ) -> usize {
     let bands = tile::bands(height, width, form.vectors);
-    let chunks: usize = bands.iter().map(|band| band.chunks.len()).sum();
-    let tiles = chunks * (1 + usize::from(!outputs.is_multiple_of(form.rows)));
-    time_of_tiles(form, outputs, (height, width), steps) * (CODE_OF_TILES + tiles)
+    let chunks = bands.iter().flat_map(|band| &band.chunks);
+    let rows = [form.rows.min(outputs), outputs % form.rows];
+    let forms =
+        chunks.flat_map(|chunk| rows.map(|rows| Form { rows, vectors: chunk.vectors.len() }));
+    product::weighed(time_of_tiles(form, outputs, (height, width), steps), forms)
 }
 
 /// A convolution of `f32` images with constant weights.
@@ -149,6 +157,8 @@ pub struct Conv {
 pub enum Choice {
     /// Directly, in register tiles of this form.
     Direct(Form),
+    /// The same, all channels of a few pixels at a time, which are gathered first.
+    Gathered(Form),
     /// Without a window, as a product of pixels and channels in tiles of this form.
     ByPixels(Form),
     /// By Winograd's filtering, with so many pixels of the output in a tile.
@@ -239,7 +249,7 @@ impl Conv {
     /// The form of the register tile: the one that was chosen, or that takes the least
     /// time.
     fn tile(&self) -> Form {
-        if let Some(Choice::Direct(form)) = self.choice {
+        if let Some(Choice::Direct(form) | Choice::Gathered(form)) = self.choice {
             return form;
         }
         let cost = |&form: &Form| self.cost_of(form);
@@ -261,7 +271,9 @@ impl Conv {
         let mut forms: Vec<Form> = self.forms().collect();
         forms.sort_by_key(|&form| self.cost_of(form));
         forms.truncate(MOST_FORMS);
-        let direct = forms.into_iter().map(|form| (Choice::Direct(form), describe(form)));
+        let gathered = if self.can_gather() { &forms[..] } else { &[] };
+        let gathered = gathered.iter().map(|&form| (Choice::Gathered(form), describe(form, true)));
+        let direct = forms.iter().map(|&form| (Choice::Direct(form), describe(form, false)));
         let by_pixels = ByPixels::of(self).map_or_else(Vec::new, |by_pixels| by_pixels.forms());
         let by_pixels = by_pixels.into_iter().filter_map(|form| {
             let name = ByPixels::of(self)?.with(form).describe();
@@ -271,7 +283,7 @@ impl Conv {
             let (y, x) = winograd.outputs();
             (Choice::Winograd { y, x }, winograd.describe())
         });
-        direct.chain(by_pixels).chain(winograd).collect()
+        direct.chain(gathered).chain(by_pixels).chain(winograd).collect()
     }
 
     /// An estimate of the time of one group with this tile, in the unit of
@@ -309,7 +321,7 @@ impl Conv {
             return Way::Depthwise(depthwise);
         }
         match self.choice {
-            Some(Choice::Direct(_)) => return Way::Direct,
+            Some(Choice::Direct(_) | Choice::Gathered(_)) => return Way::Direct,
             Some(Choice::ByPixels(form)) => {
                 let chosen = ByPixels::of(self).map(|by_pixels| by_pixels.with(form));
                 return chosen.map_or(Way::Direct, Way::ByPixels);
@@ -338,7 +350,7 @@ impl Kernel for Conv {
             Way::Depthwise(depthwise) => depthwise.describe(),
             Way::Winograd(winograd) => winograd.describe(),
             Way::ByPixels(by_pixels) => by_pixels.describe(),
-            Way::Direct => describe(self.tile()),
+            Way::Direct => describe(self.tile(), self.gathers()),
         }
     }
 
@@ -363,6 +375,7 @@ impl Kernel for Conv {
             Way::Depthwise(depthwise) => depthwise.scratch_bytes(),
             Way::Winograd(winograd) => winograd.scratch_bytes(),
             Way::ByPixels(by_pixels) => by_pixels.scratch_bytes(),
+            Way::Direct if self.gathers() => self.panel_bytes(),
             Way::Direct => {
                 self.layout(self.channels()).planes.map_or(0, |planes| planes.size_bytes())
             }
@@ -443,17 +456,17 @@ impl Kernel for Conv {
 }
 
 /// The direct convolution in such tiles, for people.
-fn describe(form: Form) -> String {
-    format!("conv {}", form.describe())
+fn describe(form: Form, gathers: bool) -> String {
+    format!("conv {}{}", if gathers { "gathered " } else { "" }, form.describe())
 }
 
 /// Where the emitted loops are.
 #[derive(Clone, Copy)]
-struct Cursor {
-    pixel: Local,
-    output: Local,
-    weights: Local,
-    bias: Local,
+pub(super) struct Cursor {
+    pub(super) pixel: Local,
+    pub(super) output: Local,
+    pub(super) weights: Local,
+    pub(super) bias: Local,
 }
 
 impl Conv {
@@ -499,16 +512,24 @@ impl Conv {
             weights: code.i32_local(),
             bias: code.i32_local(),
         };
+        let panel = code.i32_local();
+        if self.gathers() {
+            code.point(panel, places.scratch);
+        }
         code.point(cursor.pixel, source);
         code.point(cursor.output, places.outputs[0]);
         code.repeat(self.batch, |code| {
             code.point(cursor.weights, places.weights[0]);
             code.point(cursor.bias, places.weights[1]);
             code.repeat(self.groups, |code| {
-                if self.is_pixels_first(&layout) {
+                if self.gathers() || self.is_pixels_first(&layout) {
                     self.tiles(code, &layout, cursor, &mut |code, vectors| {
+                        let mut source = Source::of_image(&layout, cursor.pixel, vectors);
+                        if self.gathers() {
+                            source = source.gathered(code, self.inputs, panel);
+                        }
                         self.emit_channels(code, cursor, &mut |code, rows| {
-                            self.emit_tile(code, &layout, cursor, rows, vectors);
+                            self.emit_tile(code, &source, cursor, rows, vectors);
                         });
                         self.advance_channels(code, cursor, -(self.outputs as i64));
                     });
@@ -516,14 +537,41 @@ impl Conv {
                 } else {
                     self.emit_channels(code, cursor, &mut |code, rows| {
                         self.tiles(code, &layout, cursor, &mut |code, vectors| {
-                            self.emit_tile(code, &layout, cursor, rows, vectors);
+                            let source = Source::of_image(&layout, cursor.pixel, vectors);
+                            self.emit_tile(code, &source, cursor, rows, vectors);
                         });
                     });
                 }
                 code.advance(cursor.pixel, (4 * self.inputs * layout.channel) as i64);
             });
         });
-        code.release([cursor.pixel, cursor.output, cursor.weights, cursor.bias]);
+        code.release([cursor.pixel, cursor.output, cursor.weights, cursor.bias, panel]);
+    }
+
+    /// Whether the pixels of a tile can be gathered: all taps are one.
+    fn can_gather(&self) -> bool {
+        self.groups == 1 && self.y.is_pointwise() && self.x.is_pointwise()
+    }
+
+    /// Whether they are: where the image does not stay in the innermost cache while
+    /// tiles of channels pass by, but a tile's pixels do.
+    fn gathers(&self) -> bool {
+        match self.choice {
+            Some(choice) => matches!(choice, Choice::Gathered(_)),
+            None => {
+                let image = 4 * self.inputs * self.y.input * self.x.input;
+                self.can_gather()
+                    && self.inputs > FEW_CHANNELS
+                    && image > LARGE_PIXELS
+                    && self.panel_bytes() <= LARGEST_PANEL
+                    && self.outputs >= 2 * self.tile().rows
+            }
+        }
+    }
+
+    /// The size of a tile's gathered pixels.
+    fn panel_bytes(&self) -> usize {
+        16 * self.tile().vectors * self.inputs
     }
 
     /// Whether all channels of a tile of pixels are computed before the next tile: where
@@ -582,25 +630,22 @@ impl Conv {
         tile::emit_tiles(code, &bands, &walkers, tile);
     }
 
-    fn emit_tile(
+    /// Emits a tile of so many output channels and these vectors.
+    pub(super) fn emit_tile(
         &self,
         code: &mut Code,
-        layout: &Layout,
+        source: &Source,
         cursor: Cursor,
         rows: usize,
         vectors: &[Vector],
     ) {
-        let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors.len())).collect();
-        for (row, sums) in sums.iter().enumerate() {
+        let form = Form { rows, vectors: vectors.len() };
+        let mut sums = Sums::of_rows(code, Numbers::Reals, form, |code, row| {
             code.load_splat(cursor.bias, 4 * row as u64);
-            for &sum in sums {
-                code.tee(sum);
-            }
-            code.op(I::Drop);
-        }
+        });
+        self.emit_sums(code, source, cursor.weights, &mut sums);
 
-        self.emit_sums(code, layout, cursor, &sums, vectors);
-
+        let sums = sums.into_rows(code);
         for (row, sums) in sums.iter().enumerate() {
             for (&sum, vector) in sums.iter().zip(vectors) {
                 self.then.apply(code, sum);
@@ -611,45 +656,87 @@ impl Conv {
         code.release(sums.into_iter().flatten());
     }
     /// Emits the loops over channels and taps that add to `sums`.
-    fn emit_sums(
-        &self,
-        code: &mut Code,
-        layout: &Layout,
-        cursor: Cursor,
-        sums: &[Vec<Local>],
-        vectors: &[Vector],
-    ) {
-        let form = Form::of_sums(sums);
+    fn emit_sums(&self, code: &mut Code, source: &Source, weights: Local, sums: &mut Sums) {
+        let form = sums.form();
         let (pixel, weight) = (code.i32_local(), code.i32_local());
-        code.copy(weight, cursor.weights);
-        let channel = 4 * layout.channel as u64;
-        for taps in layout.taps.chunks(TAPS_PER_LOOP) {
-            code.copy(pixel, cursor.pixel);
+        code.copy(weight, weights);
+        for taps in source.taps.chunks(TAPS_PER_LOOP) {
+            code.copy(pixel, source.pixel);
             let per_channel = (4 * taps.len() * form.rows) as u64;
             let steps = (self.inputs, taps.len());
-            product::emit_steps(code, form, steps, weight, |code, channels| {
+            sums.add_steps(code, steps, weight, |code, sums, channels| {
                 for c in 0..channels as u64 {
                     for (t, tap) in taps.iter().enumerate() {
-                        let pixels = c * channel + tap.offset_bytes;
+                        let pixels = c * source.channel_bytes + tap.offset_bytes;
                         let weights = c * per_channel + (4 * t * form.rows) as u64;
-                        product::emit_step(
+                        sums.add_step(
                             code,
-                            Numbers::Reals,
-                            sums,
                             |code, row| {
                                 code.load_splat(weight, weights + 4 * row as u64);
                             },
                             |code, v| {
-                                let at = vectors[v].y * layout.pitch + vectors[v].x;
-                                code.load(pixel, pixels + 4 * at as u64);
+                                code.load(pixel, pixels + source.vectors[v]);
                             },
                         );
                     }
                 }
-                code.advance(pixel, (channels as u64 * channel) as i64);
+                code.advance(pixel, (channels as u64 * source.channel_bytes) as i64);
                 code.advance(weight, (channels as u64 * per_channel) as i64);
             });
         }
         code.release([pixel, weight]);
+    }
+}
+
+/// Where the vectors of a tile come from.
+pub(super) struct Source<'a> {
+    /// The tile's first pixel.
+    pixel: Local,
+    taps: &'a [Tap],
+    /// From one channel to the next.
+    channel_bytes: u64,
+    /// From the first pixel to each vector's.
+    vectors: Vec<u64>,
+}
+
+impl<'a> Source<'a> {
+    /// From the image as it lies.
+    pub(super) fn of_image(layout: &'a Layout, pixel: Local, vectors: &[Vector]) -> Self {
+        let offset = |vector: &Vector| 4 * (vector.y * layout.pitch + vector.x) as u64;
+        let vectors = vectors.iter().map(offset).collect();
+        Self { pixel, taps: &layout.taps, channel_bytes: 4 * layout.channel as u64, vectors }
+    }
+
+    /// Emits the copy of the vectors of so many channels to a panel, where they follow
+    /// each other, and returns where they are then.
+    fn gathered(self, code: &mut Code, channels: usize, panel: Local) -> Self {
+        let (from, to) = (code.i32_local(), code.i32_local());
+        code.copy(from, self.pixel);
+        code.copy(to, panel);
+        let gathered = Self {
+            pixel: panel,
+            channel_bytes: 16 * self.vectors.len() as u64,
+            vectors: (0..self.vectors.len() as u64).map(|v| 16 * v).collect(),
+            ..self
+        };
+        let some = |code: &mut Code, channels: usize| {
+            for channel in 0..channels as u64 {
+                for (&vector, &place) in self.vectors.iter().zip(&gathered.vectors) {
+                    let value = code.v128_local();
+                    code.load(from, channel * self.channel_bytes + vector).set(value);
+                    code.store_lanes(to, channel * gathered.channel_bytes + place, value, 4);
+                    code.release([value]);
+                }
+            }
+            code.advance(from, (channels as u64 * self.channel_bytes) as i64);
+            code.advance(to, (channels as u64 * gathered.channel_bytes) as i64);
+        };
+        let (whole, rest) = (channels / GATHERED_AT_ONCE, channels % GATHERED_AT_ONCE);
+        code.repeat(whole, |code| some(code, GATHERED_AT_ONCE));
+        if rest > 0 {
+            some(code, rest);
+        }
+        code.release([from, to]);
+        gathered
     }
 }

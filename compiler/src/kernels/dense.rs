@@ -3,9 +3,7 @@
 
 use std::any::Any;
 
-use wasm_encoder::Instruction as I;
-
-use super::product::{self, Form};
+use super::product::{self, Form, Numbers, Sums};
 use crate::emit::code::{Address, Code, Local};
 use crate::expr::{Expr, Fusion};
 use crate::schedule::{Kernel, Places};
@@ -159,17 +157,12 @@ impl Dense {
     /// Emits `rows` rows of one panel, and moves on to the next rows.
     fn emit_tile(&self, code: &mut Code, cursor: Cursor, rows: usize, width: usize) {
         let vectors = width.div_ceil(4);
-        let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors)).collect();
-        for v in 0..vectors {
+        let form = Form { rows, vectors };
+        let mut sums = Sums::of_columns(code, Numbers::Reals, form, |code, v| {
             code.load(cursor.bias, 16 * v as u64);
-            for sums in &sums {
-                code.tee(sums[v]);
-            }
-            code.op(I::Drop);
-        }
-
+        });
         let operands = (cursor.input, cursor.weights);
-        product::emit_sums(code, &sums, self.k, operands, 16 * vectors);
+        product::add_products(code, &mut sums, self.k, operands, 16 * vectors);
         product::store_sums(code, sums, cursor.output, self.n, width, &self.then);
         code.advance(cursor.input, (4 * rows * self.k) as i64);
         code.advance(cursor.output, (4 * rows * self.n) as i64);

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 
-use super::product::{self, Form};
+use super::product::{self, Form, Numbers, Sums};
 use crate::emit::code::{Code, Local};
 use crate::expr::{Expr, Fusion};
 use crate::schedule::{Kernel, Places};
@@ -113,12 +113,9 @@ impl MatMul {
     /// Emits `rows` rows of one panel, and moves on to the next rows.
     fn emit_tile(&self, code: &mut Code, cursor: Cursor, rows: usize, width: usize) {
         let vectors = width.div_ceil(4);
-        let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors)).collect();
-        for &sum in sums.iter().flatten() {
-            code.splat(0.0).set(sum);
-        }
+        let mut sums = Sums::zero(code, Numbers::Reals, Form { rows, vectors });
         let operands = (cursor.left, cursor.right);
-        product::emit_sums(code, &sums, self.k, operands, 4 * self.n);
+        product::add_products(code, &mut sums, self.k, operands, 4 * self.n);
         product::store_sums(code, sums, cursor.output, self.n, width, &self.then);
         code.advance(cursor.left, (4 * rows * self.k) as i64);
         code.advance(cursor.output, (4 * rows * self.n) as i64);

@@ -5,8 +5,6 @@
 
 use std::any::Any;
 
-use wasm_encoder::Instruction as I;
-
 use super::outcome::{Outcome, Stored};
 use super::planes::{Pairing, Planes};
 use super::weights::{self, Width};
@@ -15,7 +13,7 @@ use super::winograd::Winograd;
 use crate::emit::code::{Address, Code, Local};
 use crate::expr::Fusion;
 use crate::kernels::conv::{self, Window};
-use crate::kernels::product::{self, Form, Numbers};
+use crate::kernels::product::{Form, Numbers, Sums};
 use crate::kernels::tile::{self, Band, Vector, Walker};
 use crate::schedule::{Kernel, Places};
 
@@ -371,16 +369,13 @@ impl Conv {
         rows: usize,
         vectors: &[Vector],
     ) {
-        let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors.len())).collect();
         let [bias, of_outcome @ ..] = cursor.per_row;
-        for (row, sums) in sums.iter().enumerate() {
+        let form = Form { rows, vectors: vectors.len() };
+        let mut sums = Sums::of_rows(code, Numbers::PairsOfIntegers, form, |code, row| {
             code.load_splat(bias, 4 * row as u64);
-            for &sum in sums {
-                code.tee(sum);
-            }
-            code.op(I::Drop);
-        }
-        self.emit_sums(code, layout, cursor, &sums, vectors);
+        });
+        self.emit_sums(code, layout, cursor, &mut sums, vectors);
+        let sums = sums.into_rows(code);
         for (row, sums) in sums.iter().enumerate() {
             let mut stored = Vec::new();
             for (&sum, vector) in sums.iter().zip(vectors) {
@@ -401,28 +396,25 @@ impl Conv {
         code: &mut Code,
         layout: &Layout,
         cursor: Cursor,
-        sums: &[Vec<Local>],
+        sums: &mut Sums,
         vectors: &[Vector],
     ) {
-        let rows = sums.len();
+        let rows = sums.form().rows;
         let (pixel, weight) = (code.i32_local(), code.i32_local());
         code.copy(weight, cursor.weights);
         let pairs = layout.planes.pairs();
         let pair_bytes = 4 * layout.planes.pair_elements() as u64;
-        let form = Form::of_sums(sums);
         for steps in layout.steps.chunks(STEPS_PER_LOOP) {
             code.copy(pixel, cursor.pixel);
             let per_pair = (4 * steps.len() * rows) as u64;
             let count = (pairs, steps.len());
-            product::emit_steps(code, form, count, weight, |code, pairs| {
+            sums.add_steps(code, count, weight, |code, sums, pairs| {
                 for pair in 0..pairs as u64 {
                     for (s, step) in steps.iter().enumerate() {
                         let pixels = pair * pair_bytes + step.offset_bytes;
                         let weights = pair * per_pair + (4 * s * rows) as u64;
-                        product::emit_step(
+                        sums.add_step(
                             code,
-                            Numbers::PairsOfIntegers,
-                            sums,
                             |code, row| {
                                 code.load_splat(weight, weights + 4 * row as u64);
                             },

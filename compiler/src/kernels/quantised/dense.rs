@@ -10,7 +10,7 @@ use super::weights::Width;
 use super::widen::{Bytes, WRITE_SLACK};
 use crate::emit::code::{Address, Code, Local};
 use crate::expr::Fusion;
-use crate::kernels::product::Form;
+use crate::kernels::product::{Form, Numbers, Sums};
 use crate::schedule::{Kernel, Places};
 
 /// `out[m][n] = outcome(in[m][k] * weights[k][n] + bias[n])`; the channels of the
@@ -183,15 +183,11 @@ impl Dense {
     /// Emits `rows` rows of one panel, and moves on to the next rows.
     fn emit_tile(&self, code: &mut Code, cursor: Cursor, rows: usize, width: usize) {
         let vectors = width.div_ceil(4);
-        let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors)).collect();
         let [bias, scales, shifts] = cursor.per_column;
-        for v in 0..vectors {
+        let form = Form { rows, vectors };
+        let mut sums = Sums::of_columns(code, Numbers::PairsOfIntegers, form, |code, v| {
             code.load(bias, 16 * v as u64);
-            for sums in &sums {
-                code.tee(sums[v]);
-            }
-            code.op(wasm_encoder::Instruction::Drop);
-        }
+        });
         let width_of_one = Width::of(&self.weights);
         let walk = Walk {
             steps: self.pairs(),
@@ -200,7 +196,9 @@ impl Dense {
             right_bytes: self.vector_bytes() * vectors,
             vector_bytes: self.vector_bytes(),
         };
-        walk.emit(code, &sums, &|code, address, offset| width_of_one.load(code, address, offset));
+        walk.emit(code, &mut sums, &|code, address, offset| {
+            width_of_one.load(code, address, offset)
+        });
         let blobs = [scales, shifts, cursor.constants];
         product::store_sums(code, sums, cursor.output, self.n, width, &self.outcome, blobs);
         code.advance(cursor.input, (4 * rows * self.pairs()) as i64);

@@ -4,15 +4,13 @@
 
 use std::any::Any;
 
-use wasm_encoder::Instruction as I;
-
 use super::dense::emit_rows;
 use super::outcome::Outcome;
 use super::product::{self, Walk};
 use super::widen::{Bytes, WRITE_SLACK};
 use crate::emit::code::{Code, Local};
 use crate::expr::Fusion;
-use crate::kernels::product::Form;
+use crate::kernels::product::{Form, Numbers, Sums};
 use crate::schedule::{Kernel, Places};
 
 /// `out[b][m][n] = outcome(left[b][m][k] * right[b][k][n])`; the channels of the
@@ -164,12 +162,7 @@ impl MatMul {
     /// Emits `rows` rows of a panel, and moves on to the next rows.
     fn emit_tile(&self, code: &mut Code, cursor: Cursor, rows: usize, width: usize) {
         let vectors = width.div_ceil(4);
-        let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors)).collect();
-        code.splat_bits(0);
-        for &sum in sums.iter().flatten() {
-            code.tee(sum);
-        }
-        code.op(I::Drop);
+        let mut sums = Sums::zero(code, Numbers::PairsOfIntegers, Form { rows, vectors });
         let walk = Walk {
             steps: self.pairs(),
             left: cursor.left,
@@ -177,7 +170,7 @@ impl MatMul {
             right_bytes: self.right_bytes(),
             vector_bytes: 16,
         };
-        walk.emit(code, &sums, &|code, address, offset| {
+        walk.emit(code, &mut sums, &|code, address, offset| {
             code.load(address, offset);
         });
         let [scales, shifts] = cursor.per_column;

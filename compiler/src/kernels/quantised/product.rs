@@ -8,7 +8,7 @@
 
 use super::outcome::{Outcome, Stored};
 use crate::emit::code::{Code, Local};
-use crate::kernels::product::{self, Form, Numbers};
+use crate::kernels::product::Sums;
 
 /// Emits `sums[row][v] += left[row][i] . right[i][v]` over `steps` pairs `i` of the
 /// inner dimension. Rows of `left` follow each other without a gap, those of `right`
@@ -31,17 +31,14 @@ pub struct Walk {
 impl Walk {
     /// Emits the products of all pairs. `load` pushes the vector of the right operand
     /// at an address and offset.
-    pub fn emit(&self, code: &mut Code, sums: &[Vec<Local>], load: &dyn Fn(&mut Code, Local, u64)) {
+    pub fn emit(&self, code: &mut Code, sums: &mut Sums, load: &dyn Fn(&mut Code, Local, u64)) {
         let (left, right) = (code.i32_local(), code.i32_local());
         code.copy(left, self.left);
         code.copy(right, self.right);
-        let form = Form::of_sums(sums);
-        product::emit_steps(code, form, (self.steps, 1), right, |code, steps| {
+        sums.add_steps(code, (self.steps, 1), right, |code, sums, steps| {
             for step in 0..steps {
-                product::emit_step(
+                sums.add_step(
                     code,
-                    Numbers::PairsOfIntegers,
-                    sums,
                     |code, row| {
                         code.load_splat(left, 4 * (row * self.steps + step) as u64);
                     },
@@ -64,7 +61,7 @@ impl Walk {
 /// scales and of shifts, and of the outcome's constants.
 pub fn store_sums(
     code: &mut Code,
-    sums: Vec<Vec<Local>>,
+    sums: Sums,
     output: Local,
     columns: usize,
     width: usize,
@@ -72,6 +69,7 @@ pub fn store_sums(
     [scales, shifts, constants]: [Local; 3],
 ) {
     let mut stored = Vec::new();
+    let sums = sums.into_rows(code);
     for (row, sums) in sums.iter().enumerate() {
         for (v, &sum) in sums.iter().enumerate() {
             outcome.apply(code, sum, constants, &mut |code, blob| {

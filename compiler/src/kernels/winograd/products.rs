@@ -2,7 +2,7 @@
 //! matrices over the channels.
 
 use crate::emit::code::{Code, Local};
-use crate::kernels::product::{self, Form, Numbers};
+use crate::kernels::product::{Form, Numbers, Sums};
 
 /// The products of some groups of tiles and output channels, for all points. Sizes
 /// are those of elements of 4 bytes: numbers, or pairs of them.
@@ -71,20 +71,14 @@ impl Products {
     /// pixels.
     fn emit_tile(&self, code: &mut Code, pointers: Pointers, rows: usize, vectors: usize) {
         let row_bytes = self.row_bytes;
-        let sums: Vec<Vec<Local>> = (0..rows).map(|_| code.v128_locals(vectors)).collect();
-        for &sum in sums.iter().flatten() {
-            code.splat_bits(0).set(sum);
-        }
+        let mut sums = Sums::zero(code, self.numbers, Form { rows, vectors });
         let (pixel, weight) = (code.i32_local(), code.i32_local());
         code.copy(pixel, pointers.pixels);
         code.copy(weight, pointers.weights);
-        let form = Form { rows, vectors };
-        product::emit_steps(code, form, (self.steps, 1), weight, |code, steps| {
+        sums.add_steps(code, (self.steps, 1), weight, |code, sums, steps| {
             for step in 0..steps {
-                product::emit_step(
+                sums.add_step(
                     code,
-                    self.numbers,
-                    &sums,
                     |code, row| {
                         code.load_splat(weight, 4 * (step * rows + row) as u64);
                     },
@@ -96,6 +90,7 @@ impl Products {
             code.advance(pixel, (steps * row_bytes) as i64);
             code.advance(weight, (4 * steps * rows) as i64);
         });
+        let sums = sums.into_rows(code);
         for (row, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
                 code.store_lanes(pointers.products, (row * row_bytes + 16 * v) as u64, sum, 4);
