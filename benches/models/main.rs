@@ -1,6 +1,8 @@
 //! Whole models: the component under fuel, the component without metering,
 //! native tract and ONNX Runtime on one thread, order-interleaved on one CPU.
-//! Prints a table of CPU times and ratios.
+//! Prints a table of CPU times and ratios, and the rate of FP32 models as a part of what
+//! 128-bit vectors can do here at most: a ratio times that part is the least that plain
+//! sums allow, whatever the kernels. Peers have wider vectors where the processor has.
 //!
 //! `cargo bench -p leeway-cli -p leeway-tests --bench models -- [OPTIONS] [MODEL...]`
 //!
@@ -8,6 +10,8 @@
 //! names a Python interpreter that has it (`tests/interop/requirements.txt`).
 
 mod onnxruntime;
+#[path = "../peak.rs"]
+mod peak;
 mod race;
 
 use std::path::{Path, PathBuf};
@@ -62,8 +66,12 @@ fn main() -> Result<()> {
     if let Some(peer) = &peer {
         println!("ONNX Runtime {}", peer.version);
     }
+    let peak = peak::peak();
+    if let Some(peak) = peak {
+        println!("128-bit vectors multiply and add at {:.1} GFLOP/s", peak / 1e9);
+    }
     println!(
-        "{:<22} {:>8} {:>11} {:>11} {:>11} {:>11} {:>9} {:>8} {:>9} {:>8} {:>9}",
+        "{:<22} {:>8} {:>11} {:>11} {:>11} {:>11} {:>9} {:>8} {:>9} {:>8} {:>6} {:>9}",
         "model",
         "MMACs",
         "component",
@@ -74,18 +82,19 @@ fn main() -> Result<()> {
         "vs ORT",
         "metering",
         "GFLOP/s",
+        "peak",
         "apart"
     );
     let folder = tempfile::tempdir()?;
     for (name, onnx) in models(&arguments.models)? {
         let file = folder.path().join("model.onnx");
         std::fs::write(&file, &onnx)?;
-        report(&name, measure(&file, peer.as_mut(), &arguments));
+        report(&name, measure(&file, peer.as_mut(), &arguments), peak);
         if let (Some(peer), false) = (&mut peer, arguments.f32_only) {
             let int8 = folder.path().join("int8.onnx");
             let row = peer.quantise(&file, &int8);
             let row = row.and_then(|()| measure(&int8, Some(peer), &arguments));
-            report(&format!("{name} int8"), row);
+            report(&format!("{name} int8"), row, None);
         }
     }
     Ok(())
@@ -181,7 +190,9 @@ fn measure(file: &Path, mut peer: Option<&mut OnnxRuntime>, arguments: &Argument
     })
 }
 
-fn report(name: &str, row: Result<Row>) {
+/// Prints a row, with its rate as a part of `peak`, in operations per second, if it is
+/// known what is the most.
+fn report(name: &str, row: Result<Row>, peak: Option<f64>) {
     let row = match row {
         Ok(row) => row,
         Err(error) => return println!("{name:<22} {error:#}"),
@@ -193,8 +204,9 @@ fn report(name: &str, row: Result<Row>) {
     let beside = |peer: Option<Duration>| {
         peer.map_or("-".into(), |peer| format!("{:.2}x", ratio(row.metered, peer)))
     };
+    let rate = 2.0 * row.macs as f64 / row.metered.as_secs_f64();
     println!(
-        "{:<22} {:>8.2} {:>11} {:>11} {:>11} {:>11} {:>9} {:>8} {:>8.1}% {:>8.1} {:>9}",
+        "{:<22} {:>8.2} {:>11} {:>11} {:>11} {:>11} {:>9} {:>8} {:>8.1}% {:>8.1} {:>6} {:>9}",
         name,
         row.macs as f64 / 1e6,
         time(Some(row.metered)),
@@ -204,7 +216,8 @@ fn report(name: &str, row: Result<Row>) {
         beside(row.tract),
         beside(row.onnxruntime),
         100.0 * (ratio(row.metered, row.unmetered) - 1.0),
-        2.0 * row.macs as f64 / row.metered.as_secs_f64() / 1e9,
+        rate / 1e9,
+        peak.map_or("-".into(), |peak| format!("{:.0} %", 100.0 * rate / peak)),
         row.apart.map_or("-".into(), |apart| format!("{apart:.1e}")),
     );
 }

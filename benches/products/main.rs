@@ -7,6 +7,7 @@
 
 #[path = "../layers.rs"]
 mod layers;
+#[path = "../peak.rs"]
 mod peak;
 #[path = "../models/race.rs"]
 mod race;

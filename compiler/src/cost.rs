@@ -217,10 +217,27 @@ mod tests {
     fn nested_loops_multiply() {
         let mut code = Code::new(0);
         let p = code.i32_local();
-        code.repeat(3, |code| code.repeat(5, |code| code.advance(p, 4)));
+        code.repeat(3, |code| code.repeat(50, |code| code.advance(p, 4)));
         // 1 on entry; outer: 2 to set the counter, 3 x (inner + 5);
-        // inner: 2 to set the counter, 5 x (4 + 5).
-        assert_eq!(cost_of(code).unwrap().always, 1 + 2 + 3 * (2 + 5 * (4 + 5) + 5));
+        // inner: 2 to set the counter, 5 x (ten times 4 + 5).
+        assert_eq!(cost_of(code).unwrap().always, 1 + 2 + 3 * (2 + 5 * (10 * 4 + 5) + 5));
+    }
+
+    #[test]
+    fn few_short_iterations_are_no_loop() {
+        let mut code = Code::new(0);
+        let p = code.i32_local();
+        code.repeat(3, |code| code.repeat(5, |code| code.advance(p, 4)));
+        assert_eq!(cost_of(code).unwrap().always, 1 + 3 * 5 * 4);
+    }
+
+    #[test]
+    fn iterations_that_differ_are_a_loop() {
+        let mut code = Code::new(0);
+        let p = code.i32_local();
+        code.repeat(3, |code| code.advance_before_last(p, 4));
+        // 1 on entry, 2 to set the counter; 8 to advance or not, 5 for the loop.
+        assert_eq!(cost_of(code).unwrap().always, 1 + 2 + 3 * (8 + 5));
     }
 
     #[test]

@@ -19,6 +19,10 @@ const KEPT_ADDRESS: u32 = 512;
 /// The most vectors that [`Code::keep`] can be told to keep.
 pub const KEPT_VECTORS: usize = 16;
 
+/// The most instructions that an iteration has from several bodies of a loop, so that its
+/// checks of the fuel and of the deadline weigh less.
+const MOST_UNROLLED: usize = 64;
+
 /// A local variable of the function under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Local(pub u32);
@@ -334,21 +338,37 @@ impl Code {
         }
     }
 
-    /// Runs `body` `trips` times: not at all, inline, or as a loop.
+    /// Runs `body` `trips` times: not at all, inline, or as a loop, an iteration of which
+    /// runs short straight code several times.
     pub fn repeat(&mut self, trips: usize, body: impl FnOnce(&mut Self)) {
         match trips {
             0 => {}
             1 => body(self),
             _ => {
                 let counter = self.i32_local();
+                let before = self.instructions.len();
                 self.assign(counter, trips as u32);
-                self.notes.push(Note::Loop { trips: trips as u64 });
                 self.op(Instruction::Loop(BlockType::Empty));
+                let (first, note) = (self.instructions.len(), self.notes.len());
+                self.notes.push(Note::Loop { trips: trips as u64 });
                 self.counters.push(counter);
                 self.nested(1, body);
                 self.counters.pop();
-                self.get(counter).i32(1).op(Instruction::I32Sub).tee(counter);
-                self.op(Instruction::BrIf(0)).op(Instruction::End);
+                let bodies = bodies_per_iteration(trips, &self.instructions[first..], counter);
+                let body = first..self.instructions.len();
+                for _ in 1..bodies {
+                    self.instructions.extend_from_within(body.clone());
+                }
+                if bodies == trips {
+                    self.instructions.drain(before..first);
+                    self.notes.pop();
+                } else {
+                    let trips = trips / bodies;
+                    self.instructions[before] = Instruction::I32Const(trips as i32);
+                    self.notes[note] = Note::Loop { trips: trips as u64 };
+                    self.get(counter).i32(1).op(Instruction::I32Sub).tee(counter);
+                    self.op(Instruction::BrIf(0)).op(Instruction::End);
+                }
                 self.release([counter]);
             }
         }
@@ -468,6 +488,26 @@ impl Code {
         body(self);
         self.depth -= levels;
     }
+}
+
+/// How often an iteration runs the body of a loop: all of `trips` or as often as leaves
+/// none over where it is short, once where it has control flow of its own or looks at the
+/// loop's counter.
+fn bodies_per_iteration(trips: usize, body: &[Instruction<'_>], counter: Local) -> usize {
+    let is_straight = body.iter().all(|instruction| match instruction {
+        Instruction::LocalGet(local) => *local != counter.0,
+        Instruction::Block(_)
+        | Instruction::Loop(_)
+        | Instruction::If(_)
+        | Instruction::Else
+        | Instruction::End
+        | Instruction::Br(_)
+        | Instruction::BrIf(_)
+        | Instruction::BrTable(..) => false,
+        _ => true,
+    });
+    let most = if is_straight { MOST_UNROLLED / body.len().max(1) } else { 1 };
+    (1..=most.min(trips)).rev().find(|by| trips.is_multiple_of(*by)).unwrap_or(1)
 }
 
 fn at_kept(index: usize) -> MemArg {

@@ -32,7 +32,7 @@ const STEPS_PER_ITERATION: usize = 24;
 
 /// The sums of so many in different tiles double what is taken to be the time, for their
 /// code.
-const CODE_OF_SUMS: usize = 96;
+const CODE_OF_SUMS: usize = 64;
 
 /// Steps that are not worth a loop.
 const MOST_STRAIGHT: usize = 40;

@@ -75,7 +75,7 @@ fn without_a_window_by_pixels() {
         let mut layers = certificate.stages.iter().flat_map(|stage| &stage.layers);
         by_pixels += usize::from(layers.any(|layer| layer.kernel.contains("by pixels")));
     }
-    assert!(by_pixels > 5, "{by_pixels} of 20 are computed so");
+    assert!(by_pixels > 3, "{by_pixels} of 20 are computed so");
 }
 
 /// A large image to fewer channels: all of these are computed for a few pixels at a time.

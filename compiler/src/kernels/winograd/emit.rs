@@ -367,7 +367,9 @@ impl Winograd<'_> {
         let between = code.i32_local();
         code.point(between, scratch.plus(layout.rows as u32));
         let of_x = self.x.points();
-        for column in 0..of_x {
+        // One point is the pixel itself.
+        let has_columns = self.y.points() > 1;
+        for column in 0..if has_columns { of_x } else { 0 } {
             let offset = |row| (row * of_x + column) * layout.products_bytes;
             let column_products = code.load_each(products, (0..self.y.points()).map(offset));
             self.y.emit_outputs(code, &column_products, |code, row| {
@@ -376,8 +378,10 @@ impl Winograd<'_> {
             code.release(column_products);
         }
         for row in 0..self.y.outputs.min(rows.output) {
-            let offset = |column| 16 * (row * of_x + column);
-            let row_products = code.load_each(between, (0..of_x).map(offset));
+            let (from, pitch) =
+                if has_columns { (between, 16) } else { (products, layout.products_bytes) };
+            let offset = |column| pitch * (row * of_x + column);
+            let row_products = code.load_each(from, (0..of_x).map(offset));
             let pixels = code.v128_locals(self.x.outputs);
             self.x.emit_outputs(code, &row_products, |code, column| {
                 code.get(bias).op(I::F32x4Add).set(pixels[column]);
