@@ -1,7 +1,7 @@
 //! Operators that tract reads otherwise than ONNX defines them, read anew.
 
 use tract_onnx::model::{Onnx, ParsingContext};
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto, attribute_proto, tensor_proto};
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::math::{add, div, exp, max, min, mul, sub};
 
@@ -69,6 +69,27 @@ impl Expansion for Celu {
         let positive = wire(model, "positive", Box::new(max()), &[zero, x])?;
         model.wire_node(prefix, add(), &[positive, negative])
     }
+}
+
+/// A `ConstantOfShape` that says what it is filled with: where it does not, that is an
+/// FP32 zero, of which tract makes an FP64 one.
+pub fn filled(node: &NodeProto) -> NodeProto {
+    let mut node = node.clone();
+    if !node.attribute.iter().any(|attribute| attribute.name == "value") {
+        let zero = TensorProto {
+            dims: vec![1],
+            data_type: tensor_proto::DataType::Float as i32,
+            float_data: vec![0.0],
+            ..TensorProto::default()
+        };
+        node.attribute.push(AttributeProto {
+            name: "value".into(),
+            r#type: attribute_proto::AttributeType::Tensor as i32,
+            t: Some(zero),
+            ..AttributeProto::default()
+        });
+    }
+    node
 }
 
 /// The largest or smallest of no elements, of which tract makes the smallest or largest

@@ -7,6 +7,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 use super::guard::RANK_LIMIT;
+use crate::corrected;
 use crate::rewired::{Read, read_by_tract, replace};
 
 /// Has these operators looked at.
@@ -18,7 +19,9 @@ pub fn register(onnx: &mut Onnx) {
         });
     }
     replace(onnx, "GatherND", |context, node| checked(context, node, Want::Indices));
-    replace(onnx, "ConstantOfShape", |context, node| checked(context, node, Want::Shape));
+    replace(onnx, "ConstantOfShape", |context, node| {
+        checked(context, &corrected::filled(node), Want::Shape)
+    });
 }
 
 /// What an operator takes for granted.

@@ -39,6 +39,20 @@ fn scattered_updates() {
     }
 }
 
+/// What a `ConstantOfShape` without a value is filled with are FP32 zeros.
+#[test]
+fn updates_scattered_into_zeros() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(91);
+    let mut graph = Graph::new();
+    let shape = graph.ints(&[4, 5]);
+    let zeros = graph.node("ConstantOfShape", &[&shape], &[]);
+    let indices = graph.ints_shaped(&[2, 1], &[3, 1]);
+    let updates = graph.input("updates", FLOAT, &dims(&[2, 5]));
+    let output = graph.node("ScatterND", &[&zeros, &indices, &updates], &[]);
+    check(&sandbox, "ScatterND into zeros", &graph.finish(&[&output]), &mut random);
+}
+
 #[test]
 fn gathered_blocks() {
     let sandbox = sandbox(EngineKind::Native);
