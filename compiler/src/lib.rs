@@ -42,6 +42,7 @@ pub mod rewired;
 pub mod schedule;
 pub mod source;
 pub mod stages;
+pub mod strided;
 pub mod tuning;
 pub mod unroll;
 

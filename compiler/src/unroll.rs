@@ -13,6 +13,7 @@ use tract_onnx::tract_hir::tract_core::ops::scan::{InputMapping, Scan, ScanInfo,
 
 use crate::error::CompileError;
 use crate::import::{Imported, chain};
+use crate::strided;
 
 /// The most steps of a `GRU`, each of which has its own code.
 pub const MOST_ITERATIONS: usize = 256;
@@ -27,7 +28,7 @@ pub fn unroll(imported: Imported, file: &str) -> Result<Imported, CompileError> 
         return Ok(imported);
     };
     let (node, operator) = imported.origin_of(node);
-    let unrolled = straight(&imported.model).and_then(TypedModel::into_decluttered);
+    let unrolled = straight(&imported.model).and_then(strided::declutter);
     match unrolled {
         Ok(model) => Ok(Imported { model, ..imported }),
         Err(error) => Err(CompileError::Unsupported {
@@ -58,7 +59,7 @@ pub fn body(scan: &Scan, known: &[Option<Arc<Tensor>>], name: &str) -> TractResu
     }
     copier.copy(&scan.body, &format!("{name}."), "", &mut outlets)?;
     copier.target.outputs = scan.body.outputs.iter().map(|outlet| outlets[outlet]).collect();
-    copier.target.into_decluttered()
+    strided::declutter(copier.target)
 }
 
 /// How often a loop runs, over inputs of these types and shapes.

@@ -12,7 +12,7 @@ use crate::corrected;
 use crate::error::CompileError;
 use crate::padded;
 use crate::quantised::{self, Refusal};
-use crate::{loops, ml, recurrent, source};
+use crate::{loops, ml, recurrent, source, strided};
 
 pub mod analyse;
 pub mod guard;
@@ -108,7 +108,7 @@ fn read_onnx_trusting(
     analyse::analyse(&mut model, &source)?;
     let model = model.into_typed().map_err(invalid)?;
     analyse::check_typed(&model, &source)?;
-    let model = model.into_decluttered().map_err(invalid)?;
+    let model = strided::declutter(model).map_err(invalid)?;
     analyse::check_typed(&model, &source)?;
     let outputs = source::output_names(&proto, file)?;
     Ok(Imported { model, operators, outputs, labels })

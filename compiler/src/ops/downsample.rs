@@ -9,10 +9,10 @@ use crate::emit::nest::dense_strides;
 use crate::error::CompileError;
 use crate::kernels::copy::Part;
 use crate::lower::Lowering;
+use crate::strided;
 
 pub fn lower(lowering: &mut Lowering, node: &TypedNode) -> Option<Result<(), CompileError>> {
-    let op = node.op_as::<Downsample>()?;
-    Some(lower_downsample(lowering, node, op))
+    Some(lower_downsample(lowering, node, strided::slice(node)?))
 }
 
 fn lower_downsample(

@@ -80,6 +80,24 @@ fn transposed_convolutions() {
     }
 }
 
+/// Every second row and column of tokens that are turned into an image, as in LeViT: tract
+/// alone gives up.
+#[test]
+fn slices_with_a_step_of_what_was_reshaped() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(92);
+    let mut graph = Graph::new();
+    let tokens = graph.input("tokens", FLOAT, &dims(&[1, 30, 4]));
+    let shape = graph.ints(&[1, 5, 6, 4]);
+    let image = graph.node("Reshape", &[&tokens, &shape], &[]);
+    let (starts, ends) = (graph.ints(&[0, 1]), graph.ints(&[5, 6]));
+    let (axes, steps) = (graph.ints(&[1, 2]), graph.ints(&[2, 2]));
+    let image = graph.node("Slice", &[&image, &starts, &ends, &axes, &steps], &[]);
+    let shape = graph.ints(&[1, 9, 4]);
+    let tokens = graph.node("Reshape", &[&image, &shape], &[]);
+    check(&sandbox, "slices of a reshape", &graph.finish(&[&tokens]), &mut random);
+}
+
 #[test]
 fn padding_from_inside() {
     let sandbox = sandbox(EngineKind::Native);
