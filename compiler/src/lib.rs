@@ -17,7 +17,9 @@ use leeway_contract::Digest;
 
 pub mod abi;
 pub mod archive;
+pub mod attention;
 pub mod component;
+pub mod composed;
 pub mod contain;
 pub mod corrected;
 pub mod cost;

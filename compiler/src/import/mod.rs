@@ -7,6 +7,7 @@ use std::path::Path;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
+use crate::attention;
 use crate::contain;
 use crate::corrected;
 use crate::error::CompileError;
@@ -72,6 +73,7 @@ fn read_onnx_trusting(
 ) -> Result<Imported, CompileError> {
     let mut onnx = onnx();
     quantised::register(&mut onnx);
+    attention::register(&mut onnx);
     ml::register(&mut onnx);
     padded::register(&mut onnx);
     corrected::register(&mut onnx);

@@ -16,7 +16,6 @@ const ONNX: [&str; 3] = ["", "ai.onnx", "ai.onnx.preview"];
 /// in their place.
 const FUNCTIONS: &[&str] = &[
     "AffineGrid",
-    "Attention",
     "CausalConvWithState",
     "CenterCropPad",
     "FlexAttention",

@@ -16,9 +16,9 @@ use tract_onnx::tract_hir::tract_core::ops::math;
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Reducer};
 
 use super::attributes::{floats, ints, strings, want};
-use super::expansion::{Read, composed};
 use super::labels::distinct;
-use super::wire::Wire;
+use crate::composed::wire::Wire;
+use crate::composed::{Read, composed};
 
 /// The most keys, where they are not next to each other.
 const KEYS_LIMIT: usize = 1 << 12;

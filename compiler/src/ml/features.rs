@@ -11,8 +11,8 @@ use tract_onnx::tract_hir::tract_core::ops::math;
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Reducer};
 
 use super::attributes::{floats, ints, string, want};
-use super::expansion::{Read, composed};
-use super::wire::Wire;
+use crate::composed::wire::Wire;
+use crate::composed::{Read, composed};
 
 /// Reads a `Scaler`: `(x - offset) * scale`.
 pub fn scaler(_ctx: &ParsingContext, node: &NodeProto) -> Read {

@@ -12,7 +12,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, type_proto};
 
 use super::attributes::strings;
-use super::expansion::Read;
+use crate::composed::Read;
 use crate::error::CompileError;
 
 /// Attributes that name classes, by operator.

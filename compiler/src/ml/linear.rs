@@ -9,9 +9,9 @@ use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::math;
 
 use super::attributes::{class_labels, floats, want};
-use super::expansion::{Read, composed};
 use super::post::Transform;
 use super::trees::second_class;
+use crate::composed::{Read, composed};
 
 /// Reads a `LinearRegressor`.
 pub fn regressor(_ctx: &ParsingContext, node: &NodeProto) -> Read {
@@ -83,7 +83,11 @@ impl Linear {
         Ok(Self { coefficients: transposed(coefficients, scores)?, intercepts })
     }
 
-    fn wire(&self, wire: &mut super::wire::Wire, input: OutletId) -> TractResult<OutletId> {
+    fn wire(
+        &self,
+        wire: &mut crate::composed::wire::Wire,
+        input: OutletId,
+    ) -> TractResult<OutletId> {
         let scores = wire.product(input, &self.coefficients)?;
         if self.intercepts.is_empty() {
             return Ok(scores);

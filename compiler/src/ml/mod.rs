@@ -16,14 +16,12 @@ pub mod attributes;
 pub mod coupling;
 pub mod distances;
 pub mod encoders;
-pub mod expansion;
 pub mod features;
 pub mod labels;
 pub mod linear;
 pub mod post;
 pub mod svm;
 pub mod trees;
-pub mod wire;
 
 pub use labels::prepare;
 

@@ -13,7 +13,7 @@ use tract_onnx::tract_hir::tract_core::ops::math;
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reducer, Sigmoid, Softmax};
 
 use super::attributes;
-use super::wire::Wire;
+use crate::composed::wire::Wire;
 
 /// A transform of the scores of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,11 +10,11 @@ use tract_onnx::tract_hir::tract_core::ops::nn::Sigmoid;
 use super::attributes::{class_labels, floats, ints, string};
 use super::coupling::Coupling;
 use super::distances::SquaredDistances;
-use super::expansion::{Read, composed};
 use super::linear::transposed;
 use super::post::Transform;
 use super::trees::second_class;
-use super::wire::Wire;
+use crate::composed::wire::Wire;
+use crate::composed::{Read, composed};
 
 /// The most classes.
 const CLASSES_LIMIT: usize = 256;

@@ -4,8 +4,8 @@
 use leeway_compiler::Options;
 use leeway_contract::{DType, Tensor};
 use leeway_runtime::sandbox::EngineKind;
-use leeway_tests::compare::{Pair, sandbox};
-use leeway_tests::onnx::{Attribute, FLOAT, Graph, INT32, INT64};
+use leeway_tests::compare::{Pair, relative, sandbox};
+use leeway_tests::onnx::{Attribute, BOOL, FLOAT, Graph, INT32, INT64};
 use leeway_tests::random::{Random, Style};
 
 use super::{check, dims};
@@ -114,6 +114,175 @@ fn normalisation_in_one_kernel() {
             assert!(size == 1 || kernels == ["layer norm"], "{what}: {kernels:?}");
         }
     }
+}
+
+/// What an `Attention` is of: sizes, and how its tensors lie.
+struct Attention {
+    batch: usize,
+    heads: usize,
+    heads_of_keys: usize,
+    queries: usize,
+    past: usize,
+    new: usize,
+    size: usize,
+    is_flat: bool,
+    is_causal: bool,
+}
+
+impl Attention {
+    fn random(random: &mut Random) -> Self {
+        let heads_of_keys = random.within(1..=2);
+        Self {
+            batch: random.within(1..=2),
+            heads: heads_of_keys * random.pick(&[1, 3]),
+            heads_of_keys,
+            queries: random.within(1..=6),
+            past: random.pick(&[0, 0, 3]),
+            new: random.within(1..=7),
+            size: random.pick(&[4, 5]),
+            is_flat: random.pick(&[true, false]),
+            is_causal: random.pick(&[true, false]),
+        }
+    }
+
+    fn keys(&self) -> usize {
+        self.past + self.new
+    }
+
+    fn shape(&self, heads: usize, length: usize) -> Vec<usize> {
+        match self.is_flat {
+            true => vec![self.batch, length, heads * self.size],
+            false => vec![self.batch, heads, length, self.size],
+        }
+    }
+
+    fn onnx(&self, has_mask: bool) -> Vec<u8> {
+        let mut graph = Graph::new();
+        let queries = graph.input("q", FLOAT, &dims(&self.shape(self.heads, self.queries)));
+        let of_keys = dims(&self.shape(self.heads_of_keys, self.new));
+        let [keys, values] = ["k", "v"].map(|name| graph.input(name, FLOAT, &of_keys));
+        let mut inputs = vec![queries, keys, values];
+        if has_mask {
+            inputs.push(graph.input("mask", BOOL, &dims(&[self.queries, self.keys()])));
+        } else if self.past > 0 {
+            inputs.push(String::new());
+        }
+        if self.past > 0 {
+            let before = dims(&[self.batch, self.heads_of_keys, self.past, self.size]);
+            inputs.extend(["pk", "pv"].map(|name| graph.input(name, FLOAT, &before)));
+        }
+        let mut attributes = vec![("is_causal", Attribute::Int(self.is_causal.into()))];
+        if self.is_flat {
+            attributes.push(("q_num_heads", Attribute::Int(self.heads as i64)));
+            attributes.push(("kv_num_heads", Attribute::Int(self.heads_of_keys as i64)));
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let output = graph.node("Attention", &inputs, &attributes);
+        graph.finish(&[&output])
+    }
+
+    /// A number of a tensor of so many heads.
+    fn at(&self, tensor: &[f32], [heads, length]: [usize; 2], at: [usize; 4]) -> f64 {
+        let [sample, head, place, number] = at;
+        let row = match self.is_flat {
+            true => (sample * length + place) * heads + head,
+            false => (sample * heads + head) * length + place,
+        };
+        f64::from(tensor[row * self.size + number])
+    }
+
+    /// What comes out, by the definition.
+    fn expected(&self, inputs: &[Tensor], has_mask: bool) -> Tensor {
+        let numbers = |at: usize| inputs[at].to_f32().unwrap();
+        let [q, k, v] = [0, 1, 2].map(numbers);
+        let mask = has_mask.then(|| &inputs[3].data);
+        let first_past = 3 + usize::from(has_mask);
+        let before = (self.past > 0).then(|| [first_past, first_past + 1].map(numbers));
+        let lies_apart = Self { is_flat: false, ..*self };
+        let of_keys = |which: usize, at: [usize; 4]| match (&before, at[2].checked_sub(self.past)) {
+            (Some(before), None) => {
+                lies_apart.at(&before[which], [self.heads_of_keys, self.past], at)
+            }
+            (_, place) => {
+                let at = [at[0], at[1], place.unwrap_or_default(), at[3]];
+                self.at([&k, &v][which], [self.heads_of_keys, self.new], at)
+            }
+        };
+        let shape = self.shape(self.heads, self.queries);
+        let mut output = vec![0.0; shape.iter().product()];
+        for sample in 0..self.batch {
+            for head in 0..self.heads {
+                let group = head * self.heads_of_keys / self.heads;
+                for query in 0..self.queries {
+                    let is_allowed = |key: &usize| {
+                        !(self.is_causal && *key > query + self.past)
+                            && mask.is_none_or(|mask| mask[query * self.keys() + key] != 0)
+                    };
+                    let keys: Vec<usize> = (0..self.keys()).filter(is_allowed).collect();
+                    let score = |key: usize| -> f64 {
+                        let products = (0..self.size).map(|number| {
+                            let at = [sample, head, query, number];
+                            self.at(&q, [self.heads, self.queries], at)
+                                * of_keys(0, [sample, group, key, number])
+                        });
+                        (products.sum::<f64>() / (self.size as f64).sqrt()).exp()
+                    };
+                    let scores: Vec<f64> = keys.iter().map(|&key| score(key)).collect();
+                    let all: f64 = scores.iter().sum();
+                    for number in 0..self.size {
+                        let value = |&key: &usize| of_keys(1, [sample, group, key, number]);
+                        let weighed = keys.iter().map(value).zip(&scores);
+                        let sum: f64 = weighed.map(|(value, score)| value * score / all).sum();
+                        let row = match self.is_flat {
+                            true => (sample * self.queries + query) * self.heads + head,
+                            false => (sample * self.heads + head) * self.queries + query,
+                        };
+                        output[row * self.size + number] = sum as f32;
+                    }
+                }
+            }
+        }
+        let shape = shape.iter().map(|&size| size as u32).collect();
+        let data = output.iter().flat_map(|number| number.to_le_bytes()).collect();
+        Tensor { dtype: DType::F32, shape, data }
+    }
+}
+
+/// In groups of heads, after keys of before, with masks that may hide all keys of a query.
+#[test]
+fn attention_as_it_is_defined() {
+    let sandbox = sandbox(EngineKind::Native);
+    let mut random = Random::new(56);
+    for case in 0..40 {
+        let attention = Attention::random(&mut random);
+        let has_mask = random.pick(&[true, false]);
+        let mut pair = Pair::new(&sandbox, &attention.onnx(has_mask), &Options::default());
+        let inputs = pair.inputs(&mut random, Style::Tame);
+        let last = pair.sealed.certificate.last_stage();
+        let seen = pair.run(0..=last, &inputs);
+        let apart = relative(&seen[0], &attention.expected(&inputs, has_mask));
+        assert!(apart < 1e-5, "case {case}: {apart}");
+        pair.assert_fuel_of_all_ranges(&mut random);
+    }
+}
+
+#[test]
+fn attention_with_too_many_places_is_refused() {
+    let attention = Attention {
+        batch: 1,
+        heads: 1,
+        heads_of_keys: 1,
+        queries: 4000,
+        past: 0,
+        new: 4000,
+        size: 4,
+        is_flat: false,
+        is_causal: true,
+    };
+    let options = Options { name: "test".into(), ..Options::default() };
+    let error = leeway_compiler::compile(&attention.onnx(false), &options).unwrap_err();
+    let words = error.to_string();
+    assert!(words.contains("4000 queries and 4000 keys"), "{words}");
 }
 
 /// As exporters write it before opset 20.

@@ -14,9 +14,9 @@ use tract_onnx::tract_hir::tract_core::ops::math;
 use tract_onnx::tract_hir::tract_core::ops::nn::Sigmoid;
 
 use super::attributes::{self, class_labels, no_nan, reals};
-use super::expansion::{Read, composed};
 use super::post::Transform;
-use super::wire::Wire;
+use crate::composed::wire::Wire;
+use crate::composed::{Read, composed};
 
 pub mod ensemble;
 pub mod normal;

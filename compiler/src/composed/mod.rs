@@ -6,7 +6,9 @@ use std::fmt;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 
-use super::wire::Wire;
+pub mod wire;
+
+use wire::Wire;
 
 /// What tract's reader of an operator returns.
 pub type Read = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
