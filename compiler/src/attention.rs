@@ -15,9 +15,9 @@ use crate::composed::wire::Wire;
 use crate::composed::{Read, composed};
 use crate::quantised::{Slots, refuse, tract_name};
 
-/// The most pairs of a query and a key of which is known when compiling whether that query
-/// may look at that key.
-const PAIRS_LIMIT: usize = 1 << 22;
+/// The most numbers that a node brings as constants: what is known when compiling of which
+/// query may look at which key.
+const CONSTANTS_LIMIT: usize = 1 << 22;
 
 /// Puts it into the reader.
 pub fn register(onnx: &mut Onnx) {
@@ -208,17 +208,14 @@ impl Attention {
         let [queries, keys] = [wire.size(scores, 2)?, wire.size(scores, 3)?];
         let mut terms = Vec::new();
         if let Some(mask) = self.slots.pick(inputs, input::MASK) {
-            terms.push(mask_of(wire, mask, keys, dtype)?);
+            terms.push(self.mask(wire, mask, keys, dtype)?);
         }
         let mut may_hide_all = !terms.is_empty();
         let lengths = self.slots.pick(inputs, input::LENGTHS);
         let by_place = self.is_causal || self.window.iter().any(Option::is_some);
-        if (by_place || lengths.is_some()) && queries.saturating_mul(keys) > PAIRS_LIMIT {
-            let detail = format!(
-                "{queries} queries and {keys} keys whose places count; up to {PAIRS_LIMIT} \
-                 pairs are supported"
-            );
-            return refuse(&self.name, detail);
+        if by_place || lengths.is_some() {
+            let pairs = queries.saturating_mul(keys);
+            self.want_few(pairs, "pairs of a query and a key whose places count")?;
         }
         if let Some(lengths) = lengths {
             may_hide_all = true;
@@ -278,6 +275,43 @@ impl Attention {
         }
         Ok(Some(Bias { added, may_hide_all }))
     }
+
+    /// A mask as what is added to scores. It may end before the last key.
+    fn mask(
+        &self,
+        wire: &mut Wire,
+        mut mask: OutletId,
+        keys: usize,
+        dtype: DatumType,
+    ) -> TractResult<OutletId> {
+        let fact = wire.fact(mask)?.clone();
+        let is_bool = fact.datum_type == bool::datum_type();
+        ensure!(is_bool || fact.datum_type == dtype, "a mask of {:?}", fact.datum_type);
+        ensure!((1..=4).contains(&fact.rank()), "a mask of {} axes", fact.rank());
+        let mut shape = fact.shape.as_concrete().context("a known shape")?.to_vec();
+        let last = shape.len() - 1;
+        if shape[last] < keys {
+            shape[last] = keys - shape[last];
+            let missing = shape.iter().fold(1usize, |all, &size| all.saturating_mul(size));
+            self.want_few(missing, "elements of its mask are missing")?;
+            let mut hidden = match is_bool {
+                true => tensor0(false),
+                false => tensor0(f32::NEG_INFINITY).cast_to_dt(dtype)?.into_owned(),
+            };
+            hidden.broadcast_to_rank(shape.len())?;
+            let hidden = wire.constant(hidden.broadcast_to_shape(&shape)?)?;
+            mask = wire.op(TypedConcat::new(last), &[mask, hidden])?;
+        }
+        if is_bool { zero_where(wire, mask, dtype) } else { Ok(mask) }
+    }
+
+    /// An error unless so few numbers become constants.
+    fn want_few(&self, seen: usize, what: &str) -> TractResult<()> {
+        match seen {
+            0..=CONSTANTS_LIMIT => Ok(()),
+            _ => refuse(&self.name, format!("{seen} {what}, the limit is {CONSTANTS_LIMIT}")),
+        }
+    }
 }
 
 /// What the masks add.
@@ -305,33 +339,6 @@ fn for_heads(wire: &mut Wire, input: OutletId, heads: usize) -> TractResult<Outl
     let repeated = wire.op(MultiBroadcastTo { shape: shape.into() }, &[apart])?;
     let apart = tvec!(given.to_dim(), group.to_dim());
     wire.op(AxisOp::Reshape(1, apart, tvec!(heads.to_dim())), &[repeated])
-}
-
-/// A mask as what is added to scores. It may end before the last key.
-fn mask_of(
-    wire: &mut Wire,
-    mut mask: OutletId,
-    keys: usize,
-    dtype: DatumType,
-) -> TractResult<OutletId> {
-    let fact = wire.fact(mask)?.clone();
-    let is_bool = fact.datum_type == bool::datum_type();
-    ensure!(is_bool || fact.datum_type == dtype, "a mask of {:?}", fact.datum_type);
-    ensure!((1..=4).contains(&fact.rank()), "a mask of {} axes", fact.rank());
-    let last = fact.rank() - 1;
-    let seen = wire.size(mask, last)?;
-    if seen < keys {
-        let mut shape = fact.shape.as_concrete().context("a known shape")?.to_vec();
-        shape[last] = keys - seen;
-        let mut hidden = match is_bool {
-            true => tensor0(false),
-            false => tensor0(f32::NEG_INFINITY).cast_to_dt(dtype)?.into_owned(),
-        };
-        hidden.broadcast_to_rank(shape.len())?;
-        let hidden = wire.constant(hidden.broadcast_to_shape(&shape)?)?;
-        mask = wire.op(TypedConcat::new(last), &[mask, hidden])?;
-    }
-    if is_bool { zero_where(wire, mask, dtype) } else { Ok(mask) }
 }
 
 /// 0 where a condition holds, else negative infinity.

@@ -131,6 +131,17 @@ fn filled(graph: &mut Graph, shape: &[i64]) -> String {
     graph.node("Expand", &[&zero, &shape], &[])
 }
 
+/// Queries and keys of one number, a mask for the first key, and places that count.
+fn attention(keys: usize, queries: usize) -> Vec<u8> {
+    let mut graph = Graph::new();
+    let q = graph.input("q", FLOAT, &[1, 1, queries, 1].map(Into::into));
+    let k = graph.input("k", FLOAT, &[1, 1, keys, 1].map(Into::into));
+    let mask = graph.input("mask", FLOAT, &[1, 1].map(Into::into));
+    let causal = [("is_causal", Attribute::Int((queries > 1).into()))];
+    let output = graph.node("Attention", &[&q, &k, &k, &mask], &causal);
+    graph.finish(&[&output])
+}
+
 fn zeros(graph: &mut Graph, shape: &[i64]) -> String {
     let shape = graph.ints(shape);
     graph.node("ConstantOfShape", &[&shape], &[])
@@ -400,6 +411,9 @@ const CASES: &[Case] = &[
     ("external_device", || external(&[("location", "/dev/zero")]), Some("folder of the model")),
     ("external_none", || external(&[]), Some("not said")),
     ("external_alone", || external(&[("location", "weights")]), Some("in one file")),
+    ("attention_of_many_keys", || attention(1 << 27, 1), Some("elements of its mask are missing")),
+    ("attention_of_many_places", || attention(1 << 12, 1 << 12), Some("whose places count")),
+    ("attention_of_no_keys", || attention(0, 1), None),
     ("zeros", || plus(|g| zeros(g, &[1 << 40])), Some("(ConstantOfShape)")),
     ("zeros_of_gigabytes", || plus(|g| zeros(g, &[1 << 27, 1])), Some("(ConstantOfShape)")),
     ("negative_zeros", || plus(|g| zeros(g, &[-5])), Some("test.onnx")),

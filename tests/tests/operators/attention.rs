@@ -282,7 +282,7 @@ fn attention_with_too_many_places_is_refused() {
     let options = Options { name: "test".into(), ..Options::default() };
     let error = leeway_compiler::compile(&attention.onnx(false), &options).unwrap_err();
     let words = error.to_string();
-    assert!(words.contains("4000 queries and 4000 keys"), "{words}");
+    assert!(words.contains("16000000 pairs of a query and a key"), "{words}");
 }
 
 /// As exporters write it before opset 20.
