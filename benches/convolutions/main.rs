@@ -18,7 +18,7 @@ use leeway_tests::onnx::{Attribute, FLOAT, Graph};
 use leeway_tests::random::{Random, Style};
 
 use layers::Arguments;
-use race::{here, race};
+use race::{here, race, renewed};
 
 /// A window over an image: square, or 1-D with a height of 1.
 struct Shape {
@@ -115,12 +115,15 @@ fn measure(shape: &Shape, what: &str, rounds: usize) -> Result<()> {
     let certificate = &sealed.certificate;
     let inputs = random.tensors(certificate.inputs(), Style::Tame);
     let sandbox = Sandbox::new(SandboxConfig::default())?;
-    let mut instance = sandbox.load(&sealed.component)?.instantiate()?;
+    let module = sandbox.load(&sealed.component)?;
     let oracle = Oracle::new(&onnx, &options)?;
     let last = certificate.last_stage();
     let times = race(
         &mut [
-            here(|| Ok(instance.run(0..=last, &inputs, &Limits::default()).map(drop)?)),
+            renewed(
+                || Ok(module.instantiate()?),
+                |instance| Ok(instance.run(0..=last, &inputs, &Limits::default()).map(drop)?),
+            ),
             here(|| Ok(oracle.run(&inputs).map(drop)?)),
         ],
         rounds,

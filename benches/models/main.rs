@@ -22,12 +22,12 @@ use clap::Parser;
 use leeway_compiler::{Options, Oracle};
 use leeway_contract::Tensor;
 use leeway_guest_models::reference_models;
-use leeway_runtime::sandbox::{Instance, Limits, Sandbox, SandboxConfig};
+use leeway_runtime::sandbox::{Instance, Limits, Module, Sandbox, SandboxConfig};
 use leeway_tests::architectures::{ARCHITECTURES, Architecture};
 use leeway_tests::random::{Random, Style};
 
 use onnxruntime::OnnxRuntime;
-use race::{Contestant, here, race, stay_on};
+use race::{Contestant, here, race, renewed, stay_on};
 
 /// The architectures that are measured if none is named, besides the reference
 /// models.
@@ -148,9 +148,9 @@ fn measure(file: &Path, mut peer: Option<&mut OnnxRuntime>, arguments: &Argument
     let sealed = leeway_compiler::compile(&onnx, &options)?.seal(&[]);
     let specs = sealed.certificate.inputs().to_vec();
     let inputs = Random::new(1).tensors(&specs, Style::Tame);
-    let mut metered = instance(&sealed.component, true)?;
-    let mut unmetered = instance(&sealed.component, false)?;
-    let outputs = run(&mut metered, &inputs)?;
+    let metered = module(&sealed.component, true)?;
+    let unmetered = module(&sealed.component, false)?;
+    let outputs = run(&mut metered.instantiate()?, &inputs)?;
     // What tract cannot run, the others still do. Trees and 8-bit integers are not
     // tract's: our graph has an evaluation of them that is not made for speed.
     let ours = ["TreeEnsemble", "QuantizeLinear", "DynamicQuantizeLinear", "QLinear"];
@@ -169,8 +169,8 @@ fn measure(file: &Path, mut peer: Option<&mut OnnxRuntime>, arguments: &Argument
     }
 
     let mut contestants: Vec<Contestant> = vec![
-        here(|| run(&mut metered, &inputs).map(drop)),
-        here(|| run(&mut unmetered, &inputs).map(drop)),
+        renewed(|| Ok(metered.instantiate()?), |instance| run(instance, &inputs).map(drop)),
+        renewed(|| Ok(unmetered.instantiate()?), |instance| run(instance, &inputs).map(drop)),
     ];
     if let Some(oracle) = &oracle {
         contestants.push(here(|| Ok(oracle.run(&inputs).map(drop)?)));
@@ -238,9 +238,9 @@ fn difference(ours: &Tensor, theirs: &[u8]) -> Option<f64> {
     pairs.map(|(&a, &b)| (f64::from(a) - b).abs() / b.abs().max(least)).reduce(f64::max)
 }
 
-fn instance(component: &[u8], metered: bool) -> Result<Instance> {
+fn module(component: &[u8], metered: bool) -> Result<Module> {
     let config = SandboxConfig { metered, ..SandboxConfig::default() };
-    Ok(Sandbox::new(config)?.load(component)?.instantiate()?)
+    Ok(Sandbox::new(config)?.load(component)?)
 }
 
 fn run(instance: &mut Instance, inputs: &[Tensor]) -> Result<Vec<Tensor>> {

@@ -31,6 +31,19 @@ pub fn here<'a>(mut run: impl FnMut() -> Result<()> + 'a) -> Contestant<'a> {
     })
 }
 
+/// The same, with what it runs made anew for each turn, and warm: which pages a memory has
+/// may cost it some percent, by chance.
+pub fn renewed<'a, T>(
+    make: impl Fn() -> Result<T> + 'a,
+    run: impl Fn(&mut T) -> Result<()> + 'a,
+) -> Contestant<'a> {
+    Box::new(move |repeats| {
+        let mut made = make()?;
+        run(&mut made)?;
+        here(|| run(&mut made))(repeats)
+    })
+}
+
 /// Clears the upper halves of the vector registers. tract's AVX-512 kernels leave
 /// something there, and then what runs on the same thread next and mixes the old and
 /// the new encoding of instructions, as the engine's code does, takes many times as long.

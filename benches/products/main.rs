@@ -14,12 +14,12 @@ mod race;
 
 use anyhow::{Context as _, Result};
 use leeway_compiler::{Options, Oracle};
-use leeway_runtime::sandbox::{Instance, Limits, Sandbox, SandboxConfig};
+use leeway_runtime::sandbox::{Instance, Limits, Module, Sandbox, SandboxConfig};
 use leeway_tests::onnx::{Attribute, FLOAT, Graph};
 use leeway_tests::random::{Random, Style};
 
 use layers::Arguments;
-use race::{here, race};
+use race::{here, race, renewed};
 
 /// What is multiplied: `m x k` by `k x n`.
 enum Shape {
@@ -90,17 +90,20 @@ fn measure(shape: &Shape, what: &str, peak: Option<f64>, rounds: usize) -> Resul
     let sealed = leeway_compiler::compile(&onnx, &options)?.seal(&[]);
     let certificate = &sealed.certificate;
     let inputs = random.tensors(certificate.inputs(), Style::Tame);
-    let instance = |metered| -> Result<Instance> {
+    let module = |metered| -> Result<Module> {
         let sandbox = Sandbox::new(SandboxConfig { metered, ..SandboxConfig::default() })?;
-        Ok(sandbox.load(&sealed.component)?.instantiate()?)
+        Ok(sandbox.load(&sealed.component)?)
     };
-    let (mut metered, mut unmetered) = (instance(true)?, instance(false)?);
+    let (metered, unmetered) = (module(true)?, module(false)?);
     let oracle = Oracle::new(&onnx, &options)?;
     let last = certificate.last_stage();
+    let run = |instance: &mut Instance| {
+        Ok(instance.run(0..=last, &inputs, &Limits::default()).map(drop)?)
+    };
     let times = race(
         &mut [
-            here(|| Ok(metered.run(0..=last, &inputs, &Limits::default()).map(drop)?)),
-            here(|| Ok(unmetered.run(0..=last, &inputs, &Limits::default()).map(drop)?)),
+            renewed(|| Ok(metered.instantiate()?), run),
+            renewed(|| Ok(unmetered.instantiate()?), run),
             here(|| Ok(oracle.run(&inputs).map(drop)?)),
         ],
         rounds,
