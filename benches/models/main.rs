@@ -176,7 +176,10 @@ fn measure(file: &Path, mut peer: Option<&mut OnnxRuntime>, arguments: &Argument
         contestants.push(here(|| Ok(oracle.run(&inputs).map(drop)?)));
     }
     if let Some(peer) = &mut peer {
-        contestants.push(Box::new(|repeats| peer.run(repeats)));
+        contestants.push(Box::new(|repeats| {
+            peer.run(1)?;
+            peer.run(repeats)
+        }));
     }
     let times = race(&mut contestants, arguments.rounds)?;
     drop(contestants);

@@ -19,10 +19,12 @@ const TURN: Duration = Duration::from_micros(200);
 /// Runs a model several times, and returns the CPU time of all runs.
 pub type Contestant<'a> = Box<dyn FnMut(u32) -> Result<Duration> + 'a>;
 
-/// A contestant that runs on this thread.
+/// A contestant that runs on this thread. In each turn it runs once before the clock does,
+/// as what others did has left nothing of its own in the caches.
 pub fn here<'a>(mut run: impl FnMut() -> Result<()> + 'a) -> Contestant<'a> {
     Box::new(move |repeats| {
         clear_upper_halves();
+        run()?;
         let start = ThreadTime::now();
         for _ in 0..repeats {
             run()?;
@@ -31,15 +33,14 @@ pub fn here<'a>(mut run: impl FnMut() -> Result<()> + 'a) -> Contestant<'a> {
     })
 }
 
-/// The same, with what it runs made anew for each turn, and warm: which pages a memory has
-/// may cost it some percent, by chance.
+/// The same, with what it runs made anew for each turn: which pages a memory has may cost
+/// it some percent, by chance.
 pub fn renewed<'a, T>(
     make: impl Fn() -> Result<T> + 'a,
     run: impl Fn(&mut T) -> Result<()> + 'a,
 ) -> Contestant<'a> {
     Box::new(move |repeats| {
         let mut made = make()?;
-        run(&mut made)?;
         here(|| run(&mut made))(repeats)
     })
 }
@@ -78,9 +79,8 @@ pub fn race(contestants: &mut [Contestant], rounds: usize) -> Result<Vec<Duratio
     Ok(least)
 }
 
-/// How often a contestant runs in one turn. It is warm then.
+/// How often a contestant runs in one turn.
 fn repeats(contestant: &mut Contestant) -> Result<u32> {
-    contestant(1)?;
     let once = contestant(2)? / 2;
     let wanted = TURN.as_nanos() / once.as_nanos().max(1);
     Ok(wanted.clamp(1, 1000) as u32)
