@@ -61,11 +61,11 @@ struct Attention {
     /// Heads of queries, and of keys and values, where these are `[batch, length, all]`.
     heads: [Option<usize>; 2],
     scale: Option<f32>,
-    is_causal: bool,
     cap: f32,
     scores: Scores,
     precision: Option<DatumType>,
-    /// How many keys before a query's place and after it that query may look at.
+    /// How many keys before a query's place and after it that query may look at: none after
+    /// it where attention is causal.
     window: [Option<i64>; 2],
 }
 
@@ -75,6 +75,8 @@ fn read(_: &ParsingContext, node: &NodeProto) -> Read {
         ensure!(keys >= -1, "its attribute {name} is {keys}, wanted at least -1");
         Ok((keys >= 0).then_some(keys))
     };
+    let [before, after] = [window("left_window_size")?, window("right_window_size")?];
+    let is_causal = node.get_attr_opt::<i64>("is_causal")?.unwrap_or(0) != 0;
     let precision = node.get_attr_opt::<i64>("softmax_precision")?.unwrap_or(0);
     let attention = Attention {
         name: tract_name(node).into(),
@@ -82,7 +84,6 @@ fn read(_: &ParsingContext, node: &NodeProto) -> Read {
         outputs: (0..node.output.len()).filter(|&at| !node.output[at].is_empty()).collect(),
         heads: [node.get_attr_opt("q_num_heads")?, node.get_attr_opt("kv_num_heads")?],
         scale: node.get_attr_opt("scale")?,
-        is_causal: node.get_attr_opt::<i64>("is_causal")?.unwrap_or(0) != 0,
         cap: node.get_attr_opt("softcap")?.unwrap_or(0.0),
         scores: match node.get_attr_opt::<i64>("qk_matmul_output_mode")?.unwrap_or(0) {
             0 => Scores::Products,
@@ -98,7 +99,7 @@ fn read(_: &ParsingContext, node: &NodeProto) -> Read {
             DataType::Double => Some(DatumType::F64),
             other => bail!("its attribute softmax_precision is {}", other.as_str_name()),
         },
-        window: [window("left_window_size")?, window("right_window_size")?],
+        window: [before, if is_causal { Some(0) } else { after }],
     };
     let outputs = attention.outputs.len();
     composed("Attention", outputs, move |wire, inputs| attention.wire(wire, inputs))
@@ -125,13 +126,13 @@ impl Attention {
         let [keys, values] = [for_heads(wire, keys, heads)?, for_heads(wire, values, heads)?];
 
         let scale = self.scale.unwrap_or(1.0 / (wire.size(queries, 3)? as f32).sqrt());
-        let scale = number(wire, scale, dtype)?;
+        let scale = wire.number(scale, dtype)?;
         let queries = wire.binary(Box::new(Mul), queries, scale)?;
         let product = |axes: &str| -> TractResult<EinSum> { Ok(EinSum::new(axes.parse()?, dtype)) };
         let mut scores = wire.op(product("bhid,bhjd->bhij")?, &[queries, keys])?;
         let mut shown = scores;
         if self.cap > 0.0 {
-            let cap = number(wire, self.cap, dtype)?;
+            let cap = wire.number(self.cap, dtype)?;
             let share = wire.binary(Box::new(Div), scores, cap)?;
             let share = wire.unary(Box::new(Tanh {}), share)?;
             scores = wire.binary(Box::new(Mul), share, cap)?;
@@ -151,9 +152,9 @@ impl Attention {
         if let Some(Bias { added, may_hide_all: true }) = bias {
             // A query that may look at no key has no weights, where a softmax has none.
             let most = wire.op(Reduce::new(tvec!(3), Reducer::Max), &[added])?;
-            let nothing = number(wire, f32::NEG_INFINITY, dtype)?;
+            let nothing = wire.number(f32::NEG_INFINITY, dtype)?;
             let hides_all = wire.binary(comp_eq(), most, nothing)?;
-            let zero = number(wire, 0.0, dtype)?;
+            let zero = wire.number(0.0, dtype)?;
             weights = wire.select(hides_all, zero, weights)?;
         }
         if self.scores == Scores::Weights {
@@ -162,11 +163,10 @@ impl Attention {
         let mut output = wire.op(product("bhij,bhjd->bhid")?, &[weights, values])?;
         if is_flat {
             output = wire.op(AxisOp::Move(1, 2), &[output])?;
-            let shape = [2, 3].map(|axis| wire.fact(output).map(|fact| fact.shape[axis].clone()));
-            let [heads, size] = shape;
-            let (heads, size) = (heads?, size?);
-            let all = heads.clone() * &size;
-            output = wire.op(AxisOp::Reshape(2, tvec!(heads, size), tvec!(all)), &[output])?;
+            let [heads, size] = [wire.size(output, 2)?, wire.size(output, 3)?];
+            let (apart, all) =
+                (tvec!(heads.to_dim(), size.to_dim()), tvec!((heads * size).to_dim()));
+            output = wire.op(AxisOp::Reshape(2, apart, all), &[output])?;
         }
         let all = [output, present[0], present[1], shown];
         self.outputs.iter().map(|&at| all.get(at).copied().context("four outputs")).collect()
@@ -212,7 +212,7 @@ impl Attention {
         }
         let mut may_hide_all = !terms.is_empty();
         let lengths = self.slots.pick(inputs, input::LENGTHS);
-        let by_place = self.is_causal || self.window.iter().any(Option::is_some);
+        let by_place = self.window.iter().any(Option::is_some);
         if by_place || lengths.is_some() {
             let pairs = queries.saturating_mul(keys);
             self.want_few(pairs, "pairs of a query and a key whose places count")?;
@@ -224,19 +224,20 @@ impl Attention {
                 lengths = wire.op(AxisOp::Add(axis), &[lengths])?;
             }
             // Of each key, the first length that has it.
-            let after = positions(queries, keys, |_, key| key + 1);
-            let mut allowed = vec![(after, comp_lte())];
+            let first = positions(queries, keys, |_, key| key + 1);
+            let mut allowed = vec![(first, comp_lte())];
             if past == 0 {
                 let offset = |query, key| key - query + queries as i64;
-                if self.is_causal {
-                    allowed.push((positions(queries, keys, offset), comp_lte()));
-                }
-                if let Some(left) = self.window[0] {
-                    let most = positions(queries, keys, |query, key| offset(query, key) + left);
+                if let Some(before) = self.window[0] {
+                    let most = positions(queries, keys, |query, key| {
+                        offset(query, key).saturating_add(before)
+                    });
                     allowed.push((most, comp_gte()));
                 }
-                if let Some(right) = self.window[1] {
-                    let least = positions(queries, keys, |query, key| offset(query, key) - right);
+                if let Some(after) = self.window[1] {
+                    let least = positions(queries, keys, |query, key| {
+                        offset(query, key).saturating_sub(after)
+                    });
                     allowed.push((least, comp_lte()));
                 }
             }
@@ -251,9 +252,8 @@ impl Attention {
             let distance = |query: i64, key: i64| key - query - past as i64;
             let is_allowed = |query, key| {
                 let distance = distance(query, key);
-                !(self.is_causal && distance > 0
-                    || self.window[0].is_some_and(|left| -distance > left)
-                    || self.window[1].is_some_and(|right| distance > right))
+                self.window[0].is_none_or(|before| -distance <= before)
+                    && self.window[1].is_none_or(|after| distance <= after)
             };
             let allowed = positions(queries, keys, is_allowed);
             let rows = allowed.to_plain_array_view::<bool>()?;
@@ -343,8 +343,8 @@ fn for_heads(wire: &mut Wire, input: OutletId, heads: usize) -> TractResult<Outl
 
 /// 0 where a condition holds, else negative infinity.
 fn zero_where(wire: &mut Wire, condition: OutletId, dtype: DatumType) -> TractResult<OutletId> {
-    let zero = number(wire, 0.0, dtype)?;
-    let hidden = number(wire, f32::NEG_INFINITY, dtype)?;
+    let zero = wire.number(0.0, dtype)?;
+    let hidden = wire.number(f32::NEG_INFINITY, dtype)?;
     wire.select(condition, zero, hidden)
 }
 
@@ -354,9 +354,4 @@ fn positions<T: Datum + Copy>(queries: usize, keys: usize, of: impl Fn(i64, i64)
         of(query as i64, key as i64)
     })
     .into_tensor()
-}
-
-/// A constant of this type.
-fn number(wire: &mut Wire, number: f32, dtype: DatumType) -> TractResult<OutletId> {
-    wire.constant(tensor0(number).cast_to_dt(dtype)?.into_owned())
 }

@@ -1,12 +1,12 @@
 //! An operator that is composed of tract's: its types and shapes are those that
 //! come out of the composition, so that each operator is written once.
 
+pub mod wire;
+
 use std::fmt;
 
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
-
-pub mod wire;
 
 use wire::Wire;
 

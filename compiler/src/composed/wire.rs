@@ -1,4 +1,5 @@
-//! Shorthands for the composition of tract's operators on tensors `[rows, columns]`.
+//! Shorthands for the composition of tract's operators, some of them on tensors
+//! `[rows, columns]`.
 
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::array::Gather;
@@ -55,6 +56,11 @@ impl<'a> Wire<'a> {
     pub fn constant(&mut self, tensor: impl IntoArcTensor) -> TractResult<OutletId> {
         let name = self.name();
         self.model.add_const(name, tensor)
+    }
+
+    /// Adds a constant of this type.
+    pub fn number(&mut self, number: f32, dtype: DatumType) -> TractResult<OutletId> {
+        self.constant(tensor0(number).cast_to_dt(dtype)?.into_owned())
     }
 
     /// Adds a constant `[1, n]`.

@@ -12,6 +12,7 @@ use super::by_pixels::ByPixels;
 use super::depthwise::Depthwise;
 use super::planes::{Axis, Planes};
 use super::product::{self, Form, MOST_FORMS, Numbers, Sums};
+use super::rows;
 use super::tile::{self, Band, Vector, Walker};
 use super::winograd::Winograd;
 use crate::emit::code::{Code, Local};
@@ -29,9 +30,6 @@ const SMALL_IMAGE: usize = 64 << 10;
 
 /// The most bytes of gathered pixels that stay there beside weights that pass by.
 const LARGEST_PANEL: usize = 24 << 10;
-
-/// Channels whose vectors are gathered in one iteration of a loop.
-const GATHERED_AT_ONCE: usize = 8;
 
 /// So few channels that their pixels are read as fast from where they are.
 const FEW_CHANNELS: usize = 16;
@@ -173,8 +171,8 @@ pub enum Choice {
 /// A tap: its index in the window, and its offset from the tile's first pixel.
 #[derive(Clone, Copy)]
 pub(super) struct Tap {
-    pub(super) index: usize,
-    pub(super) offset_bytes: u64,
+    index: usize,
+    offset_bytes: u64,
 }
 
 /// How the image lies that the windows slide over.
@@ -518,12 +516,13 @@ impl Conv {
         }
         code.point(cursor.pixel, source);
         code.point(cursor.output, places.outputs[0]);
+        let most = self.tile().vectors;
         code.repeat(self.batch, |code| {
             code.point(cursor.weights, places.weights[0]);
             code.point(cursor.bias, places.weights[1]);
             code.repeat(self.groups, |code| {
                 if self.gathers() || self.is_pixels_first(&layout) {
-                    self.tiles(code, &layout, cursor, &mut |code, vectors| {
+                    self.tiles(code, &layout, cursor, most, &mut |code, vectors| {
                         let mut source = Source::of_image(&layout, cursor.pixel, vectors);
                         if self.gathers() {
                             source = source.gathered(code, self.inputs, panel);
@@ -536,7 +535,7 @@ impl Conv {
                     self.advance_channels(code, cursor, self.outputs as i64);
                 } else {
                     self.emit_channels(code, cursor, &mut |code, rows| {
-                        self.tiles(code, &layout, cursor, &mut |code, vectors| {
+                        self.tiles(code, &layout, cursor, most, &mut |code, vectors| {
                             let source = Source::of_image(&layout, cursor.pixel, vectors);
                             self.emit_tile(code, &source, cursor, rows, vectors);
                         });
@@ -614,19 +613,21 @@ impl Conv {
         code.advance(cursor.weights, channels * weights);
     }
 
-    /// Emits the loops over the pixels of some output channels around `tile`.
-    fn tiles(
+    /// Emits the loops over the pixels of some output channels around `tile`, which is told
+    /// its vectors, up to so many.
+    pub(super) fn tiles(
         &self,
         code: &mut Code,
         layout: &Layout,
         cursor: Cursor,
+        vectors: usize,
         tile: &mut dyn FnMut(&mut Code, &[Vector]),
     ) {
         let walkers = [
             Walker { pointer: cursor.pixel, pixel_bytes: 4, row_bytes: 4 * layout.pitch as i64 },
             Walker { pointer: cursor.output, pixel_bytes: 4, row_bytes: 4 * self.x.output as i64 },
         ];
-        let bands = tile::bands(self.y.output, self.x.output, self.tile().vectors);
+        let bands = tile::bands(self.y.output, self.x.output, vectors);
         tile::emit_tiles(code, &bands, &walkers, tile);
     }
 
@@ -719,23 +720,15 @@ impl<'a> Source<'a> {
             vectors: (0..self.vectors.len() as u64).map(|v| 16 * v).collect(),
             ..self
         };
-        let some = |code: &mut Code, channels: usize| {
-            for channel in 0..channels as u64 {
-                for (&vector, &place) in self.vectors.iter().zip(&gathered.vectors) {
-                    let value = code.v128_local();
-                    code.load(from, channel * self.channel_bytes + vector).set(value);
-                    code.store_lanes(to, channel * gathered.channel_bytes + place, value, 4);
-                    code.release([value]);
-                }
+        let pointers = [(from, self.channel_bytes), (to, gathered.channel_bytes)];
+        rows::unrolled(code, channels, &pointers, |code, channel| {
+            for (&vector, &place) in self.vectors.iter().zip(&gathered.vectors) {
+                let value = code.v128_local();
+                code.load(from, channel * self.channel_bytes + vector).set(value);
+                code.store_lanes(to, channel * gathered.channel_bytes + place, value, 4);
+                code.release([value]);
             }
-            code.advance(from, (channels as u64 * self.channel_bytes) as i64);
-            code.advance(to, (channels as u64 * gathered.channel_bytes) as i64);
-        };
-        let (whole, rest) = (channels / GATHERED_AT_ONCE, channels % GATHERED_AT_ONCE);
-        code.repeat(whole, |code| some(code, GATHERED_AT_ONCE));
-        if rest > 0 {
-            some(code, rest);
-        }
+        });
         code.release([from, to]);
         gathered
     }

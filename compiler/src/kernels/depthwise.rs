@@ -4,7 +4,6 @@
 
 use super::conv::{self, Conv, Cursor, Layout, Source};
 use super::product::Form;
-use super::tile::{self, Band, Walker};
 use crate::emit::code::Code;
 use crate::schedule::Places;
 
@@ -61,7 +60,6 @@ impl<'a> Depthwise<'a> {
     pub fn emit(&self, code: &mut Code, places: &Places) {
         let Conv { batch, groups, y, x, .. } = self.conv;
         let [image, output, weights, bias, plane] = std::array::from_fn(|_| code.i32_local());
-        let bands = tile::bands(y.output, x.output, self.form.vectors);
         let cursor = Cursor { pixel: plane, output, weights, bias };
         code.point(image, places.inputs[0]);
         code.point(output, places.outputs[0]);
@@ -77,7 +75,11 @@ impl<'a> Depthwise<'a> {
                     channel = 4 * planes.channel_elements();
                 }
                 code.repeat(self.channels, |code| {
-                    self.emit_channel(code, &bands, cursor);
+                    let most = self.form.vectors;
+                    self.conv.tiles(code, &self.layout, cursor, most, &mut |code, vectors| {
+                        let source = Source::of_image(&self.layout, plane, vectors);
+                        self.conv.emit_tile(code, &source, cursor, 1, vectors);
+                    });
                     code.advance(plane, channel as i64);
                     code.advance(output, (4 * y.output * x.output) as i64);
                     code.advance(weights, 4 * self.layout.taps.len() as i64);
@@ -87,18 +89,5 @@ impl<'a> Depthwise<'a> {
             });
         });
         code.release([image, output, weights, bias, plane]);
-    }
-
-    /// Emits all tiles of one channel.
-    fn emit_channel(&self, code: &mut Code, bands: &[Band], cursor: Cursor) {
-        let pitches = [self.layout.pitch, self.conv.x.output];
-        let walker =
-            |(pointer, pitch)| Walker { pointer, pixel_bytes: 4, row_bytes: 4 * pitch as i64 };
-        let walkers: Vec<Walker> =
-            [cursor.pixel, cursor.output].into_iter().zip(pitches).map(walker).collect();
-        tile::emit_tiles(code, bands, &walkers, &mut |code, vectors| {
-            let source = Source::of_image(&self.layout, cursor.pixel, vectors);
-            self.conv.emit_tile(code, &source, cursor, 1, vectors);
-        });
     }
 }

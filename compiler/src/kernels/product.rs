@@ -236,15 +236,11 @@ impl Sums {
         code: &mut Code,
         numbers: Numbers,
         form: Form,
-        mut push: impl FnMut(&mut Code, usize),
+        push: impl FnMut(&mut Code, usize),
     ) -> Self {
-        let mut sums = Self::zero(code, numbers, form);
-        for (row, sums) in sums.rows.iter().enumerate() {
-            push(code, row);
-            set_all(code, sums.iter().copied());
-        }
-        sums.are_zero = false;
-        sums
+        let sums = Self::zero(code, numbers, form);
+        let rows = sums.rows.clone();
+        sums.set_each(code, rows, push)
     }
 
     /// Of this form, those of each column of vectors as `push` pushes them.
@@ -252,15 +248,27 @@ impl Sums {
         code: &mut Code,
         numbers: Numbers,
         form: Form,
+        push: impl FnMut(&mut Code, usize),
+    ) -> Self {
+        let sums = Self::zero(code, numbers, form);
+        let column = |v: usize| sums.rows.iter().map(|row| row[v]).collect();
+        let columns = (0..form.vectors).map(column).collect();
+        sums.set_each(code, columns, push)
+    }
+
+    /// With all sums of each group as `push` pushes them.
+    fn set_each(
+        mut self,
+        code: &mut Code,
+        groups: Vec<Vec<Local>>,
         mut push: impl FnMut(&mut Code, usize),
     ) -> Self {
-        let mut sums = Self::zero(code, numbers, form);
-        for v in 0..form.vectors {
-            push(code, v);
-            set_all(code, sums.rows.iter().map(|row| row[v]));
+        for (at, group) in groups.into_iter().enumerate() {
+            push(code, at);
+            set_all(code, group.into_iter());
         }
-        sums.are_zero = false;
-        sums
+        self.are_zero = false;
+        self
     }
 
     /// The form of the tile.

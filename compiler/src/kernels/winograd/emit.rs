@@ -369,13 +369,15 @@ impl Winograd<'_> {
         let of_x = self.x.points();
         // One point is the pixel itself.
         let has_columns = self.y.points() > 1;
-        for column in 0..if has_columns { of_x } else { 0 } {
-            let offset = |row| (row * of_x + column) * layout.products_bytes;
-            let column_products = code.load_each(products, (0..self.y.points()).map(offset));
-            self.y.emit_outputs(code, &column_products, |code, row| {
-                code.store_popped(between, 16 * (row * of_x + column));
-            });
-            code.release(column_products);
+        if has_columns {
+            for column in 0..of_x {
+                let offset = |row| (row * of_x + column) * layout.products_bytes;
+                let column_products = code.load_each(products, (0..self.y.points()).map(offset));
+                self.y.emit_outputs(code, &column_products, |code, row| {
+                    code.store_popped(between, 16 * (row * of_x + column));
+                });
+                code.release(column_products);
+            }
         }
         for row in 0..self.y.outputs.min(rows.output) {
             let (from, pitch) =
